@@ -1,0 +1,31 @@
+"""adatune_lite: automatic learning-rate schedules, exact, resumable and judged.
+
+The public names, one list. Only torch, numpy and the standard library are imported here.
+"""
+
+from adatune_lite import notebook, rules, schedules, tasks
+from adatune_lite.curvature import LossError
+from adatune_lite.hypergradient import Problem, schedule_hypergradient
+from adatune_lite.lrs_opt import lrs_opt
+from adatune_lite.rules import UnsupportedOptimizer
+from adatune_lite.tuners import HD, MARTHE, RTHO, Diverged, FixedSchedule, Tuner
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "HD",
+    "MARTHE",
+    "RTHO",
+    "Diverged",
+    "FixedSchedule",
+    "LossError",
+    "Problem",
+    "Tuner",
+    "UnsupportedOptimizer",
+    "lrs_opt",
+    "notebook",
+    "rules",
+    "schedule_hypergradient",
+    "schedules",
+    "tasks",
+]

@@ -1,0 +1,56 @@
+"""`python -m adatune_lite run | status | show | verify | data`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from adatune_lite.cli import data, inspect, run
+from adatune_lite.experiments import UnknownExperiment
+from adatune_lite.runs.execute import ExecutionError
+from adatune_lite.runs.record import RecordError
+from adatune_lite.runs.spec import SpecError
+from adatune_lite.tasks.data import DataError
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence, without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(BAD_INPUT, f"{self.prog}: {message}; {self.prog} --help shows what is allowed\n")
+
+
+def parser() -> Parser:
+    """All commands with their options."""
+    top = Parser(prog="python -m adatune_lite", description="Make runs, look at them, find data.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for module in (run, inspect, data):
+        module.add(commands)
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do one command; returns the exit code: 0, 1 (something failed or was found wrong), 2 (bad input)."""
+    given = parser().parse_args(arguments)
+    try:
+        return int(given.do(given))
+    except BrokenPipeError:
+        # Whoever read the output has read enough; without this the interpreter would complain when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (DataError, ExecutionError, RecordError, SpecError, UnknownExperiment, OSError) as error:
+        print(f"{parser().prog}: {' '.join(str(error).split())}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("stopped; finished runs are kept, and the same command goes on from there", file=sys.stderr)
+        return INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

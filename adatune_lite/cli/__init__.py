@@ -1,0 +1,1 @@
+"""The commands of `python -m adatune_lite`, one module for each kind."""

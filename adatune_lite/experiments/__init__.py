@@ -1,0 +1,27 @@
+"""The experiments of the papers: one module each, found by number or name."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from adatune_lite.experiments import lrs_opt_vs_marthe
+
+EXPERIMENTS: dict[str, ModuleType] = {module.NAME: module for module in (lrs_opt_vs_marthe,)}
+
+
+class UnknownExperiment(LookupError):
+    """No experiment has this name or number."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+def find(name: str) -> ModuleType:
+    """The module of an experiment, by its name ("01_lrs_opt_vs_marthe") or number ("01", "1").
+
+    Raises UnknownExperiment with the names that exist.
+    """
+    for full, module in EXPERIMENTS.items():
+        if name in (full, full.split("_")[0]) or (name.isdigit() and int(name) == int(full.split("_")[0])):
+            return module
+    raise UnknownExperiment(f"unknown experiment {name!r}; there are: {', '.join(EXPERIMENTS)}")

@@ -1,0 +1,207 @@
+"""Run functions: from a RunSpec to its Outcome. Any experiment may use them; they know none."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.functional import cross_entropy
+
+from adatune_lite.hypergradient import Problem
+from adatune_lite.lrs_opt import lrs_opt
+from adatune_lite.rules import from_optimizer
+from adatune_lite.runs.context import Context
+from adatune_lite.runs.record import Floats, Outcome, Series
+from adatune_lite.runs.spec import RunSpec, SpecError
+from adatune_lite.schedules import SCHEDULES, schedule
+from adatune_lite.tasks import models
+from adatune_lite.tasks.data import ImageTask, image_task
+from adatune_lite.training import Trace, evaluate, train
+from adatune_lite.tuners import HD, MARTHE, RTHO, FixedSchedule, Tuner
+
+ONLINE = ("hd", "hd_validation", "rtho", "marthe")
+"""HD with training gradients, HD with the validation gradient (mu = 0), RTHO (mu = 1), MARTHE."""
+
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "sgd": torch.optim.SGD,
+    "adam": torch.optim.Adam,
+}
+
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+# A task answers as a pure function of (seed, step): one of them serves many runs.
+_cached_task = lru_cache(maxsize=2)(image_task)
+
+
+def _setting(spec: RunSpec, device: torch.device | str) -> tuple[ImageTask, nn.Module]:
+    dtype = DTYPES[spec.precision]
+    task = _cached_task(spec.task, device, dtype)
+    net = models.build(
+        spec.task.model,
+        seed=spec.seed,
+        classes=task.classes,
+        features=task.features,
+        hidden=spec.task.hidden,
+        activation=spec.task.activation,
+    )
+    return task, net.to(device, dtype)
+
+
+def _optimizer(spec: RunSpec, net: nn.Module, lr: float) -> torch.optim.Optimizer:
+    if spec.optimizer not in OPTIMIZERS:
+        raise SpecError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, not {spec.optimizer!r}")
+    return OPTIMIZERS[spec.optimizer](net.parameters(), lr=lr, **dict(spec.optimizer_settings))
+
+
+def _tuner(spec: RunSpec, net: nn.Module, context: Context) -> Tuner:
+    settings: dict[str, Any] = dict(spec.settings)
+    if spec.method in SCHEDULES:
+        rates = schedule(spec.method, spec.steps, **settings)
+        return FixedSchedule(_optimizer(spec, net, float(rates[0])), rates)
+    if spec.method == "replay":
+        rates = source_schedule(spec, context)
+        return FixedSchedule(_optimizer(spec, net, float(rates[0])), rates)
+    settings.pop("outer_batch", None)
+    optimizer = _optimizer(spec, net, settings.pop("lr"))
+    kinds: dict[str, Callable[..., MARTHE]] = {"hd": HD, "hd_validation": HD, "rtho": RTHO, "marthe": MARTHE}
+    if spec.method not in kinds:
+        raise SpecError(
+            f"method must be one of {', '.join((*SCHEDULES, 'replay', *kinds))}, not {spec.method!r}"
+        )
+    return kinds[spec.method](optimizer, **settings)
+
+
+def source_schedule(spec: RunSpec, context: Context) -> Tensor:
+    """The learned schedule of the run that `spec.source` names, checked against its digest."""
+    record = context.source(spec)
+    _, rates = record.series("lr")
+    if len(rates) != spec.steps:
+        raise SpecError(f"the source schedule has {len(rates)} steps, this run {spec.steps}")
+    return torch.as_tensor(rates, dtype=torch.float64)
+
+
+def _finals(net: nn.Module, task: ImageTask) -> dict[str, float]:
+    validation, test = evaluate(net, task.validation()), evaluate(net, task.test())
+    return {
+        "validation_loss": validation[0],
+        "validation_accuracy": validation[1],
+        "test_loss": test[0],
+        "test_accuracy": test[1],
+    }
+
+
+def _series(trace: Trace) -> dict[str, Floats | Series]:
+    return {
+        "lr": trace.lr,
+        "train_loss": trace.train_loss,
+        "hypergradient": trace.hypergradient,
+        "validation_loss": Series(trace.validation_loss, trace.observed),
+    }
+
+
+def training(spec: RunSpec, context: Context) -> Outcome:
+    """One training along a schedule or with an online tuner.
+
+    Settings: those of the schedule or tuner; outer_batch: images of the outer loss at each step (default:
+    the whole validation part). E is the validation loss after the last step.
+    """
+    task, net = _setting(spec, context.device)
+    tuner = _tuner(spec, net, context)
+    outer = None
+    if spec.method in ONLINE and spec.method != "hd":
+        size = int(spec.get("outer_batch", 0))
+        outer = (
+            (lambda t: task.validation_batch(t, size, spec.seed)) if size else (lambda t: task.validation())
+        )
+    product = spec.method in ("rtho", "marthe") and tuner.mu > 0 if isinstance(tuner, MARTHE) else False
+    trace = train(
+        net,
+        tuner,
+        task,
+        seed=spec.seed,
+        steps=spec.steps,
+        outer=outer,
+        product=product,
+        report=context.report,
+    )
+    finished = trace.status == "finished"
+    return Outcome(
+        status=trace.status,
+        series=_series(trace),
+        metrics=_finals(net, task) if finished else {},
+        cost={"plain_steps": trace.plain_steps, "training_seconds": trace.seconds},
+    )
+
+
+def problem(net: nn.Module, task: ImageTask, seed: int) -> Problem:
+    """The network's training as a Problem whose final loss is that of the whole validation part."""
+    x, y = task.validation()
+
+    def train_loss(weights: dict[str, Tensor], t: int) -> Tensor:
+        inputs, labels = task.batch(seed, t)
+        return cross_entropy(functional_call(net, weights, (inputs,)), labels)
+
+    def final_loss(weights: dict[str, Tensor]) -> Tensor:
+        return cross_entropy(functional_call(net, weights, (x,)), y)
+
+    return Problem({k: w.detach().clone() for k, w in net.named_parameters()}, train_loss, final_loss)
+
+
+def optimised_schedule(spec: RunSpec, context: Context) -> Outcome:
+    """LRS-OPT from a constant start (setting lr) or from the schedule of `spec.source`.
+
+    Settings: outer_steps, outer_optimizer, outer_lr, lr_max, checkpoints (0 stores all iterates). The final
+    metrics come from a plain training with the best schedule.
+    """
+    task, net = _setting(spec, context.device)
+    rule = from_optimizer(_optimizer(spec, net, 0.0))
+    start: Tensor | Sequence[float] = [float(spec.get("lr", 0.01))] * spec.steps
+    if spec.source:
+        start = source_schedule(spec, context)
+    outer_steps = int(spec.get("outer_steps"))
+    begun = time.perf_counter()
+    out = lrs_opt(
+        problem(net, task, spec.seed),
+        start,
+        rule,
+        outer_steps=outer_steps,
+        outer_optimizer=spec.get("outer_optimizer", "adam"),
+        outer_lr=spec.get("outer_lr", 0.02),
+        lr_max=spec.get("lr_max", 1.0),
+        checkpoints=int(spec.get("checkpoints", 0)) or None,
+        resume=context.checkpoint,
+        on_step=lambda step: context.report(step.step, outer_steps),
+    )
+    seconds = time.perf_counter() - begun
+    tuner = FixedSchedule(_optimizer(spec, net, float(out.schedule[0])), out.schedule)
+    trace = train(net, tuner, task, seed=spec.seed, steps=spec.steps)
+    steps = [h.step for h in out.history]
+    finished = trace.status == "finished" and math.isfinite(out.final_loss)
+    return Outcome(
+        status="finished" if finished else "diverged at step 0",
+        series={
+            **_series(trace),
+            "outer_loss": Series([h.final_loss for h in out.history], steps),
+            "outer_best": Series([h.best for h in out.history], steps),
+            "outer_norm": Series([h.hypergradient_norm for h in out.history], steps),
+        },
+        metrics={**_finals(net, task), "lrs_opt_loss": out.final_loss} if finished else {},
+        # a hypergradient: one training to store the iterates, then a gradient and a product (3) a step
+        cost={
+            "plain_steps": spec.steps * (4.0 * out.hypergradients + out.trainings),
+            "training_seconds": seconds,
+        },
+    )
+
+
+RUN_FUNCTIONS: dict[str, Callable[[RunSpec, Context], Outcome]] = {
+    "training": training,
+    "lrs_opt": optimised_schedule,
+}

@@ -1,0 +1,124 @@
+"""The tables and sentences of experiment 01, in Markdown, every number from records."""
+
+from __future__ import annotations
+
+from adatune_lite.experiments.lrs_opt_vs_marthe import CLASSICAL, ONLINE
+from adatune_lite.experiments.lrs_opt_vs_marthe.reading import LABELS, Results, Row
+from adatune_lite.experiments.statistics import mean_interval, paired_less
+
+
+def comparison(results: Results) -> str:
+    """(b) All methods on the reporting seeds."""
+    rows = results.table()
+    if not rows:
+        return "*No records yet.*"
+    head = [
+        "| method | test loss | test accuracy (%) | E (validation loss) | test loss minus E | cost of a run (plain steps) "
+        "| cost of its search | seconds | runs (diverged) |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    return "\n".join([*head, *map(_line, rows)])
+
+
+def _line(row: Row) -> str:
+    search = f"{row.search_steps:,.0f}" if row.search_steps else "–"
+    return (
+        f"| {LABELS[row.method]} | {row.test_loss.text()} | {row.test_accuracy.text(2)} | {row.validation_loss.text()} "
+        f"| {row.gap.text()} | {row.plain_steps:,.0f} | {search} | {row.seconds:.1f} | {row.runs} ({row.diverged}) |"
+    )
+
+
+def settings(results: Results) -> str:
+    """The frozen settings and how they were found."""
+    if not results.choices:
+        return "*No records yet.*"
+    lines = [
+        "| method | frozen settings | mean E on the tuning seeds | draws (diverged) | on the edge of its range |"
+    ]
+    lines.append("|---|---|---|---|---|")
+    for method, choice in results.choices.items():
+        values = ", ".join(f"{name} = {value:.4g}" for name, value in choice.settings)
+        edge = ", ".join(choice.on_edge) or "no"
+        lines.append(
+            f"| {LABELS[method]} | {values} | {choice.mean_loss:.4f} | {choice.trials} ({choice.diverged}) | {edge} |"
+        )
+    return "\n".join(lines)
+
+
+def at_fixed_mu(results: Results) -> str:
+    """MARTHE at each fixed mu with its own frozen hyper_lr."""
+    if not results.mu_choices:
+        return "*No records yet.*"
+    lines = [
+        "| μ | hyper-learning rate | E | test loss | test accuracy (%) | runs |",
+        "|---|---|---|---|---|---|",
+    ]
+    for mu, choice in results.mu_choices.items():
+        records = results.at_mu(mu)
+        if records:
+            parts = [
+                mean_interval(list(results.by_seed(records, m).values())).text(digits)
+                for m, digits in (("validation_loss", 3), ("test_loss", 3), ("test_accuracy", 2))
+            ]
+            rate = dict(choice.settings)["hyper_lr"]
+            lines.append(f"| {mu:g} | {rate:.3g} | {' | '.join(parts)} | {len(records)} |")
+    return "\n".join(lines)
+
+
+def nearness(results: Results) -> str:
+    """(e) Gap in E and correlation with LRS-OPT's schedule."""
+    lines = [
+        "| method | E minus LRS-OPT's E | correlation of smoothed log schedules | seeds |",
+        "|---|---|---|---|",
+    ]
+    for method in (*CLASSICAL, *ONLINE):
+        near = results.nearness(method)
+        if near:
+            gaps, correlations = [gap for _, _, gap in near], [c for _, c, _ in near if c == c]
+            shape = mean_interval(correlations).text() if correlations else "undefined (constant)"
+            lines.append(f"| {LABELS[method]} | {mean_interval(gaps).text()} | {shape} | {len(near)} |")
+    return "\n".join(lines) if len(lines) > 2 else "*No records yet.*"
+
+
+def transfer(results: Results) -> str:
+    """(f) Learned schedules on their own and on other seeds."""
+    lines = ["| schedule of | E on its own seed | E on other seeds | replays |", "|---|---|---|---|"]
+    for method, (own, other) in results.transfer().items():
+        lines.append(
+            f"| {LABELS[method]} | {mean_interval(own).text()} | {mean_interval(other).text()} | {len(other)} |"
+        )
+    return "\n".join(lines) if len(lines) > 2 else "*No records yet.*"
+
+
+def finding(results: Results) -> str:
+    """The main finding, in a paragraph; says so when a tuned fixed schedule beats the online methods."""
+    rows = {row.method: row for row in results.table()}
+    online = [rows[m] for m in ONLINE if m in rows]
+    constant = rows.get("constant")
+    if not online or constant is None:
+        return "The runs of this experiment are not complete enough for a finding."
+    best = min(online, key=lambda row: row.test_loss.mean)
+    constant_losses = results.by_seed(results.reported("constant"), "test_loss")
+    online_losses = results.by_seed(results.reported(best.method), "test_loss")
+    seeds = sorted(set(constant_losses) & set(online_losses))
+    pair = [constant_losses[s] for s in seeds], [online_losses[s] for s in seeds]
+    if paired_less(*pair) < 0.05:
+        verdict = f"**A tuned constant learning rate beats every online method here**: the best of them, {LABELS[best.method]}, has"
+    elif paired_less(*pair[::-1]) < 0.05:
+        verdict = (
+            f"The best online method, {LABELS[best.method]}, beats a tuned constant learning rate: it has"
+        )
+    else:
+        verdict = f"The best online method, {LABELS[best.method]}, and a tuned constant learning rate cannot be told apart: it has"
+    text = (
+        f"{verdict} a test loss of {best.test_loss.text()} and an accuracy of {best.test_accuracy.text(2)} %, the constant "
+        f"{constant.test_loss.text()} and {constant.test_accuracy.text(2)} % (mean ± half of the 95 % interval, "
+        f"{len(seeds)} seeds, equal tuning), at {best.plain_steps / constant.plain_steps:.0f} times the cost."
+    )
+    offline = rows.get("lrs_opt")
+    if offline is not None:
+        text += (
+            f" LRS-OPT, which fits all {results.scale.steps} rates offline to one batch order and is a reference and not "
+            f"a competitor, reaches E = {offline.validation_loss.text()} and a test loss of {offline.test_loss.text()}."
+        )
+    return text

@@ -1,0 +1,103 @@
+"""Where the project keeps its files, and how a file is written so that no reader ever sees half of it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
+
+
+def project_root() -> Path:
+    """The checkout: the nearest parent of the working folder, else of this package, with a pyproject.toml.
+
+    The working folder counts only if it is a checkout of this project, so that a call from inside some
+    other project does not write there. Without a checkout the working folder itself serves.
+    """
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "pyproject.toml").is_file() and (folder / PACKAGE.name).is_dir():
+            return folder
+    for folder in PACKAGE.parents:
+        if (folder / "pyproject.toml").is_file():
+            return folder
+    return here
+
+
+def raw_folder() -> Path:
+    """Data sets as they were found or downloaded: `ADATUNE_DATA`, by default data/raw."""
+    named = os.environ.get("ADATUNE_DATA")
+    return Path(named).expanduser().resolve() if named else project_root() / "data" / "raw"
+
+
+def scratch_folder() -> Path:
+    """What can be made again: caches, checkpoints, records of small profiles. Ignored by git."""
+    return project_root() / "data" / "scratch"
+
+
+def committed_folder() -> Path:
+    """The records that are kept under version control."""
+    return project_root() / "data" / "runs"
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Write `content` to `path` at once: afterwards it holds the old or the new content, never a part.
+
+    Raises:
+        OSError: the folder cannot be written or the disk is full; `path` is as before.
+    """
+    with written_beside(path, content) as temporary:
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+
+
+def create(path: Path, content: bytes) -> bool:
+    """Write a new file at once; False, and nothing changed, if `path` is already there.
+
+    Of several writers in a shared folder exactly one gets True.
+
+    Raises:
+        OSError: the folder cannot be written or the disk is full.
+    """
+    with written_beside(path, content) as temporary:
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+        except OSError:
+            # A file system without hard links: the check and the rename are then two steps.
+            if path.exists():
+                return False
+            os.replace(temporary, path)
+        sync_folder(path.parent)
+        return True
+
+
+@contextmanager
+def written_beside(path: Path, content: bytes) -> Iterator[Path]:
+    """A complete, synced temporary file in the folder of `path`; removed at the end if still there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable, where the system offers it."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:  # Windows does not open folders.
+        return
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

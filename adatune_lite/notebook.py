@@ -1,0 +1,212 @@
+"""What notebooks share: a check of their parameters, one call that makes the runs exist, and provenance."""
+
+from __future__ import annotations
+
+import html
+import os
+import types
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from IPython.display import Markdown
+    from matplotlib.figure import Figure
+
+    from adatune_lite.runs.record import Record
+    from adatune_lite.runs.store import Store
+
+ALLOWED: dict[str, tuple[str, ...]] = {
+    "profile": ("smoke", "quick", "desk", "paper"),
+    "reuse": ("store", "none"),
+    "missing": ("compute", "skip"),
+    "device": ("auto", "cpu", "cuda"),
+}
+"""Parameters of every notebook and their values; `jobs` is a whole number besides."""
+_SHELL = {"In", "Out", "exit", "quit", "get_ipython", "open"}
+_BADGES = {
+    "smoke": "smoke: a test of the code, not a result",
+    "quick": "quick: reduced scale, embedded data",
+    "desk": "desk: hours on a CPU, real data",
+    "paper": "paper: the paper's settings",
+    "none": "no records yet",
+}
+
+
+class ParameterError(ValueError):
+    """A notebook was given a parameter that it does not have, or a value that is not allowed."""
+
+
+def check(namespace: Mapping[str, object]) -> None:
+    """Refuse unknown or mistyped parameters; call it right after the parameters cell with `globals()`.
+
+    Raises ParameterError with the names or values that are allowed.
+    """
+    given = {
+        name: value
+        for name, value in namespace.items()
+        if not name.startswith("_") and name not in _SHELL and not isinstance(value, types.ModuleType)
+    }
+    known = [*ALLOWED, "jobs"]
+    for name, value in given.items():
+        if name not in known:
+            raise ParameterError(f"unknown parameter {name!r}; allowed: {', '.join(known)}")
+        if name in ALLOWED and value not in ALLOWED[name]:
+            raise ParameterError(f"{name} must be one of {', '.join(ALLOWED[name])}, not {value!r}")
+        if name == "jobs" and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
+            raise ParameterError(f"jobs must be a whole number, 0 for one per core, not {value!r}")
+    missing = [name for name in known if name not in given]
+    if missing:
+        raise ParameterError(f"the parameters cell lacks {missing[0]!r}")
+
+
+def load(
+    experiment: str,
+    profile: str,
+    *,
+    reuse: str = "store",
+    missing: str = "compute",
+    device: str = "auto",
+    jobs: int = 0,
+) -> Any:
+    """The results of an experiment, its missing runs made first.
+
+    reuse: "store" takes the records that are there; "none" computes every run again in a folder of its own,
+        where `differences` compares it with the committed ones.
+    missing: "compute", or "skip" to show what is there.
+    jobs: runs at a time, 0 for one per core (1 in `smoke`, where starting a process costs more than a run).
+
+    Returns the experiment's Results. Raises RuntimeError when a run failed.
+    """
+    from adatune_lite.experiments import find
+    from adatune_lite.runs.execute import complete
+
+    module = find(experiment)
+    store = _store(profile, reuse)
+    if missing == "compute":
+        workers = 1 if profile == "smoke" else jobs or os.cpu_count() or 1
+        summary = complete(module, profile, store, jobs=workers, device=device)
+        if summary.failed:
+            raise RuntimeError(f"{len(summary.failed)} runs failed; the first: {summary.failed[0]}")
+    return module.results(profile, store)
+
+
+def _store(profile: str, reuse: str) -> Store:
+    from adatune_lite.runs.store import Store, stores_for
+
+    present = stores_for(profile)
+    if reuse == "store":
+        return present
+    import tempfile
+
+    return Store(tempfile.mkdtemp(prefix="adatune-again-"))
+
+
+def differences(results: Any, limit: int = 20) -> Markdown:
+    """Final metrics of recomputed runs beside the records that were there, largest difference first."""
+    from adatune_lite.runs.store import stores_for
+
+    before = stores_for(results.profile)
+    rows = []
+    for record in results.all_records():
+        old = before.get(record.spec)
+        for name, value in record.metrics.items():
+            if old is not None and name in old.metrics:
+                rows.append((abs(value - old.metrics[name]), record, name, old.metrics[name], value))
+    if not rows:
+        return _markdown("*There were no records to compare with.*")
+    rows.sort(key=lambda row: -row[0])
+    lines = [
+        f"{len(rows)} figures compared, {sum(row[0] == 0 for row in rows)} of them equal to the last digit.",
+        "",
+        "| run | figure | before | now | difference |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {r.spec.method} seed {r.spec.seed} | {name} | {old:.6g} | {new:.6g} | {gap:.2g} |"
+        for gap, r, name, old, new in rows[:limit]
+    ]
+    return _markdown("\n".join(lines))
+
+
+def badge(profile: str, records: Sequence[Record] = ()) -> Markdown:
+    """Which profile a page shows."""
+    kind = profile if records else "none"
+    count = f" · {len(records)} runs" if records else ""
+    return _markdown(f'<span class="badge-profile {kind}">{_BADGES[kind]}{count}</span>')
+
+
+def show(figure: Figure, records: Iterable[Record]) -> None:
+    """A figure with the essence of its records under it."""
+    import matplotlib.pyplot as plt
+    from IPython.display import display
+
+    display(figure)  # type: ignore[no-untyped-call]
+    plt.close(figure)
+    display(provenance(records))  # type: ignore[no-untyped-call]
+
+
+def provenance(records: Iterable[Record]) -> Markdown:
+    """What ran where, when and on what, in a small line."""
+    held = list(records)
+    if not held:
+        return _markdown('<div class="provenance">No records yet.</div>')
+
+    def each(key: str) -> str:
+        return ", ".join(sorted({str(r.provenance.get(key, "unknown")) for r in held}))
+
+    commits = sorted(
+        {
+            str(r.provenance.get("commit") or "no commit")[:10]
+            + ("+changes" if r.provenance.get("dirty") else "")
+            for r in held
+        }
+    )
+    starts = sorted(str(r.provenance.get("start", ""))[:10] for r in held)
+    parts = [
+        f"{len(held)} runs, {sum(r.diverged for r in held)} diverged",
+        f"seeds {', '.join(map(str, sorted({r.spec.seed for r in held})))}",
+        f"data: {each('data_source')}",
+        f"{', '.join(sorted({r.device for r in held}))}, torch {each('torch')}, {', '.join(sorted({r.precision for r in held}))}",
+        f"commit {', '.join(commits)}",
+        f"{starts[0]} to {starts[-1]}" if starts[0] != starts[-1] else starts[0],
+        f"{sum(r.cost.get('seconds', 0.0) for r in held) / 3600:.2f} core-hours",
+    ]
+    return _markdown(f'<div class="provenance">{html.escape(" · ".join(parts))}</div>')
+
+
+def table(text: str) -> Markdown:
+    """A Markdown table or paragraph."""
+    return _markdown(text)
+
+
+def best_profile(experiment: str) -> str | None:
+    """The best committed profile that has any record: "paper", "desk" or None."""
+    from adatune_lite.experiments import find
+    from adatune_lite.runs.store import stores_for
+
+    module = find(experiment)
+    store = stores_for("desk")
+    for profile in ("paper", "desk"):
+        if any(
+            store.get(planned.spec) for planned in module.plan(profile, store) if planned.role == "report"
+        ):
+            return profile
+    return None
+
+
+def finding_markdown() -> str:
+    """The main finding of the book, from the committed records of its first experiment."""
+    from adatune_lite.experiments import find
+    from adatune_lite.runs.store import stores_for
+
+    name = "01_lrs_opt_vs_marthe"
+    profile = best_profile(name)
+    if profile is None:
+        return "No committed records yet."
+    return str(find(name).finding(profile, stores_for("desk")))
+
+
+def _markdown(text: str) -> Markdown:
+    from IPython.display import Markdown
+
+    return Markdown(text)  # type: ignore[no-untyped-call]

@@ -1,0 +1,210 @@
+"""How a record came about: the code that decides its numbers, the machine, the data, the time."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from adatune_lite.files import PACKAGE
+
+DECIDING = (
+    "rules.py",
+    "curvature.py",
+    "hypergradient.py",
+    "tuners",
+    "schedules.py",
+    "training.py",
+    "tasks",
+    "experiments/functions.py",
+)
+"""Modules and folders of the package whose code decides the numbers of every run."""
+
+DECIDING_ONE = {"lrs_opt": ("lrs_opt.py",)}
+"""Further modules by run function: a change of LRS-OPT leaves the records of online tuners valid."""
+
+NOT_DECIDING = ("tasks/sources.py",)
+"""Where data are found: what it found is in the record by the checksum of the decoded pixels."""
+
+
+def code_hash(function: str, package: Path = PACKAGE) -> str:
+    """SHA-256 over the syntax trees of the modules that decide the numbers of a run function.
+
+    Comments, docstrings, layout and the wording of errors change nothing; a constant does. The same for
+    every supported version of Python, so that records of several machines meet under one hash. Read once
+    for each process: a run under way belongs to the code that it loaded.
+    """
+    return _code_hash(function, package)
+
+
+@lru_cache
+def _code_hash(function: str, package: Path) -> str:
+    digest = hashlib.sha256()
+    for path in deciding_files(function, package):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        digest.update(f"{path.relative_to(package).as_posix()}\n{_text(_Essence().visit(tree))}\n".encode())
+    return digest.hexdigest()
+
+
+def deciding_files(function: str, package: Path = PACKAGE) -> list[Path]:
+    """The files that `code_hash` reads, sorted."""
+    found: set[Path] = set()
+    for name in (*DECIDING, *DECIDING_ONE.get(function, ())):
+        place = package / name
+        found.update(place.rglob("*.py") if place.is_dir() else [place] if place.is_file() else [])
+    return sorted(found - {package / name for name in NOT_DECIDING})
+
+
+class _Essence(ast.NodeTransformer):
+    """A syntax tree without docstrings and without what an exception says."""
+
+    def generic_visit(self, node: ast.AST) -> ast.AST:
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            # A string that stands alone does nothing: the docstring of a module, function, class or field.
+            node.body = [line for line in body if not _is_text(line)]  # type: ignore[attr-defined]
+        return super().generic_visit(node)
+
+    def visit_Raise(self, node: ast.Raise) -> ast.AST:
+        if isinstance(node.exc, ast.Call):
+            node.exc = node.exc.func
+        return node
+
+
+def _is_text(node: ast.AST) -> bool:
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
+
+
+def _text(node: object) -> str:
+    # Not ast.dump: what that writes for empty fields changed between versions of Python, and new versions
+    # add fields, which are empty for code that all of them accept.
+    if isinstance(node, ast.Constant):
+        return f"Constant({node.value!r})"
+    if isinstance(node, ast.AST):
+        filled = [(name, value) for name, value in ast.iter_fields(node) if value is not None and value != []]
+        return f"{type(node).__name__}({','.join(f'{name}={_text(value)}' for name, value in filled)})"
+    if isinstance(node, list):
+        return f"[{','.join(map(_text, node))}]"
+    return repr(node)
+
+
+def describe(device: str) -> dict[str, Any]:
+    """The machine and the software of this process, as a record keeps it."""
+    import torch
+
+    facts: dict[str, Any] = {
+        "version": _version(),
+        **_commit(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "device_name": _processor(),
+        "threads": torch.get_num_threads(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+    }
+    if device == "cuda":
+        facts["device_name"] = torch.cuda.get_device_name()
+        facts["driver"] = _driver()
+        facts["cuda"] = torch.version.cuda
+    return facts
+
+
+def data(dataset: str) -> dict[str, Any]:
+    """Source and checksum of the data of a run; the images are in memory by the time a run has ended."""
+    from adatune_lite.tasks.data import describe as describe_data
+
+    source, checksum, verified = describe_data(dataset)
+    return {"data_source": source, "data_checksum": checksum, "data_verified": verified}
+
+
+def start_peak(device: str) -> None:
+    """Forget the largest memory so far, where the system can: a process does several runs."""
+    if device == "cuda":
+        import torch
+
+        torch.cuda.reset_peak_memory_stats()
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_memory(device: str) -> int:
+    """Largest memory of this process since `start_peak`, in bytes: on the device for cuda, else resident."""
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.max_memory_allocated()
+    for line in _lines(Path("/proc/self/status")):
+        if line.startswith("VmHWM"):
+            return int(line.split()[1]) * 1024
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _version() -> str:
+    try:
+        return metadata.version("adatune_lite")
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+@lru_cache(maxsize=1)
+def _commit() -> dict[str, Any]:
+    commit = _git("rev-parse", "HEAD")
+    # Records themselves are made in the tree: new ones do not make it dirty.
+    dirty = _git("status", "--porcelain", "--", ".", ":(exclude)data")
+    return {"commit": commit, "dirty": bool(dirty) if commit else None}
+
+
+def _git(*arguments: str) -> str:
+    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(PACKAGE.parent), *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=20,
+            env=environment,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+@lru_cache(maxsize=1)
+def _processor() -> str:
+    for line in _lines(Path("/proc/cpuinfo")):
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+@lru_cache(maxsize=1)
+def _driver() -> str:
+    for line in _lines(Path("/proc/driver/nvidia/version")):
+        if "Kernel Module" in line:
+            return next((word for word in line.split() if word[:1].isdigit() and "." in word), line.strip())
+    return ""
+
+
+def _lines(path: Path) -> Iterator[str]:
+    try:
+        yield from path.read_text(errors="replace").splitlines()
+    except OSError:
+        return

@@ -1,0 +1,317 @@
+"""What a run leaves behind, and its file: strict JSON, one small file a run.
+
+Why JSON: a record can be read, compared and reviewed line by line with the tools that every reader has,
+it needs no library and nothing in it is ever executed or unpickled. Floats are written with the shortest
+digits that give back the same float64, so nothing is lost where precision matters. JSON has no number for
+what is not finite: those stand as the strings "nan", "inf" and "-inf".
+
+Size: at most 20 KB a run. The series "lr" is the schedule, which other runs replay: with detail "full" it is
+kept whole and exact. Every other series is rounded to 9 significant digits and, if longer than 128 points,
+thinned to 128 evenly spaced ones with the first and the last among them; detail "summary" thins every
+series, lr included, to 64. If that is still too large, the series other than a full lr are thinned to 64 and
+then to 32 points. A schedule so long that it alone exceeds the limit is kept all the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from adatune_lite.runs.spec import RunSpec, SpecError
+
+if TYPE_CHECKING:  # A writer of records needs no torch.
+    from torch import Tensor
+
+SCHEMA = 1
+LIMIT = 20_000
+"""Bytes of a record's file."""
+FULL = "lr"
+"""The series that is kept exactly."""
+
+Floats: TypeAlias = "Sequence[float] | np.ndarray | Tensor"
+Stored = dict[str, dict[str, list[Any]]]
+
+
+class RecordError(ValueError):
+    """A record is damaged, of a newer schema, or holds what cannot be."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """Values at the given steps; without steps, at 0, 1, 2 ..."""
+
+    values: Floats
+    steps: Sequence[int] | np.ndarray | None = None
+
+
+@dataclass
+class Outcome:
+    """What a run function returns."""
+
+    status: str
+    """"finished", "diverged at step s" or "stopped by budget"."""
+    series: Mapping[str, Floats | Series] = field(default_factory=dict)
+    """One-dimensional, one value a step (or a `Series` with its own steps); torch tensors are allowed."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Final figures, kept to the last digit."""
+    cost: Mapping[str, float] = field(default_factory=dict)
+    """What it took, for example "plain_steps"; the seconds are added by the execution."""
+    notes: str = ""
+    """What a reader should know, in a sentence."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run: what was asked, what came out, how it came about. Never changed once written."""
+
+    spec: RunSpec
+    code: str
+    """Hash of the modules that decide the numbers, see `provenance.code_hash`."""
+    device: str
+    """Kind of device: "cpu" or "cuda"."""
+    labels: dict[str, str]
+    """Experiment, profile, role: how the run was asked for; outside its identity."""
+    status: str
+    stored: Stored
+    """Series as they stand in the file."""
+    metrics: dict[str, float]
+    cost: dict[str, float]
+    provenance: dict[str, Any]
+    notes: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        spec: RunSpec,
+        outcome: Outcome,
+        *,
+        code: str,
+        device: str,
+        labels: Mapping[str, str] | None = None,
+        provenance: Mapping[str, Any] | None = None,
+    ) -> Record:
+        """The record of an outcome, its series thinned to the limit (see the module).
+
+        Raises:
+            RecordError: a status or a series that a record cannot hold.
+        """
+        if not is_status(outcome.status):
+            raise RecordError(
+                f"a run's status is finished, stopped by budget or diverged at step s, not {outcome.status!r}"
+            )
+        series = {name: _plain(name, values) for name, values in outcome.series.items()}
+        record = cls(
+            spec=spec,
+            code=code,
+            device=device,
+            labels=dict(labels or {}),
+            status=outcome.status,
+            stored={},
+            metrics={name: float(value) for name, value in outcome.metrics.items()},
+            cost={name: float(value) for name, value in outcome.cost.items()},
+            provenance=dict(provenance or {}),
+            notes=outcome.notes,
+        )
+        for points in (128, 64, 32) if spec.detail == "full" else (64, 32):
+            for name, (steps, values) in series.items():
+                whole = name == FULL and spec.detail == "full"
+                record.stored[name] = _stored(steps, values, None if whole else points)
+            if len(record.to_json()) <= LIMIT:
+                break
+        return record
+
+    @property
+    def precision(self) -> str:
+        """Floating point type of the run."""
+        return self.spec.precision
+
+    @property
+    def identity(self) -> tuple[str, str, str, str]:
+        """(spec hash, code hash, device kind, precision): records that agree in it must agree in content."""
+        return self.spec.hash, self.code, self.device, self.precision
+
+    @property
+    def name(self) -> str:
+        """File name without its ending."""
+        return f"{self.spec.hash[:16]}-{self.code[:8]}-{self.device}-{self.precision}"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run came to its end."""
+        return self.status == "finished"
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the run blew up: a result, not a failure."""
+        return self.status.startswith("diverged")
+
+    def series(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """(steps int64 [n], values float64 [n]) of a series.
+
+        Raises:
+            KeyError: there is no series of that name; the message lists those there are.
+        """
+        if name not in self.stored:
+            present = ", ".join(self.stored)
+            raise KeyError(f"run {self.spec.hash[:16]} has no series {name!r}; it has {present}")
+        entry = self.stored[name]
+        values = np.array([float(value) for value in entry["values"]], np.float64)
+        return np.array(entry.get("steps", range(len(values))), np.int64), values
+
+    def digest(self, name: str = FULL) -> str:
+        """Digest of a series' digits, for `RunSpec.source_digest`."""
+        _, values = self.series(name)
+        return hashlib.sha256(values.astype("<f8").tobytes()).hexdigest()[:16]
+
+    def content(self) -> tuple[str, Stored, dict[str, Any]]:
+        """What must be equal in records of equal identity."""
+        return self.status, self.stored, _coded(self.metrics)
+
+    def to_json(self) -> bytes:
+        """The file: one line for each entry of each part, so that a difference shows where it is."""
+        body = {
+            "schema": SCHEMA,
+            "spec_hash": self.spec.hash,
+            "code_hash": self.code,
+            "device": self.device,
+            "precision": self.precision,
+            "spec": self.spec.canonical(),
+            "labels": self.labels,
+            "status": self.status,
+            "notes": self.notes,
+            "metrics": _coded(self.metrics),
+            "cost": _coded(self.cost),
+            "series": self.stored,
+            "provenance": self.provenance,
+        }
+        body["digest"] = _digest(body)
+        lines = []
+        for key, value in body.items():
+            if isinstance(value, dict) and value:
+                inner = ",\n".join(f"  {json.dumps(k)}: {_dumps(v)}" for k, v in value.items())
+                lines.append(f" {json.dumps(key)}: {{\n{inner}\n }}")
+            else:
+                lines.append(f" {json.dumps(key)}: {_dumps(value)}")
+        return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
+
+    @classmethod
+    def from_json(cls, content: bytes) -> Record:
+        """Read a record back.
+
+        Raises:
+            RecordError: not strict JSON, a newer schema, or content that does not match its own digests.
+        """
+        try:
+            body = json.loads(content, parse_constant=_refuse_constant)
+        except ValueError as error:
+            raise RecordError(f"it is not JSON ({error})") from error
+        if not isinstance(body, dict) or not isinstance(body.get("schema"), int):
+            raise RecordError("it is not a record")
+        if body["schema"] > SCHEMA:
+            raise RecordError(f"it has schema {body['schema']}, this version knows up to {SCHEMA}: update it")
+        try:
+            if body.pop("digest") != _digest(body):
+                raise RecordError("its content does not match its digest: it was changed or damaged")
+            spec = RunSpec.from_dict(body["spec"])
+            if (spec.hash, spec.precision) != (body["spec_hash"], body["precision"]):
+                raise RecordError("its spec does not match its spec hash")
+            return cls(
+                spec=spec,
+                code=body["code_hash"],
+                device=body["device"],
+                labels=body["labels"],
+                status=body["status"],
+                stored=body["series"],
+                metrics={name: float(value) for name, value in body["metrics"].items()},
+                cost={name: float(value) for name, value in body["cost"].items()},
+                provenance=body["provenance"],
+                notes=body["notes"],
+            )
+        except KeyError as error:
+            raise RecordError(f"it lacks {error}") from error
+        except (SpecError, TypeError, AttributeError) as error:
+            raise RecordError(f"it holds what a record cannot hold ({error})") from error
+
+
+def is_status(text: str) -> bool:
+    """Whether a run can have ended so."""
+    return bool(re.fullmatch(r"finished|stopped by budget|diverged at step \d+", text))
+
+
+def impossible(record: Record) -> Iterator[str]:
+    """What cannot be in a sound record, one sentence each."""
+    if not is_status(record.status):
+        yield f"unknown status {record.status!r}"
+    if record.device not in ("cpu", "cuda"):
+        yield f"unknown kind of device {record.device!r}"
+    for name, value in record.cost.items():
+        if not (math.isfinite(value) and value >= 0):
+            yield f"cost {name} is {value}"
+    for name in record.stored:
+        try:
+            steps, values = record.series(name)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            yield f"series {name} is not a list of numbers"
+            continue
+        if len(steps) != len(values) or (np.diff(steps) <= 0).any() or (steps < 0).any():
+            yield f"series {name} has steps that do not rise or do not match its values"
+        if record.finished and name == FULL and not (np.isfinite(values).all() and (values >= 0).all()):
+            yield "a finished run has a learning rate that is negative or not finite"
+    if record.finished and any(not math.isfinite(value) for value in record.metrics.values()):
+        yield "a finished run has a metric that is not finite"
+
+
+def _plain(name: str, series: Floats | Series) -> tuple[np.ndarray | None, np.ndarray]:
+    steps, values = (series.steps, series.values) if isinstance(series, Series) else (None, series)
+    detach = getattr(values, "detach", None)  # A tensor, of which this module need not know more.
+    array = np.asarray(detach().cpu().double().numpy() if detach else values, np.float64)
+    if array.ndim != 1:
+        raise RecordError(f"series {name} must have one axis, not shape {array.shape}")
+    if steps is None:
+        return None, array
+    positions = np.asarray(steps, np.int64)
+    if positions.shape != array.shape:
+        raise RecordError(f"series {name} has {len(array)} values at {positions.size} steps")
+    return positions, array
+
+
+def _stored(steps: np.ndarray | None, values: np.ndarray, points: int | None) -> dict[str, list[Any]]:
+    if points is None:
+        kept, digits = values.tolist(), 17
+    else:
+        if len(values) > points:
+            chosen = np.linspace(0, len(values) - 1, points).round().astype(np.int64)
+            steps = chosen if steps is None else steps[chosen]
+            values = values[chosen]
+        kept, digits = values.tolist(), 9
+    entry: dict[str, list[Any]] = {} if steps is None else {"steps": steps.tolist()}
+    entry["values"] = [_code(float(f"{value:.{digits}g}")) for value in kept]
+    return entry
+
+
+def _code(value: float) -> float | str:
+    return value if math.isfinite(value) else str(value)
+
+
+def _coded(values: Mapping[str, float]) -> dict[str, Any]:
+    return {name: _code(value) for name, value in values.items()}
+
+
+def _dumps(value: object) -> str:
+    return json.dumps(value, allow_nan=False, separators=(",", ":"))
+
+
+def _digest(body: Mapping[str, Any]) -> str:
+    text = json.dumps(body, allow_nan=False, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _refuse_constant(token: str) -> float:
+    raise ValueError(f"the token {token} is not JSON")

@@ -1,0 +1,208 @@
+"""A folder of records: written whole or not at all, never overwritten, readable by many at once.
+
+A record is ROOT/ab/abcdef0123456789-CODEHASH-cpu-float32.json: spec hash, code hash, kind of device and
+precision are its identity, the folder is the first two characters. Writers of a shared folder need no lock:
+a complete temporary file is linked to its final name, which succeeds for exactly one of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from adatune_lite import files
+from adatune_lite.runs import provenance
+from adatune_lite.runs.record import LIMIT, Record, RecordError, impossible
+from adatune_lite.runs.spec import RunSpec
+
+SMALL = ("smoke", "quick")
+"""Profiles whose records are not kept under version control."""
+
+
+class StoreError(OSError):
+    """A store's folder cannot be written, or its disk is full."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class Conflict(ValueError):
+    """Two records of equal identity differ in what came out; both are kept."""
+
+
+class Problem(NamedTuple):
+    """A file of a store and what is wrong with it."""
+
+    path: Path
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.path.name}: {self.what}"
+
+
+class Store:
+    """Records in `root`, which is written, and in the folders of `also`, which are only read."""
+
+    def __init__(self, root: Path | str, also: Sequence[Path | str] = ()) -> None:
+        self.root = Path(root)
+        self.roots = tuple(dict.fromkeys((self.root, *map(Path, also))))
+        # A record's file never changes, so that it is read once for each size and time of change.
+        self._read: dict[Path, tuple[tuple[int, int], Record]] = {}
+
+    def put(self, record: Record) -> Path:
+        """Write a record; the same one again changes nothing.
+
+        Raises:
+            Conflict: a record of equal identity has another outcome: that one stays, this one lies beside it
+                under another name.
+            StoreError: the folder cannot be written or the disk is full: nothing is changed.
+        """
+        path = self.path(record)
+        content = record.to_json()
+        try:
+            if files.create(path, content):
+                return path
+            try:
+                present = Record.from_json(path.read_bytes())
+            except RecordError:
+                # The damaged file steps aside for the sound one; it is never deleted.
+                os.replace(path, path.with_suffix(".damaged"))
+                files.create(path, content)
+                return path
+            if present.identity == record.identity and present.content() == record.content():
+                return path
+            name = f"{path.stem}.conflict-{hashlib.sha256(content).hexdigest()[:8]}.json"
+            files.create(path.with_name(name), content)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        raise Conflict(
+            f"{path.name} is there with another outcome: it was kept, the new one lies beside it as {name}; "
+            "compare them and remove one"
+        )
+
+    def check_writable(self) -> None:
+        """Try the folder with a file of a record's size before anything is computed.
+
+        Raises:
+            StoreError: it cannot be written or the disk is full.
+        """
+        try:
+            with files.written_beside(self.root / "probe", b" " * LIMIT):
+                pass
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> StoreError:
+        why = error.strerror or error
+        return StoreError(f"cannot write to {self.root} ({why}): make room there or choose another folder")
+
+    def path(self, record: Record) -> Path:
+        """Where a record belongs."""
+        return self.root / record.name[:2] / f"{record.name}.json"
+
+    def get(self, spec: RunSpec, stale: bool = False) -> Record | None:
+        """The newest sound record of a spec, or None; a stale one only if asked for."""
+        return self.find(spec.hash, stale)
+
+    def find(self, spec_hash: str, stale: bool = False) -> Record | None:
+        """As `get`, by the hash of the spec."""
+        return newest([r for r in self.candidates(spec_hash) if stale or not is_stale(r)])
+
+    def candidates(self, prefix: str) -> list[Record]:
+        """All sound records whose spec hash begins with `prefix` (2 characters at least)."""
+        found = []
+        for root in self.roots:
+            for path in sorted((root / prefix[:2]).glob(f"{prefix[:16]}*.json")):
+                record = self._sound(path)
+                if record is not None and record.spec.hash.startswith(prefix):
+                    found.append(record)
+        return found
+
+    def records(self, experiment: str | None = None, profile: str | None = None) -> Iterator[Record]:
+        """All sound records, or those made for an experiment or profile; the stale ones among them."""
+        wanted = {"experiment": experiment, "profile": profile}
+        for path in self.paths():
+            record = self._sound(path)
+            if record and all(v is None or record.labels.get(name) == v for name, v in wanted.items()):
+                yield record
+
+    def paths(self) -> Iterator[Path]:
+        """The files of all records; conflicting ones and temporary files are none."""
+        for root in self.roots:
+            for path in sorted(root.glob("??/*.json")):
+                if ".conflict-" not in path.name and not path.name.startswith("."):
+                    yield path
+
+    def verify(self) -> Iterator[Problem]:
+        """Everything wrong with the files of the store, the sound ones left out."""
+        content: dict[tuple[str, ...], tuple[Path, Record]] = {}
+        for root in self.roots:
+            for path in sorted(root.glob("??/*")):
+                if path.name.startswith("."):
+                    yield Problem(path, "left behind by a writer that was stopped; it can be removed")
+                elif ".conflict-" in path.name:
+                    yield Problem(path, "has the identity of another record and another outcome: remove one")
+                elif path.suffix == ".damaged":
+                    yield Problem(path, "a damaged record that was computed again; it can be removed")
+                elif path.suffix != ".json":
+                    yield Problem(path, "is no record")
+                else:
+                    yield from self._problems(path, content)
+
+    def _problems(self, path: Path, seen: dict[tuple[str, ...], tuple[Path, Record]]) -> Iterator[Problem]:
+        try:
+            record = self._load(path)
+        except (RecordError, OSError) as error:
+            yield Problem(path, str(error))
+            return
+        if path.stem != record.name or path.parent.name != record.name[:2]:
+            yield Problem(path, f"its content belongs under the name {record.name}.json")
+        for what in impossible(record):
+            yield Problem(path, what)
+        first, other = seen.setdefault(record.identity, (path, record))
+        if other.content() != record.content():
+            yield Problem(path, f"has the identity of {first.parent / first.name} and another outcome")
+
+    def _sound(self, path: Path) -> Record | None:
+        # A damaged record counts as not there, so that it is computed again beside the others; `verify`
+        # names it. Conflicting ones are nobody's answer until one of them is removed.
+        if ".conflict-" in path.name or path.name.startswith("."):
+            return None
+        try:
+            return self._load(path)
+        except (RecordError, OSError):
+            return None
+
+    def _load(self, path: Path) -> Record:
+        state = path.stat()
+        key = (state.st_mtime_ns, state.st_size)
+        known = self._read.get(path)
+        if known is None or known[0] != key:
+            known = self._read[path] = (key, Record.from_json(path.read_bytes()))
+        return known[1]
+
+
+def is_stale(record: Record) -> bool:
+    """Whether the code that decides the record's numbers has changed since."""
+    return record.code != provenance.code_hash(record.spec.function)
+
+
+def newest(records: Sequence[Record]) -> Record | None:
+    """The record that was started last."""
+    return max(records, key=lambda r: str(r.provenance.get("start", "")), default=None)
+
+
+def stores_for(profile: str, out: Path | str | None = None) -> Store:
+    """The store that a profile writes to, reading what else serves it.
+
+    smoke and quick write to the scratch store and also read the committed one; desk and paper write to and
+    read the committed one alone, so that a clone has everything. `out` is written instead, and the
+    committed store is then read as well: another machine computes only what is missing.
+    """
+    committed, scratch = files.committed_folder(), files.scratch_folder() / "runs"
+    if profile in SMALL:
+        return Store(out or scratch, (scratch, committed))
+    return Store(out or committed, (committed,))

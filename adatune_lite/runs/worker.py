@@ -1,0 +1,258 @@
+"""One run in this process, and processes that do one run after the other.
+
+A run uses one thread, whatever the machine has: the digits then depend on the kind of device alone, and
+several runs side by side do not fight over the cores.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import math
+import os
+import signal
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from multiprocessing import connection as pipes
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import torch
+
+from adatune_lite import files
+from adatune_lite.runs import provenance
+from adatune_lite.runs.context import Context
+from adatune_lite.runs.record import Outcome, Record
+from adatune_lite.runs.spec import RunSpec
+from adatune_lite.runs.store import Conflict, Store, StoreError
+
+FUNCTIONS = "adatune_lite.experiments.functions"
+"""Module whose RUN_FUNCTIONS are looked up by `RunSpec.function`."""
+
+RunFunction = Callable[[RunSpec, Context], Outcome]
+THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+REPORT_EVERY = 0.5  # seconds
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A run that an experiment wants, and how much."""
+
+    spec: RunSpec
+    experiment: str
+    profile: str
+    role: str
+    """What it is for, for example "tuning" or "report"."""
+    priority: float = 0.0
+    """Runs of higher priority are made first."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.experiment} {self.role} {self.spec.method} seed {self.spec.seed} ({self.spec.hash[:16]})"
+        )
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the runs of one execution share."""
+
+    store: Store
+    device: str
+    functions: str = FUNCTIONS
+    deadline: float = math.inf
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a run ended."""
+
+    status: str = ""
+    """Status of its record; empty if there is none."""
+    seconds: float = 0.0
+    error: str = ""
+    """One sentence if no record could be made or kept."""
+    fatal: bool = False
+    """The store cannot be written: no use in starting further runs."""
+
+
+def perform(planned: Planned, setting: Setting, report: Callable[[int, int], None]) -> Done:
+    """Do one run and write its record; what goes wrong is told, not raised."""
+    spec = planned.spec
+    try:
+        table: Mapping[str, RunFunction] = importlib.import_module(setting.functions).RUN_FUNCTIONS
+        if spec.function not in table:
+            return Done(error=f"{planned}: no run function {spec.function!r}; there are {', '.join(table)}")
+        code = provenance.code_hash(spec.function)
+        name = f"{spec.hash[:16]}-{code[:8]}-{setting.device}-{spec.precision}"
+        checkpoint = files.scratch_folder() / "checkpoints" / f"{name}.pt"
+        checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        context = Context(setting.device, setting.store, checkpoint, report, setting.deadline)
+        start = datetime.now(UTC).isoformat(timespec="seconds")
+        with one_thread(), seeded(spec):
+            provenance.start_peak(setting.device)
+            outcome = table[spec.function](spec, context)
+            seconds = context.seconds()
+            if outcome.status == "stopped by budget":
+                return Done(outcome.status, seconds)  # Its checkpoint, not a record, carries it on.
+            facts = provenance.describe(setting.device) | provenance.data(spec.task.dataset)
+            facts |= {"start": start, "peak_memory": provenance.peak_memory(setting.device)}
+        outcome.cost = {**outcome.cost, "seconds": round(seconds, 3)}
+        labels = {"experiment": planned.experiment, "profile": planned.profile, "role": planned.role}
+        record = Record.of(spec, outcome, code=code, device=setting.device, labels=labels, provenance=facts)
+        done = _keep(record, planned, setting.store)
+        if not done.fatal:
+            checkpoint.unlink(missing_ok=True)
+        return done
+    except Exception as error:  # Whatever it is, the other runs go on.
+        return Done(error=f"{planned}: {_sentence(error)}{_details(planned)}")
+
+
+def _keep(record: Record, planned: Planned, store: Store) -> Done:
+    seconds = record.cost["seconds"]
+    try:
+        store.put(record)
+    except Conflict as error:
+        return Done(record.status, seconds, f"{planned}: {error}")
+    except StoreError as error:
+        rescue = Store(Path(tempfile.gettempdir()) / "adatune-rescued-records")
+        with contextlib.suppress(StoreError, Conflict):
+            return Done(
+                "", seconds, f"{planned}: {error}; its record was put into {rescue.put(record)}", True
+            )
+        return Done("", seconds, f"{planned}: {error}", True)
+    return Done(record.status, seconds)
+
+
+def _sentence(error: Exception) -> str:
+    text = " ".join(str(error).split()) or "no message"
+    return text if isinstance(error, ValueError) else f"{type(error).__name__}: {text}"
+
+
+def _details(planned: Planned) -> str:
+    path = files.scratch_folder() / "errors" / f"{planned.spec.hash[:16]}.txt"
+    with contextlib.suppress(OSError):
+        files.replace(path, traceback.format_exc().encode())
+        return f" (details in {path})"
+    return ""
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """One torch thread; afterwards as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def seeded(spec: RunSpec) -> Iterator[None]:
+    """Global random numbers as a function of the spec, not of the runs before it; restored afterwards."""
+    with torch.random.fork_rng():
+        torch.manual_seed(int(spec.hash[:15], 16))
+        yield
+
+
+def serve(channel: Connection, setting: Setting) -> None:
+    """The life of a worker process: receive a `Planned`, do it, send `Done`; ends when the parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle.
+    torch.set_num_threads(1)
+    last = 0.0
+
+    def report(done: int, total: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= REPORT_EVERY:
+            last = time.monotonic()
+            with contextlib.suppress(OSError):
+                channel.send(done / max(total, 1))
+
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            channel.send(perform(channel.recv(), setting, report))
+
+
+class Workers:
+    """A fixed number of worker processes; a context manager that leaves none behind."""
+
+    def __init__(self, count: int, setting: Setting) -> None:
+        self._setting = setting
+        self._count = count
+        self._busy: dict[Connection, tuple[BaseProcess, Planned]] = {}
+        self._idle: list[tuple[Connection, BaseProcess]] = []
+        self.fractions: dict[Planned, float] = {}
+        """How far each run under way is."""
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        processes = [process for process, _ in self._busy.values()] + [process for _, process in self._idle]
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.join()
+
+    @property
+    def free(self) -> bool:
+        """Whether another run can be submitted."""
+        return len(self._busy) < self._count
+
+    def submit(self, planned: Planned) -> None:
+        """Start a run in an idle process, or in a new one."""
+        channel, process = self._idle.pop() if self._idle else self._start()
+        channel.send(planned)
+        self._busy[channel] = (process, planned)
+        self.fractions[planned] = 0.0
+
+    def wait(self, timeout: float) -> list[tuple[Planned, Done]]:
+        """Runs that have ended, after at most `timeout` seconds."""
+        ended = []
+        for ready in pipes.wait(list(self._busy), timeout):
+            assert isinstance(ready, Connection)
+            process, planned = self._busy[ready]
+            try:
+                message = ready.recv()
+            except (EOFError, OSError):
+                process.join()
+                del self._busy[ready]
+                message = Done(error=f"{planned}: its process ended ({_ending(process.exitcode)})")
+            else:
+                if isinstance(message, float):
+                    self.fractions[planned] = message
+                    continue
+                del self._busy[ready]
+                self._idle.append((ready, process))
+            del self.fractions[planned]
+            ended.append((planned, message))
+        return ended
+
+    def _start(self) -> tuple[Connection, BaseProcess]:
+        context = get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=serve, args=(theirs, self._setting), daemon=True)
+        before = {name: os.environ.get(name) for name in THREAD_SETTINGS}
+        os.environ.update(dict.fromkeys(THREAD_SETTINGS, "1"))  # Read when the child imports its libraries.
+        try:
+            process.start()
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
+        theirs.close()
+        return ours, process
+
+
+def _ending(code: int | None) -> str:
+    if code is not None and code < 0:
+        return f"killed by signal {-code}; out of memory?" if code == -9 else f"killed by signal {-code}"
+    return f"exit code {code}"

@@ -1,0 +1,104 @@
+"""The one training loop: any tuner, any image task, with its cost counted."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from adatune_lite.tasks.data import Batch, ImageTask
+from adatune_lite.tuners import Diverged, Tuner
+
+OBSERVATIONS = 16
+"""How often a training of 64 steps or more looks at the validation loss; not counted as cost."""
+
+
+@dataclass
+class Trace:
+    """What one training left behind, step by step."""
+
+    lr: list[float] = field(default_factory=list)
+    train_loss: list[float] = field(default_factory=list)
+    hypergradient: list[float] = field(default_factory=list)
+    observed: list[int] = field(default_factory=list)
+    """Optimizer steps done at each entry of `validation_loss`."""
+    validation_loss: list[float] = field(default_factory=list)
+    status: str = "finished"
+    plain_steps: float = 0.0
+    seconds: float = 0.0
+    """Training alone, without the observations."""
+
+
+def mean_loss(net: nn.Module, batch: Batch) -> Tensor:
+    """Mean cross-entropy of a batch, a scalar with a graph."""
+    x, y = batch
+    return cross_entropy(net(x), y)
+
+
+def evaluate(net: nn.Module, batch: Batch) -> tuple[float, float]:
+    """(mean cross-entropy, accuracy in percent) in evaluation mode, without a graph."""
+    training = net.training
+    net.eval()
+    with torch.no_grad():
+        scores = net(batch[0])
+        loss = float(cross_entropy(scores, batch[1]))
+        accuracy = 100.0 * float((scores.argmax(1) == batch[1]).double().mean())
+    net.train(training)
+    return loss, accuracy
+
+
+def train(
+    net: nn.Module,
+    tuner: Tuner,
+    task: ImageTask,
+    *,
+    seed: int,
+    steps: int,
+    outer: Callable[[int], Batch] | None = None,
+    product: bool = False,
+    report: Callable[[int, int], None] | None = None,
+) -> Trace:
+    """Train for `steps` steps on the batches of (task, seed).
+
+    outer: batch of the outer loss at step t, for tuners that take one.
+    product: whether the tuner takes a Hessian-vector product at each step (for the cost).
+
+    Cost in plain steps, by the arithmetic of forward and backward passes: a step is 1, a product 2 more (the
+    double backward of one batch), an outer gradient its images over the training batch's.
+    A diverged training ends early, as a status and not an error.
+    """
+    trace = Trace()
+    every = max(4, steps // OBSERVATIONS)
+    for t in range(steps):
+        start = time.perf_counter()
+        batch = task.batch(seed, t)
+        extra = 0.0
+        outer_loss = None
+        if outer is not None:
+            held = outer(t)
+            extra = len(held[1]) / len(batch[1])
+            outer_loss = partial(mean_loss, net, held)
+        try:
+            loss = float(tuner.step(partial(mean_loss, net, batch), outer_loss))
+        except Diverged:
+            trace.status = f"diverged at step {t}"
+            break
+        trace.seconds += time.perf_counter() - start
+        trace.plain_steps += 1.0 + extra + (2.0 if product else 0.0)
+        trace.lr.append(tuner.used_lr)
+        trace.train_loss.append(loss)
+        trace.hypergradient.append(tuner.hypergradient)
+        if (t + 1) % every == 0 or t + 1 == steps:
+            trace.observed.append(t + 1)
+            trace.validation_loss.append(evaluate(net, task.validation())[0])
+            if report:
+                report(t + 1, steps)
+    if trace.status == "finished" and not math.isfinite(trace.validation_loss[-1]):
+        trace.status = f"diverged at step {steps}"
+    return trace

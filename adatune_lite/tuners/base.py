@@ -1,0 +1,166 @@
+"""One interface for everything that sets a learning rate during training."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adatune_lite.curvature import gradient
+from adatune_lite.hypergradient import check_schedule
+from adatune_lite.tuners.closures import BufferGuard, Closure, evaluate
+
+
+class Diverged(RuntimeError):
+    """Two steps in a row gave a loss or a hypergradient that is not finite."""
+
+
+class Tuner:
+    """Trains with an optimizer and decides its learning rate.
+
+    `step` does one training step and returns the loss at the weights before it. `lr` is the rate of the next
+    step as a Python float, whatever the dtype of the weights.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self.optimizer = optimizer
+        self.hypergradient = math.nan
+        """Raw derivative of the outer loss by the rate, of the last step; NaN before one is known."""
+        self._failures = 0
+        self._steps = 0
+        lr = float(optimizer.param_groups[0]["lr"])
+        if not (math.isfinite(lr) and lr >= 0):
+            raise ValueError(f"the optimizer's lr must be finite and not negative, not {lr}")
+        self._lr = lr
+        self.used_lr = lr
+        """The rate of the last step that was taken."""
+
+    @property
+    def lr(self) -> float:
+        """The rate of the next step."""
+        return self._lr
+
+    @property
+    def values(self) -> dict[tuple[int, str], float]:
+        """Everything that is tuned, keyed (parameter group, name)."""
+        return {(0, "lr"): self._lr}
+
+    @property
+    def hypergradients(self) -> dict[tuple[int, str], float]:
+        """The hypergradients of the last step, keyed as `values`."""
+        return {(0, "lr"): self.hypergradient}
+
+    def step(self, train_loss: Closure, outer_loss: Closure | None = None) -> Tensor:
+        """One training step; closures return a scalar loss at the present weights.
+
+        A training loss or gradient that is not finite leaves weights, optimizer, tuner and module buffers as
+        they were. Raises Diverged at the second such step in a row, LossError for a closure that breaks the
+        rules: at the first step, and then everything is as before.
+        """
+        raise NotImplementedError
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain numbers and tensors; `torch.load(..., weights_only=True)` reads them back."""
+        return {
+            "lr": self._lr,
+            "used_lr": self.used_lr,
+            "hypergradient": self.hypergradient,
+            "failures": self._failures,
+            "steps": self._steps,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue bit for bit from `state_dict`; raises ValueError for a state of another kind."""
+        missing = sorted(set(self.state_dict()) ^ set(state))
+        if missing:
+            raise ValueError(
+                f"this state does not belong to a {type(self).__name__}: {missing[0]!r} is missing or unknown"
+            )
+        self._lr, self.used_lr, self.hypergradient = state["lr"], state["used_lr"], state["hypergradient"]
+        self._failures, self._steps = state["failures"], state["steps"]
+
+    def _weights(self) -> list[Tensor]:
+        return [p for p in self.optimizer.param_groups[0]["params"] if p.requires_grad]
+
+    def _reset(self) -> None:
+        """Forget what is carried from step to step."""
+
+    @contextmanager
+    def _refusable(self, weights: Sequence[Tensor]) -> Iterator[None]:
+        """Whatever the first step raises, weights, optimizer, tuner and module buffers are as before."""
+        if self._steps:
+            yield
+            return
+        before = [w.detach().clone() for w in weights]
+        state = copy.deepcopy(self.optimizer.state_dict())
+        try:
+            with BufferGuard():
+                yield
+        except Diverged:
+            raise
+        except BaseException:
+            with torch.no_grad():
+                for w, x in zip(weights, before, strict=True):
+                    w.copy_(x)
+            self.optimizer.load_state_dict(state)
+            self._reset()
+            self._steps = 0
+            raise
+
+    def _set_gradients(self, weights: Sequence[Tensor], grads: Sequence[Tensor | None]) -> None:
+        for group in self.optimizer.param_groups:
+            for p in group["params"]:
+                p.grad = None
+        for w, g in zip(weights, grads, strict=True):
+            w.grad = g
+
+    def _optimizer_step(self, weights: Sequence[Tensor], grads: Sequence[Tensor | None]) -> None:
+        self._set_gradients(weights, grads)
+        self.optimizer.param_groups[0]["lr"] = self.used_lr = self._lr
+        self.optimizer.step()
+
+    def _failed(self, what: str) -> None:
+        self._failures += 1
+        if self._failures >= 2:
+            raise Diverged(f"{what} was not finite twice in a row; the learning rate is {self._lr:g}")
+
+
+class FixedSchedule(Tuner):
+    """A schedule known beforehand, as a sequence of rates, one for each step.
+
+    Raises ValueError for rates that are negative or not finite, and at a step beyond its end.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, schedule: Tensor | Sequence[float]) -> None:
+        super().__init__(optimizer)
+        self.schedule = check_schedule(schedule)
+        self._lr = self.schedule[0]
+
+    def step(self, train_loss: Closure, outer_loss: Closure | None = None) -> Tensor:
+        if self._steps >= len(self.schedule):
+            raise ValueError(f"the schedule has {len(self.schedule)} steps and all are done")
+        weights = self._weights()
+        with self._refusable(weights):
+            with BufferGuard() as guard:
+                loss = evaluate(train_loss, "train_loss", weights, first=self._steps == 0)
+                grads = gradient(loss, weights, what="train_loss")
+            if not all_finite(loss, grads):
+                guard.restore()
+                self._failed("the training loss or its gradient")
+                return loss.detach()
+            self._failures = 0
+            self._optimizer_step(weights, grads)
+            self._steps += 1
+            self._lr = self.schedule[min(self._steps, len(self.schedule) - 1)]
+        return loss.detach()
+
+
+def all_finite(loss: Tensor, grads: Sequence[Tensor | None]) -> bool:
+    """Whether the loss and all gradients are finite, with one synchronisation."""
+    norms = torch._foreach_norm([g.detach() for g in grads if g is not None])
+    return math.isfinite(float(loss.detach() + torch.stack(list(norms)).sum()))

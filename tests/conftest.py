@@ -1,0 +1,29 @@
+"""What tests share."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from adatune_lite import files
+from adatune_lite.tasks.data import load_images
+
+
+@pytest.fixture
+def checkout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """An empty checkout as working folder, also of child processes: nothing touches the real records.
+
+    The embedded digits are there, since parsing them anew takes seconds.
+    """
+    load_images("mnist5k", "all")
+    cache = files.scratch_folder() / "mnist5k.npz"
+    folder = tmp_path / "a checkout"
+    (folder / "adatune_lite").mkdir(parents=True)
+    (folder / "pyproject.toml").touch()
+    if cache.is_file():
+        (folder / "data" / "scratch").mkdir(parents=True)
+        shutil.copy(cache, folder / "data" / "scratch")
+    monkeypatch.chdir(folder)
+    return folder

@@ -1,0 +1,341 @@
+"""Execution: staged, in order, in time, the same digits in any process, and nothing finished is lost."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+import fake_runs
+import pytest
+import torch
+from fake_runs import run
+
+from adatune_lite.runs import execute as execution
+from adatune_lite.runs.context import Context, SourceMissing
+from adatune_lite.runs.durations import Durations
+from adatune_lite.runs.execute import ExecutionError, Summary, missing
+from adatune_lite.runs.progress import PLAIN_EVERY, State, console, duration, quiet
+from adatune_lite.runs.record import Outcome, Record
+from adatune_lite.runs.spec import RunSpec
+from adatune_lite.runs.store import Store, StoreError
+
+execute = partial(execution.execute, functions="fake_runs", progress=quiet)
+complete = partial(execution.complete, functions="fake_runs", progress=quiet)
+
+
+@pytest.fixture
+def store(checkout: Path) -> Store:
+    return Store(checkout / "data" / "runs")
+
+
+def outcome(store: Store, spec: RunSpec) -> tuple[object, ...]:
+    record = store.get(spec)
+    assert record is not None
+    return record.content()
+
+
+def test_stages_follow_each_other(store: Store) -> None:
+    summary = complete(fake_runs, "smoke", store)
+    assert (summary.done, summary.left, summary.failed) == (3, 0, [])
+    records = list(store.records(experiment="99_fake", profile="smoke"))
+    assert sorted(r.labels["role"] for r in records) == ["report", "tuning", "tuning"]
+    assert not list(store.verify())
+    assert complete(fake_runs, "smoke", store).done == 0, "nothing is missing any more"
+
+
+def test_record_tells_what_it_took(store: Store) -> None:
+    execute([run(0)], store)
+    record = store.get(run(0).spec)
+    assert record is not None
+    assert record.cost["plain_steps"] == 8 and record.cost["seconds"] > 0
+    assert record.provenance["threads"] == 1
+    assert record.provenance["data_verified"] and record.provenance["start"].endswith("+00:00")
+    assert record.provenance["peak_memory"] > 1e7
+
+
+def test_one_thread_and_the_same_digits_in_any_process(checkout: Path) -> None:
+    """Several runs after one another here, and side by side elsewhere."""
+    here, there = Store(checkout / "here"), Store(checkout / "there")
+    before, state = torch.get_num_threads(), torch.random.get_rng_state()
+    torch.set_num_threads(2)
+    try:
+        execute([run(seed) for seed in range(3)], here, jobs=1)
+        assert torch.get_num_threads() == 2, "as it was"
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    summary = execute([run(seed) for seed in reversed(range(3))], there, jobs=2)
+    assert (summary.done, summary.failed) == (3, [])
+    for seed in range(3):
+        assert outcome(here, run(seed).spec) == outcome(there, run(seed).spec)
+    assert len({str(outcome(here, run(seed).spec)) for seed in range(3)}) == 3
+    assert {r.metrics["threads"] for r in there.records()} == {1.0}
+
+
+def test_valuable_runs_come_first(store: Store) -> None:
+    execute([run(0, priority=1), run(1, priority=3), run(2, priority=2)], store)
+    times = {path.stat().st_mtime_ns: Record.from_json(path.read_bytes()).spec.seed for path in store.paths()}
+    assert [times[t] for t in sorted(times)] == [1, 2, 0]
+
+
+def test_missing_names_each_run_once(store: Store) -> None:
+    execute([run(1)], store)
+    wanted = [run(0, priority=1), run(1), run(2, priority=2), run(0, role="report", priority=5)]
+    assert [(p.spec.seed, p.priority) for p in missing(wanted, store)] == [(0, 5), (2, 2)]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_failures_are_told_and_the_others_go_on(store: Store, checkout: Path, jobs: int) -> None:
+    bad = [run(0, method="fail", priority=2), run(0, method="unknown", priority=1)]
+    summary = execute([*bad, run(1), run(2, method="diverge")], store, jobs=jobs)
+    assert (summary.done, summary.diverged) == (2, 1)
+    (fails, unknown) = sorted(summary.failed)
+    assert (
+        fails.startswith("99_fake tuning fail seed 0 (") and "ZeroDivisionError: no way (details in" in fails
+    )
+    details = (checkout / "data/scratch/errors" / f"{bad[0].spec.hash[:16]}.txt").read_text()
+    assert "Traceback" in details and "fake_runs.py" in details
+    assert "no run function 'unknown'" in unknown
+
+
+def test_killed_process_loses_its_own_run_only(store: Store) -> None:
+    summary = execute([run(9, method="die", priority=9), *(run(seed) for seed in range(3))], store, jobs=2)
+    assert summary.done == 3
+    assert len(summary.failed) == 1 and "killed by signal 9" in summary.failed[0]
+    assert len(list(store.records())) == 3
+
+
+def test_complete_stops_when_nothing_succeeds(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(fake_runs.RUN_FUNCTIONS, "replay", fake_runs.fail)
+    summary = complete(fake_runs, "smoke", store)
+    assert (summary.done, summary.left, len(summary.failed)) == (2, 1, 1)
+
+
+def test_roles_limit_what_is_run(store: Store) -> None:
+    assert complete(fake_runs, "desk", store, roles=["tuning"]).done == 3
+    assert {r.labels["role"] for r in store.records()} == {"tuning"}
+
+
+def test_budget_starts_no_run_that_would_not_end_in_time(store: Store) -> None:
+    slow = [run(seed, method="sleep", priority=-seed, seconds=0.4) for seed in range(5)]
+    summary = execute(slow, store, budget_s=1.3)
+    assert summary.out_of_time
+    assert 1 <= summary.done <= 3 and summary.done + summary.left == 5
+    assert summary.seconds < 1.6
+    assert execute(slow[:1], store, budget_s=0.0).left == 1
+
+
+def test_run_stopped_by_the_budget_is_carried_on(store: Store, checkout: Path) -> None:
+    planned = run(0, method="resume")
+    for _ in range(2):
+        summary = execute([planned], store, budget_s=60)
+        assert (summary.done, summary.left, summary.out_of_time) == (0, 1, True)
+        assert store.get(planned.spec) is None
+    assert len(list(checkout.glob("data/scratch/checkpoints/*.pt"))) == 1
+    assert execute([planned], store).done == 1
+    assert outcome(store, planned.spec)[2] == {"loss": 3.0}
+    assert not list(checkout.glob("data/scratch/checkpoints/*.pt"))
+
+
+def test_broken_store_stops_before_and_during(
+    store: Store, checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is computed for a folder that cannot be written; a result at hand is put elsewhere."""
+    (checkout / "file").touch()
+    with pytest.raises(StoreError, match="make room there or choose another folder"):
+        execute([run(0)], Store(checkout / "file"))
+
+    put = Store.put
+
+    def full(self: Store, record: Record) -> Path:
+        if self.root == store.root:
+            raise StoreError(f"cannot write to {self.root} (No space left on device)")
+        return put(self, record)
+
+    monkeypatch.setattr(Store, "put", full)
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(checkout / "elsewhere"))
+    summary = execute([run(0, priority=1), run(1)], store)
+    assert (summary.done, summary.left, summary.stopped) == (0, 1, True)
+    assert "its record was put into" in summary.failed[0]
+    assert Store(checkout / "elsewhere" / "adatune-rescued-records").get(run(0).spec) is not None
+
+
+def test_conflict_is_told_and_both_are_kept(store: Store) -> None:
+    execute([run(0)], store)
+    before = outcome(store, run(0).spec)
+    path = next(store.paths())
+    record = Record.from_json(path.read_bytes())
+    path.unlink()
+    other = Record.of(record.spec, Outcome("finished"), code=record.code, device="cpu")
+    store.put(other)
+    summary = execute([run(0)], store)
+    assert len(summary.failed) == 1 and "is there with another outcome" in summary.failed[0]
+    (beside,) = path.parent.glob("*.conflict-*")
+    assert Record.from_json(beside.read_bytes()).content() == before
+
+
+def test_ctrl_c_keeps_what_is_finished(checkout: Path) -> None:
+    script = checkout / "script.py"
+    script.write_text(
+        "from adatune_lite.runs.execute import execute\n"
+        "from adatune_lite.runs.progress import quiet\n"
+        "from adatune_lite.runs.store import Store\n"
+        "from fake_runs import run\n"
+        "if __name__ == '__main__':\n"
+        "    runs = [run(0, priority=9), run(1, priority=8)]\n"
+        "    runs += [run(seed, method='sleep', seconds=600) for seed in (2, 3)]\n"
+        "    execute(runs, Store('out'), jobs=2, functions='fake_runs', progress=quiet)\n"
+    )
+    paths = os.pathsep.join([str(Path(fake_runs.__file__).parent), *filter(None, sys.path)])
+    process = subprocess.Popen(
+        [sys.executable, str(script)],
+        env={**os.environ, "PYTHONPATH": paths},
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    give_up = time.monotonic() + 60
+    while not all((checkout / f"started-{seed}").exists() for seed in (2, 3)):
+        assert time.monotonic() < give_up and process.poll() is None
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)  # As a terminal does: parent and workers get it.
+    _, said = process.communicate(timeout=20)
+    assert b"KeyboardInterrupt" in said and process.returncode != 0
+    out = Store(checkout / "out")
+    assert sorted(r.spec.seed for r in out.records()) == [0, 1]
+    assert not list(out.verify())
+    while True:  # No worker is left behind; multiprocessing's own helper needs a moment to go.
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            break
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
+
+
+def test_device_and_numbers_are_checked(store: Store) -> None:
+    for bad, message in (
+        ({"jobs": 0}, "jobs must be at least 1"),
+        ({"budget_s": -1.0}, "budget must be a number of seconds"),
+        ({"budget_s": float("nan")}, "budget must be a number of seconds"),
+        ({"device": "tpu"}, "device must be cpu, cuda or auto"),
+    ):
+        with pytest.raises(ExecutionError, match=message):
+            execute([run(0)], store, **bad)
+    if not torch.cuda.is_available():
+        with pytest.raises(ExecutionError, match="no CUDA device"):
+            execute([run(0)], store, device="cuda")
+    with pytest.raises(ExecutionError, match="has the profiles smoke, desk, not 'huge'"):
+        complete(fake_runs, "huge", store)
+
+
+class TestContext:
+    def test_source_has_the_digits_that_were_named(self, store: Store, tmp_path: Path) -> None:
+        execute([run(0)], store)
+        record = store.get(run(0).spec)
+        assert record is not None
+        context = Context("cpu", store, tmp_path / "c.pt")
+        named = RunSpec(
+            "replay", fake_runs.TASK, "replay", 8, 1, source=record.spec.hash, source_digest=record.digest()
+        )
+        assert context.source(named) == record
+        other = RunSpec(
+            "replay", fake_runs.TASK, "replay", 8, 1, source=record.spec.hash, source_digest="0" * 16
+        )
+        with pytest.raises(SourceMissing, match="run the experiment that makes it first"):
+            context.source(other)
+
+    def test_checkpoint_comes_back_whole_or_not_at_all(self, store: Store, tmp_path: Path) -> None:
+        context = Context("cpu", store, tmp_path / "deep" / "run.pt", spent=5.0)
+        assert context.load() is None
+        context.save({"w": torch.tensor([0.1], dtype=torch.float64), "step": 3})
+        again = Context("cpu", store, tmp_path / "deep" / "run.pt")
+        state = again.load()
+        assert state is not None and torch.equal(state["w"], torch.tensor([0.1], dtype=torch.float64))
+        assert state["step"] == 3 and again.seconds() >= 5
+        (tmp_path / "other.pt").write_bytes(again.checkpoint.read_bytes())
+        assert Context("cpu", store, tmp_path / "other.pt").load() is None, "another run's"
+        for torn in (again.checkpoint.read_bytes()[:-100], b"", b"garbage"):
+            again.checkpoint.write_bytes(torn)
+            assert again.load() is None
+
+
+class TestDurations:
+    def record(self, steps: int, seconds: float, outer: int = 1, status: str = "finished") -> Record:
+        spec = RunSpec("lrs_opt", fake_runs.TASK, "lrs_opt", steps, 0, (("outer_steps", outer),))
+        return Record.of(spec, Outcome(status, {}, {}, {"seconds": seconds}), code="c", device="cpu")
+
+    def test_work_scales(self) -> None:
+        known = Durations([self.record(10, 2.0), self.record(10, 2.0), self.record(10, 50.0)])
+        assert known.estimate(self.record(20, 0.0, outer=3).spec) == pytest.approx(12.0)
+        assert known.total([self.record(10, 0).spec] * 3) == pytest.approx(6.0)
+
+    def test_nothing_is_guessed(self) -> None:
+        assert Durations().estimate(run(0).spec) is None
+        short = Durations([self.record(10, 0.1, status="diverged at step 2")])
+        assert short.estimate(self.record(10, 0).spec) is None
+        assert Durations([self.record(10, 2.0)]).total([run(0).spec]) is None
+        assert Durations([self.record(10, 2.0)], device="cuda").estimate(self.record(10, 0).spec) is None
+
+
+class TestProgress:
+    def test_plain_lines_are_rare_and_end_with_the_sum(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        now, out = [0.0], io.StringIO()
+        monkeypatch.setattr(time, "monotonic", lambda: now[0])
+        show = console(out)
+        for second in range(25):
+            now[0] = float(second)
+            show(State(second / 10, 4, 0, 60.0, False))
+        show(State(4, 4, 1, 0.0, True))
+        lines = out.getvalue().splitlines()
+        assert len(lines) == 25 // PLAIN_EVERY + 1
+        assert lines[0] == "runs 1.0 of 4 in 10 s, time left 60 s"
+        assert lines[-1] == "runs 4.0 of 4 in 24 s, 1 failed"
+
+    def test_terminal_gets_a_bar(self) -> None:
+        pytest.importorskip("tqdm")
+
+        class Terminal(io.StringIO):
+            def isatty(self) -> bool:
+                return True
+
+        out = Terminal()
+        show = console(out)
+        show(State(0.5, 4, 0, 7200.0, False))
+        show(State(4, 4, 0, None, True))
+        assert "0.5 of 4" in out.getvalue() and "time left 2.0 h" in out.getvalue()
+
+    def test_execution_reports(self, store: Store) -> None:
+        for jobs in (1, 2):
+            states: list[State] = []
+            execution.execute(
+                [run(s) for s in range(2)],
+                Store(f"jobs{jobs}"),
+                jobs=jobs,
+                functions="fake_runs",
+                progress=states.append,
+            )
+            assert states[-1][:3] == (2, 2, 0) and states[-1].last
+            assert all(a.done <= b.done for a, b in pairwise(states))
+            assert jobs == 2 or any(0 < state.done < 1 for state in states), "from within a run"
+
+    def test_durations_read_as_one_says_them(self) -> None:
+        assert [duration(s) for s in (None, 45, 720, 11520)] == ["unknown", "45 s", "12 min", "3.2 h"]
+
+
+def test_summaries_add_up() -> None:
+    total = Summary(done=1, failed=["a"])
+    total.add(Summary(done=2, diverged=1, failed=["b"], out_of_time=True, left=4))
+    assert (total.done, total.diverged, total.failed, total.left, total.out_of_time) == (
+        3,
+        1,
+        ["a", "b"],
+        4,
+        True,
+    )

@@ -1,0 +1,402 @@
+"""Records and their store: exact, small, written whole or not at all, never overwritten."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from adatune_lite import files
+from adatune_lite.runs import provenance
+from adatune_lite.runs.record import LIMIT, Outcome, Record, RecordError, Series, impossible
+from adatune_lite.runs.spec import RunSpec, TaskSpec
+from adatune_lite.runs.store import Conflict, Store, StoreError, stores_for
+
+TASK = TaskSpec("mnist5k", train=4000, validation=500, test=500)
+PACKAGE = Path(files.__file__).parent
+
+
+def spec(seed: int = 0, detail: str = "full", steps: int = 512) -> RunSpec:
+    return RunSpec("training", TASK, "marthe", steps, seed, {"mu": 0.9, "lr": 0.01}, detail=detail)  # type: ignore[arg-type]
+
+
+def record(
+    seed: int = 0, loss: float = 0.25, code: str = "", start: str = "2026-01-01", **labels: str
+) -> Record:
+    rng = np.random.default_rng(seed)
+    outcome = Outcome(
+        "finished", {"lr": rng.random(5), "loss": [1.0, loss]}, {"test_loss": loss}, {"plain_steps": 9}
+    )
+    return Record.of(
+        spec(seed),
+        outcome,
+        code=code or provenance.code_hash("training"),
+        device="cpu",
+        labels=labels,
+        provenance={"start": start},
+    )
+
+
+class TestRecord:
+    def test_schedule_comes_back_to_the_last_digit(self) -> None:
+        lr = torch.rand(512, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 1e-3
+        lr[3] = 5e-324
+        made = Record.of(spec(), Outcome("finished", {"lr": lr}), code="c", device="cpu")
+        steps, values = Record.from_json(made.to_json()).series("lr")
+        assert values.tobytes() == lr.numpy().tobytes()
+        assert steps.tolist() == list(range(512))
+        assert made.digest() == Record.from_json(made.to_json()).digest()
+        lr[100] = torch.nextafter(lr[100], torch.tensor(1.0, dtype=torch.float64))
+        assert (
+            Record.of(spec(), Outcome("finished", {"lr": lr}), code="c", device="cpu").digest()
+            != made.digest()
+        )
+
+    def test_whole_record_comes_back(self) -> None:
+        made = record(3, experiment="01", profile="desk")
+        assert Record.from_json(made.to_json()) == made
+
+    def test_long_series_are_thinned_evenly_with_both_ends(self) -> None:
+        values = np.arange(1000) / 3
+        made = Record.of(spec(), Outcome("finished", {"loss": values}), code="c", device="cpu")
+        steps, kept = made.series("loss")
+        assert len(steps) == len(kept) == 128
+        assert steps[0] == 0 and steps[-1] == 999
+        assert set(np.diff(steps)) <= {7, 8}
+        assert kept == pytest.approx(values[steps], rel=5e-9), "9 significant digits"
+        assert kept[1] == 2.66666667
+
+    def test_summary_thins_the_schedule_too(self) -> None:
+        outcome = Outcome("finished", {"lr": np.linspace(0, 1, 512)})
+        assert len(Record.of(spec(detail="summary"), outcome, code="c", device="cpu").series("lr")[0]) == 64
+        assert len(Record.of(spec(detail="full"), outcome, code="c", device="cpu").series("lr")[0]) == 512
+
+    def test_own_steps_are_kept_and_thinned_with_the_values(self) -> None:
+        every = np.arange(0, 2000, 10)
+        made = Record.of(
+            spec(), Outcome("finished", {"acc": Series(every * 2.0, every)}), code="c", device="cpu"
+        )
+        steps, values = made.series("acc")
+        assert len(steps) == 128 and np.array_equal(values, steps * 2.0)
+
+    def test_full_record_stays_within_the_limit(self) -> None:
+        rng = np.random.default_rng(0)
+        series = {
+            name: rng.random(512) for name in ("lr", "loss", "outer_loss", "hypergradient", "norm", "mu")
+        }
+        made = Record.of(
+            spec(),
+            Outcome("finished", series, {f"m{k}": rng.random() for k in range(10)}),
+            code=provenance.code_hash("training"),
+            device="cpu",
+            provenance=provenance.describe("cpu") | provenance.data("mnist5k"),
+        )
+        assert len(made.to_json()) <= LIMIT
+        assert len(made.series("lr")[0]) == 512 and len(made.series("loss")[0]) >= 32
+
+    def test_what_is_not_finite_comes_back_from_strict_json(self) -> None:
+        loss = [1.0, np.inf, np.nan, -np.inf]
+        outcome = Outcome("diverged at step 2", {"loss": loss}, {"test_loss": np.nan})
+        content = Record.of(spec(), outcome, code="c", device="cpu").to_json()
+
+        def refuse(token: str) -> float:
+            raise AssertionError(token)
+
+        json.loads(content, parse_constant=refuse)
+        back = Record.from_json(content)
+        assert np.array_equal(back.series("loss")[1], loss, equal_nan=True)
+        assert np.isnan(back.metrics["test_loss"]) and back.diverged and not back.finished
+
+    @pytest.mark.parametrize(
+        ("outcome", "message"),
+        [
+            (
+                Outcome("crashed"),
+                "status is finished, stopped by budget or diverged at step s, not 'crashed'",
+            ),
+            (Outcome("finished", {"lr": torch.zeros(2, 2)}), r"one axis, not shape \(2, 2\)"),
+            (Outcome("finished", {"lr": Series([1.0, 2.0], [0])}), "2 values at 1 steps"),
+        ],
+    )
+    def test_impossible_outcomes_are_refused(self, outcome: Outcome, message: str) -> None:
+        with pytest.raises(RecordError, match=message):
+            Record.of(spec(), outcome, code="c", device="cpu")
+
+    def test_damage_is_noticed(self) -> None:
+        content = record().to_json()
+        for torn in (content[:-30], b"", b"\xff\xfe", b"[]", content.replace(b'"loss":', b'"lass":')):
+            with pytest.raises(RecordError):
+                Record.from_json(torn)
+        with pytest.raises(RecordError, match="does not match its digest"):
+            Record.from_json(content.replace(b"0.25", b"0.26"))
+        with pytest.raises(RecordError, match="schema 2, this version knows up to 1"):
+            Record.from_json(content.replace(b'"schema": 1', b'"schema": 2'))
+        with pytest.raises(RecordError, match="NaN is not JSON"):
+            Record.from_json(content.replace(b"0.25", b"NaN"))
+
+    def test_impossible_values_are_named(self) -> None:
+        assert not list(impossible(record()))
+        outcome = Outcome("finished", {"lr": [0.1, -0.1]}, {"test_loss": np.inf}, {"plain_steps": -1})
+        made = Record.of(spec(), outcome, code="c", device="tpu")
+        assert len(list(impossible(made))) == 4
+
+
+class TestStore:
+    def test_put_and_get(self, tmp_path: Path) -> None:
+        store, made = Store(tmp_path), record(1, experiment="01", profile="smoke")
+        assert store.get(made.spec) is None
+        path = store.put(made)
+        assert path.parent.name == made.spec.hash[:2]
+        assert path.name == f"{made.spec.hash[:16]}-{made.code[:8]}-cpu-float32.json"
+        assert store.get(made.spec) == made == Store(tmp_path).get(made.spec)
+        assert store.put(made) == path
+        assert [r.spec.seed for r in store.records(experiment="01", profile="smoke")] == [1]
+        assert not list(store.records(experiment="02"))
+        assert not list(store.verify())
+
+    def test_conflict_keeps_both(self, tmp_path: Path) -> None:
+        store, first, second = Store(tmp_path), record(0, 0.25), record(0, 0.26)
+        path = store.put(first)
+        for _ in range(2):
+            with pytest.raises(Conflict, match="was kept, the new one lies beside it"):
+                store.put(second)
+        assert store.get(first.spec) == first
+        beside = [p for p in path.parent.iterdir() if p != path]
+        assert [Record.from_json(p.read_bytes()) for p in beside] == [second]
+        assert [p.path for p in store.verify()] == beside
+
+    def test_time_and_labels_make_no_conflict(self, tmp_path: Path) -> None:
+        store = Store(tmp_path)
+        store.put(record(start="2026-01-01", profile="desk"))
+        store.put(record(start="2026-01-02", profile="quick"))
+        assert [r.labels["profile"] for r in store.records()] == ["desk"]
+
+    def test_stale_records_are_given_only_if_asked_for(self, tmp_path: Path) -> None:
+        store, old = Store(tmp_path), record(code="0" * 64, start="2027-01-01")
+        store.put(old)
+        assert store.get(old.spec) is None
+        assert store.get(old.spec, stale=True) == old
+        store.put(present := record(start="2026-01-01"))
+        assert store.get(old.spec) == present
+        assert store.get(old.spec, stale=True) == old, "the newest by time"
+        assert not list(store.verify())
+
+    def test_damaged_record_leaves_the_others_readable_and_is_never_deleted(self, tmp_path: Path) -> None:
+        store, sound, damaged = Store(tmp_path), record(0), record(1)
+        store.put(sound)
+        path = store.put(damaged)
+        torn = path.read_bytes()[:100]
+        path.write_bytes(torn)
+        assert store.get(sound.spec) == sound and store.get(damaged.spec) is None
+        assert list(store.records()) == [sound]
+        (problem,) = store.verify()
+        assert problem.path == path and "not JSON" in problem.what
+        store.put(damaged)
+        assert store.get(damaged.spec) == damaged
+        assert path.with_suffix(".damaged").read_bytes() == torn
+
+    def test_verify_names_misplaced_and_impossible_records(self, tmp_path: Path) -> None:
+        store = Store(tmp_path)
+        path = store.put(record(0))
+        path.rename(path.with_name("00" + path.name[2:]))
+        outcome = Outcome("finished", {}, {"test_loss": np.nan})
+        store.put(Record.of(spec(7), outcome, code="c" * 64, device="cpu"))
+        (tmp_path / "zz").mkdir()
+        (tmp_path / "zz" / "notes.txt").write_text("")
+        what = sorted(problem.what for problem in store.verify())
+        assert len(what) == 3
+        assert what[0] == "a finished run has a metric that is not finite"
+        assert what[1] == "is no record"
+        assert what[2].startswith("its content belongs under the name")
+
+    def test_reading_looks_into_other_folders_and_writing_does_not(self, tmp_path: Path) -> None:
+        committed = Store(tmp_path / "committed")
+        committed.put(record(0))
+        scratch = Store(tmp_path / "scratch", [committed.root])
+        assert scratch.get(spec(0)) is not None
+        scratch.put(record(1))
+        assert committed.get(spec(1)) is None
+
+    def test_profiles_write_where_they_belong(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.setattr(files, "project_root", lambda: tmp_path)
+        committed, scratch = tmp_path / "data/runs", tmp_path / "data/scratch/runs"
+        assert stores_for("smoke").roots == (scratch, committed)
+        assert stores_for("desk").roots == (committed,), "a clone must have all that a desk chapter shows"
+        assert stores_for("desk", tmp_path / "out").roots == (tmp_path / "out", committed)
+
+
+@pytest.mark.parametrize("call", ["write", "fsync", "link"])
+def test_full_disk_is_one_sentence_and_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, call: str
+) -> None:
+    """The disk is full at any of the steps; root may write everywhere, so the fault is injected."""
+    store = Store(tmp_path / "runs")
+    store.put(record(0))
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*.json")}
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        if call == "write":
+            patch.setattr("builtins.open", full)
+        else:
+            patch.setattr(os, call, full)
+            patch.setattr(os, "replace", full)
+        with pytest.raises(StoreError, match=r"No space left on device.*make room there or choose another"):
+            store.put(record(1))
+        if call != "link":
+            with pytest.raises(StoreError, match="No space left on device"):
+                store.check_writable()
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+    store.put(record(1))
+    assert store.get(spec(1)) is not None
+
+
+def test_file_system_without_links_still_writes_whole_records(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def unsupported(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", unsupported)
+    store = Store(tmp_path)
+    store.put(record(0))
+    store.put(record(0))
+    with pytest.raises(Conflict):
+        store.put(record(0, loss=0.5))
+    assert store.get(spec(0)) == record(0)
+
+
+WRITER = """
+import sys, types, itertools
+package = types.ModuleType("adatune_lite")
+package.__path__ = [sys.argv[1]]
+sys.modules["adatune_lite"] = package
+from adatune_lite.runs.record import Outcome, Record
+from adatune_lite.runs.spec import RunSpec, TaskSpec
+from adatune_lite.runs.store import Store
+store = Store(sys.argv[2])
+task = TaskSpec("mnist5k", 4000, 500, 500)
+for seed in itertools.count():
+    values = [seed + k / 7 for k in range(400)]
+    made = Record.of(RunSpec("training", task, "hd", 400, seed), Outcome("finished", {"lr": values}),
+                     code="c" * 64, device="cpu")
+    store.put(made)
+    assert "torch" not in sys.modules
+    print(seed, flush=True)
+"""
+
+
+def test_killed_writers_lose_and_tear_nothing(tmp_path: Path) -> None:
+    """Pairs of writers of the same records in one folder, killed at random moments."""
+    delay = random.Random(0)
+    confirmed = -1
+    for _ in range(10):
+        writers = [
+            subprocess.Popen(
+                [sys.executable, "-c", WRITER, str(PACKAGE), str(tmp_path)], stdout=subprocess.PIPE, text=True
+            )
+            for _ in range(2)
+        ]
+        for writer in writers:
+            assert writer.stdout is not None
+            assert writer.stdout.readline() == "0\n"
+        time.sleep(delay.uniform(0, 0.05))
+        for writer in writers:
+            os.kill(writer.pid, signal.SIGKILL)
+        for writer in writers:
+            assert writer.stdout is not None
+            said = writer.stdout.read().split("\n")[:-1]
+            writer.wait()
+            writer.stdout.close()
+            confirmed = max([confirmed, *map(int, said)])
+    assert confirmed > 5
+    store = Store(tmp_path)
+    for seed in range(confirmed + 1):
+        found = store.get(RunSpec("training", TASK, "hd", 400, seed), stale=True)
+        assert found is not None and found.series("lr")[1][7] == seed + 1
+    assert {problem.what for problem in store.verify()} <= {
+        "left behind by a writer that was stopped; it can be removed"
+    }
+
+
+class TestCodeHash:
+    @pytest.fixture
+    def package(self, tmp_path: Path) -> Path:
+        (tmp_path / "tasks").mkdir()
+        (tmp_path / "tasks" / "sources.py").write_text("WHERE = 1\n")
+        (tmp_path / "tasks" / "data.py").write_text("x = 1\n")
+        (tmp_path / "lrs_opt.py").write_text("x = 1\n")
+        (tmp_path / "rules.py").write_text(
+            '"""Rules."""\ndef step(w, g):\n    """One step."""\n    if w is None:\n'
+            '        raise ValueError("no weights")\n    return w - 0.1 * g\n'
+        )
+        return tmp_path
+
+    def changed(self, package: Path, name: str, old: str, new: str, function: str = "training") -> bool:
+        provenance._code_hash.cache_clear()
+        before = provenance.code_hash(function, package)
+        text = (package / name).read_text()
+        assert old in text
+        (package / name).write_text(text.replace(old, new))
+        provenance._code_hash.cache_clear()
+        return provenance.code_hash(function, package) != before
+
+    @pytest.mark.parametrize(
+        ("old", "new"),
+        [
+            ("One step.", "A step of gradient descent."),
+            ("    return", "    # Down the hill.\n\n    return"),
+            ("w - 0.1 * g", "(w\n        - 0.1 * g)"),
+            ("no weights", "there are no weights"),
+            ("raise ValueError", "'text'\n        raise ValueError"),
+        ],
+    )
+    def test_words_change_nothing(self, package: Path, old: str, new: str) -> None:
+        assert not self.changed(package, "rules.py", old, new)
+
+    @pytest.mark.parametrize(
+        ("old", "new"), [("0.1", "0.2"), ("0.1", "1"), ("w - ", "w + "), ("step", "stap")]
+    )
+    def test_what_decides_numbers_does(self, package: Path, old: str, new: str) -> None:
+        assert self.changed(package, "rules.py", old, new)
+
+    def test_modules_that_count(self, package: Path) -> None:
+        assert self.changed(package, "tasks/data.py", "1", "2")
+        assert not self.changed(package, "tasks/sources.py", "1", "2")
+        assert not self.changed(package, "lrs_opt.py", "1", "2", "training")
+        assert self.changed(package, "lrs_opt.py", "2", "3", "lrs_opt")
+
+    def test_type_of_a_constant_counts(self, package: Path) -> None:
+        assert self.changed(package, "tasks/data.py", "1", "1.0")
+
+    def test_hash_is_that_of_a_new_process(self) -> None:
+        text = "from adatune_lite.runs.provenance import code_hash; print(code_hash('training'))"
+        done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
+        provenance._code_hash.cache_clear()
+        assert done.stdout.strip() == provenance.code_hash("training")
+
+
+def test_record_says_what_a_record_says() -> None:
+    facts = provenance.describe("cpu") | provenance.data("mnist5k")
+    assert facts["data_verified"] is True and facts["data_checksum"].startswith("all:")
+    assert facts["torch"] == torch.__version__
+    assert {"version", "commit", "dirty", "threads", "deterministic", "device_name"} <= set(facts)
+    assert provenance.peak_memory("cpu") > 1e7
+
+
+def test_dataclass_fields_are_not_forgotten_by_the_file() -> None:
+    body = json.loads(record(0, profile="desk").to_json())
+    for name in (f.name for f in dataclasses.fields(Record)):
+        assert {"code": "code_hash", "stored": "series"}.get(name, name) in body
