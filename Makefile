@@ -21,7 +21,7 @@ unexport PYTHONPATH PYTHONHOME
 py := .venv/bin/python
 stamp := .venv/installed-from
 wanted := { pwd; cat pyproject.toml constraints.txt; }
-candidates = $(if $(PYTHON),"$(PYTHON)",python3 python3.11 python3.12 python3.13 python3.14 python)
+candidates = $(if $(PYTHON),"$(PYTHON)",python3 python3.11 python3.12 python3.13 python3.14)
 import_check := import jupyter_book, nbval, numpy, papermill, torch, torchvision
 
 # $(call timed,name,command): runs a part, prints its time, stops at the first that fails.
@@ -45,7 +45,7 @@ env: ## make or repair .venv
 	if [ -f $(stamp) ] && $(py) -m pip --version >/dev/null 2>&1; then \
 		echo "make: bringing .venv up to date"; rm $(stamp); \
 	else \
-		why="There is no python3 here."; \
+		why="There is no $(or $(PYTHON),python3) here."; \
 		for python in $(candidates); do \
 			version=$$("$$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || continue; \
 			if ! "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then \

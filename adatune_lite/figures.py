@@ -63,18 +63,24 @@ def panels(count: int = 1, *, width: float = 7.6, height: float = 4.0) -> tuple[
     return figure, list(axes[0])
 
 
-def band(axes: Axes, series: Sequence[np.ndarray], method: str, label: str, **line: Any) -> None:
-    """Mean over seeds with its 95 % interval (Student's t); series of equal length, one a seed."""
+def band(
+    axes: Axes, series: Sequence[np.ndarray], method: str, label: str, *, log: bool = False, **line: Any
+) -> None:
+    """Mean over seeds with its 95 % interval (Student's t); series of equal length, one a seed.
+
+    log: the series are logarithms; their means and intervals are drawn as what they are the logarithms of.
+    """
     from adatune_lite.experiments.statistics import mean_interval
 
     stack = np.stack([np.asarray(s) for s in series])
     steps = np.arange(stack.shape[1])
     colour = line.pop("color", COLOURS.get(method, "#444444"))
-    axes.plot(steps, stack.mean(0), color=colour, label=label, **{"lw": 1.6, **line})
+    shown = np.exp if log else np.asarray
+    axes.plot(steps, shown(stack.mean(0)), color=colour, label=label, **{"lw": 1.6, **line})
     if len(stack) > 1:
         bounds = [mean_interval(column) for column in stack.T]
         low, high = np.array([b.low for b in bounds]), np.array([b.high for b in bounds])
-        axes.fill_between(steps, low, high, color=colour, alpha=0.18, lw=0)
+        axes.fill_between(steps, shown(low), shown(high), color=colour, alpha=0.18, lw=0)
 
 
 def not_run(axes: Axes) -> None:

@@ -135,14 +135,14 @@ def badge(profile: str, records: Sequence[Record] = ()) -> Markdown:
     return _markdown(f'<span class="badge-profile {kind}">{_BADGES[kind]}{count}</span>')
 
 
-def show(figure: Figure, records: Iterable[Record]) -> None:
-    """A figure with the essence of its records under it."""
+def show(figure: Figure, records: Iterable[Record], alt: str) -> None:
+    """A figure, described in words for those who cannot see it, with the essence of its records under it."""
     import matplotlib.pyplot as plt
     from IPython.display import display
 
-    display(figure)  # type: ignore[no-untyped-call]
+    display(figure, metadata={"image/png": {"alt": alt}})
     plt.close(figure)
-    display(provenance(records))  # type: ignore[no-untyped-call]
+    display(provenance(records))
 
 
 def provenance(records: Iterable[Record]) -> Markdown:
@@ -154,24 +154,24 @@ def provenance(records: Iterable[Record]) -> Markdown:
     def each(key: str) -> str:
         return ", ".join(sorted({str(r.provenance.get(key, "unknown")) for r in held}))
 
-    commits = sorted(
-        {
-            str(r.provenance.get("commit") or "no commit")[:10]
-            + ("+changes" if r.provenance.get("dirty") else "")
-            for r in held
-        }
-    )
+    commits = sorted({_commit(r) for r in held})
     starts = sorted(str(r.provenance.get("start", ""))[:10] for r in held)
+    kinds, precisions = sorted({r.device for r in held}), sorted({r.precision for r in held})
     parts = [
         f"{len(held)} runs, {sum(r.diverged for r in held)} diverged",
         f"seeds {', '.join(map(str, sorted({r.spec.seed for r in held})))}",
         f"data: {each('data_source')}",
-        f"{', '.join(sorted({r.device for r in held}))}, torch {each('torch')}, {', '.join(sorted({r.precision for r in held}))}",
+        f"{', '.join(kinds)}, {each('device_name')}, torch {each('torch')}, {', '.join(precisions)}",
         f"commit {', '.join(commits)}",
-        f"{starts[0]} to {starts[-1]}" if starts[0] != starts[-1] else starts[0],
+        " to ".join(dict.fromkeys((starts[0], starts[-1]))),
         f"{sum(r.cost.get('seconds', 0.0) for r in held) / 3600:.2f} core-hours",
     ]
     return _markdown(f'<div class="provenance">{html.escape(" · ".join(parts))}</div>')
+
+
+def _commit(record: Record) -> str:
+    changed = "+changes" if record.provenance.get("dirty") else ""
+    return str(record.provenance.get("commit") or "unknown")[:10] + changed
 
 
 def table(text: str) -> Markdown:
@@ -209,4 +209,4 @@ def finding_markdown() -> str:
 def _markdown(text: str) -> Markdown:
     from IPython.display import Markdown
 
-    return Markdown(text)  # type: ignore[no-untyped-call]
+    return Markdown(text)

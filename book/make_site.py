@@ -44,8 +44,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def reproduce(layout: Layout, notebooks: list[Notebook], parameters: dict[str, str]) -> list[str]:
-    """Run the notebooks one after the other; return the sentences about those that failed."""
-    failures = []
+    """Run the notebooks one after the other; return the names of those that failed."""
+    failed = []
     took: list[float] = []
     for position, notebook in enumerate(notebooks):
         left = len(notebooks) - position
@@ -55,11 +55,11 @@ def reproduce(layout: Layout, notebooks: list[Notebook], parameters: dict[str, s
         try:
             took.append(execute(notebook.path, target, parameters, progress=sys.stderr))
         except BookError as error:
-            failures.append(str(error))
+            failed.append(notebook.stem)
             say(f"  failed: {error}")
         else:
             say(f"  done in {clock(took[-1])}")
-    return failures
+    return failed
 
 
 def make_site(layout: Layout) -> None:
@@ -90,7 +90,9 @@ def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
                 "device": options.device,
                 "missing": "compute",
             }
-            failures = reproduce(layout, chosen, parameters)
+            failed = reproduce(layout, chosen, parameters)
+            if failed:
+                failures.append(f"{len(failed)} of {len(chosen)} notebooks failed: {', '.join(failed)}.")
     except BookError as error:
         print(f"make_site: {error}", file=sys.stderr)
         return 2

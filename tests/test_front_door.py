@@ -21,8 +21,8 @@ OLDEST_PYTHON = PROJECT["requires-python"].removeprefix(">=")
 MAKE = shutil.which("make")
 needs_make = pytest.mark.skipif(MAKE is None, reason="needs make on the PATH")
 
-# A python3 that is too old, one without its venv module, and one that makes an environment of stubs. Stubs log
-# what they are asked in calls.txt, so that a test sees when something is installed.
+# A python3 that is too old, one without its venv module, and one that makes an environment of stubs. Stubs
+# log what they are asked in calls.txt, so that a test sees when something is installed.
 TOO_OLD = """#!/bin/sh
 case "$2" in *print*) echo 3.9 ;; *) exit 1 ;; esac
 """
@@ -176,6 +176,14 @@ def test_python_can_be_named_with_a_space_in_its_path(door):
     add_python(door, SOUND, "my python")
     assert make(door, "env", f"PYTHON={door.parent}/bin/my python").returncode == 0
     assert calls(door) == [VENV, INSTALL]
+
+
+@needs_make
+def test_named_python_that_is_not_there_is_named_in_the_message(door):
+    add_python(door, SOUND)
+    done = make(door, "env", "PYTHON=/nowhere/python")
+    assert done.returncode != 0
+    assert done.stderr.startswith("make: There is no /nowhere/python here. ")
 
 
 @needs_make

@@ -36,52 +36,7 @@ FLAGS = [
 WIDTHS = (1280, 390)
 THEMES = ("light", "dark")
 
-# Runs in the page. Clipped: an element that sticks out of the viewport although nothing around it scrolls.
-INSPECT = """
-() => {
-  const problems = [], wide = document.documentElement, room = wide.clientWidth;
-  if (wide.scrollWidth > room + 1) problems.push(`horizontal overflow: ${wide.scrollWidth} in ${room} pixels`);
-  const scrolls = (node) => {
-    for (; node && node !== document.body; node = node.parentElement)
-      if (['auto', 'scroll'].includes(getComputedStyle(node).overflowX)) return true;
-    return false;
-  };
-  const main = document.querySelector('main') || document.body;
-  for (const node of main.querySelectorAll('p, pre, table, img, svg, mjx-container, h1, h2, h3, li, .provenance')) {
-    const box = node.getBoundingClientRect();
-    if (box.width && box.height && box.right > room + 1 && !scrolls(node))
-      problems.push(`clipped: <${node.tagName.toLowerCase()}> ends at ${Math.round(box.right)} of ${room} pixels`);
-  }
-  for (const image of document.images) {
-    const name = image.getAttribute('src');
-    if (!image.complete || !image.naturalWidth) problems.push(`missing image: ${name}`);
-    if (main.contains(image) && !(image.alt || '').trim()) problems.push(`image without alternative text: ${name}`);
-  }
-  const channels = (colour) => (colour.match(/[\\d.]+/g) || []).map(Number);
-  const luminance = (colour) => {
-    const [r, g, b] = channels(colour).map((c) => (c /= 255) <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  };
-  const behind = (node) => {
-    for (; node; node = node.parentElement) {
-      const colour = getComputedStyle(node).backgroundColor;
-      if ((channels(colour)[3] ?? 1) > 0.5) return colour;
-    }
-    return 'rgb(255, 255, 255)';
-  };
-  for (const node of main.querySelectorAll('p, li, td, h1, h2, h3, .provenance, .badge-profile')) {
-    if (!node.textContent.trim() || !node.getBoundingClientRect().width) continue;
-    const pair = [luminance(getComputedStyle(node).color), luminance(behind(node))].sort((a, b) => b - a);
-    if ((pair[0] + 0.05) / (pair[1] + 0.05) < 4.5)
-      problems.push(`hard to read: <${node.tagName.toLowerCase()}> ${node.textContent.trim().slice(0, 40)}`);
-  }
-  for (const formula of document.querySelectorAll('.math'))
-    if (!formula.querySelector('mjx-container')) problems.push(`formula not set: ${formula.textContent.slice(0, 60)}`);
-  for (const bad of document.querySelectorAll('mjx-merror, [data-mjx-error]'))
-    problems.push(`wrong formula: ${bad.getAttribute('data-mjx-error') || bad.textContent}`);
-  return problems;
-}
-"""
+INSPECT = (Path(__file__).parent / "inspect_page.js").read_text(encoding="utf-8")
 
 
 def chromium() -> str:
@@ -116,8 +71,9 @@ class Server:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     executable = chromium()
-    api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-    with api.sync_playwright() as playwright:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=executable, args=FLAGS)
         yield running
         running.close()
@@ -223,6 +179,16 @@ def test_search_finds_a_word(browser: Browser, site: Server) -> None:
     page.close()
 
 
+def test_a_missing_browser_is_a_failure_in_ci_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match="needs chromium"):
+        chromium()
+    monkeypatch.delenv("CI")
+    with pytest.raises(pytest.skip.Exception, match="needs chromium"):
+        chromium()
+
+
 GOOD = "<!doctype html><html><head><title>t</title></head><body><main><h1>Good</h1>{}</main></body></html>"
 PIXEL = "data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw=="
 FAULTS = {
@@ -234,7 +200,8 @@ FAULTS = {
     "horizontal overflow": "<div style='width: 3000px'>wide</div>",
     "clipped": "<div style='overflow: hidden'><p style='width: 3000px'>wide</p></div>",
     "hard to read": "<p style='color: #999; background: #ccc'>grey</p>",
-    "formula not set": "<script>MathJax = {startup: {promise: Promise.resolve()}}</script><span class='math'>x</span>",
+    "formula not set": "<script>MathJax = {startup: {promise: Promise.resolve()}}</script>"
+    "<p class='math'>x</p>",
 }
 
 

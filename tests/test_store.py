@@ -279,7 +279,16 @@ def test_file_system_without_links_still_writes_whole_records(
 
 
 WRITER = """
-import sys, types, itertools
+import builtins, io, itertools, sys, time, types
+class Slow(io.FileIO):
+    def write(self, content):
+        for start in range(0, len(content), 512):
+            super().write(content[start : start + 512])
+            time.sleep(0.0005)
+        return len(content)
+plain = io.open
+def slow(path, mode="r", *more, **named):
+    return Slow(path, mode) if mode in ("wb", "xb") else plain(path, mode, *more, **named)
 package = types.ModuleType("adatune_lite")
 package.__path__ = [sys.argv[1]]
 sys.modules["adatune_lite"] = package
@@ -288,7 +297,8 @@ from adatune_lite.runs.spec import RunSpec, TaskSpec
 from adatune_lite.runs.store import Store
 store = Store(sys.argv[2])
 task = TaskSpec("mnist5k", 4000, 500, 500)
-for seed in itertools.count():
+builtins.open = io.open = slow
+for seed in itertools.count(int(sys.argv[3])):
     values = [seed + k / 7 for k in range(400)]
     made = Record.of(RunSpec("training", task, "hd", 400, seed), Outcome("finished", {"lr": values}),
                      code="c" * 64, device="cpu")
@@ -299,19 +309,21 @@ for seed in itertools.count():
 
 
 def test_killed_writers_lose_and_tear_nothing(tmp_path: Path) -> None:
-    """Pairs of writers of the same records in one folder, killed at random moments."""
+    """Pairs of writers of the same records in one folder on a slow disk, killed at random moments."""
     delay = random.Random(0)
     confirmed = -1
     for _ in range(10):
         writers = [
             subprocess.Popen(
-                [sys.executable, "-c", WRITER, str(PACKAGE), str(tmp_path)], stdout=subprocess.PIPE, text=True
+                [sys.executable, "-c", WRITER, str(PACKAGE), str(tmp_path), str(confirmed + 1)],
+                stdout=subprocess.PIPE,
+                text=True,
             )
             for _ in range(2)
         ]
         for writer in writers:
             assert writer.stdout is not None
-            assert writer.stdout.readline() == "0\n"
+            assert writer.stdout.readline() == f"{confirmed + 1}\n"
         time.sleep(delay.uniform(0, 0.05))
         for writer in writers:
             os.kill(writer.pid, signal.SIGKILL)
@@ -321,7 +333,7 @@ def test_killed_writers_lose_and_tear_nothing(tmp_path: Path) -> None:
             writer.wait()
             writer.stdout.close()
             confirmed = max([confirmed, *map(int, said)])
-    assert confirmed > 5
+    assert confirmed >= 10
     store = Store(tmp_path)
     for seed in range(confirmed + 1):
         found = store.get(RunSpec("training", TASK, "hd", 400, seed), stale=True)
@@ -329,71 +341,6 @@ def test_killed_writers_lose_and_tear_nothing(tmp_path: Path) -> None:
     assert {problem.what for problem in store.verify()} <= {
         "left behind by a writer that was stopped; it can be removed"
     }
-
-
-class TestCodeHash:
-    @pytest.fixture
-    def package(self, tmp_path: Path) -> Path:
-        (tmp_path / "tasks").mkdir()
-        (tmp_path / "tasks" / "sources.py").write_text("WHERE = 1\n")
-        (tmp_path / "tasks" / "data.py").write_text("x = 1\n")
-        (tmp_path / "lrs_opt.py").write_text("x = 1\n")
-        (tmp_path / "rules.py").write_text(
-            '"""Rules."""\ndef step(w, g):\n    """One step."""\n    if w is None:\n'
-            '        raise ValueError("no weights")\n    return w - 0.1 * g\n'
-        )
-        return tmp_path
-
-    def changed(self, package: Path, name: str, old: str, new: str, function: str = "training") -> bool:
-        provenance._code_hash.cache_clear()
-        before = provenance.code_hash(function, package)
-        text = (package / name).read_text()
-        assert old in text
-        (package / name).write_text(text.replace(old, new))
-        provenance._code_hash.cache_clear()
-        return provenance.code_hash(function, package) != before
-
-    @pytest.mark.parametrize(
-        ("old", "new"),
-        [
-            ("One step.", "A step of gradient descent."),
-            ("    return", "    # Down the hill.\n\n    return"),
-            ("w - 0.1 * g", "(w\n        - 0.1 * g)"),
-            ("no weights", "there are no weights"),
-            ("raise ValueError", "'text'\n        raise ValueError"),
-        ],
-    )
-    def test_words_change_nothing(self, package: Path, old: str, new: str) -> None:
-        assert not self.changed(package, "rules.py", old, new)
-
-    @pytest.mark.parametrize(
-        ("old", "new"), [("0.1", "0.2"), ("0.1", "1"), ("w - ", "w + "), ("step", "stap")]
-    )
-    def test_what_decides_numbers_does(self, package: Path, old: str, new: str) -> None:
-        assert self.changed(package, "rules.py", old, new)
-
-    def test_modules_that_count(self, package: Path) -> None:
-        assert self.changed(package, "tasks/data.py", "1", "2")
-        assert not self.changed(package, "tasks/sources.py", "1", "2")
-        assert not self.changed(package, "lrs_opt.py", "1", "2", "training")
-        assert self.changed(package, "lrs_opt.py", "2", "3", "lrs_opt")
-
-    def test_type_of_a_constant_counts(self, package: Path) -> None:
-        assert self.changed(package, "tasks/data.py", "1", "1.0")
-
-    def test_hash_is_that_of_a_new_process(self) -> None:
-        text = "from adatune_lite.runs.provenance import code_hash; print(code_hash('training'))"
-        done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
-        provenance._code_hash.cache_clear()
-        assert done.stdout.strip() == provenance.code_hash("training")
-
-
-def test_record_says_what_a_record_says() -> None:
-    facts = provenance.describe("cpu") | provenance.data("mnist5k")
-    assert facts["data_verified"] is True and facts["data_checksum"].startswith("all:")
-    assert facts["torch"] == torch.__version__
-    assert {"version", "commit", "dirty", "threads", "deterministic", "device_name"} <= set(facts)
-    assert provenance.peak_memory("cpu") > 1e7
 
 
 def test_dataclass_fields_are_not_forgotten_by_the_file() -> None:

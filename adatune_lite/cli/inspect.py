@@ -90,7 +90,8 @@ def _lines(record: Record) -> Iterator[str]:
     for name in record.stored:
         steps, values = record.series(name)
         if len(steps):
-            yield f"  {name}: {len(steps)} points, {values[0]:.6g} at {steps[0]} to {values[-1]:.6g} at {steps[-1]}"
+            ends = f"{values[0]:.6g} at {steps[0]} to {values[-1]:.6g} at {steps[-1]}"
+            yield f"  {name}: {len(steps)} points, {ends}"
 
 
 def verify(given: argparse.Namespace) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,24 @@ class Interval:
         return f"{self.mean:.{digits}f} ± {(self.high - self.low) / 2:.{digits}f}"
 
 
+@dataclass(frozen=True)
+class Paired:
+    """Two methods compared over the seeds that both have: differences a - b and one-sided paired t-tests."""
+
+    seeds: tuple[int, ...]
+    differences: tuple[float, ...]
+    difference: Interval
+    less: float
+    """p of the test that the mean difference is below 0."""
+    greater: float
+    """p of the test that it is above 0."""
+
+    @property
+    def share_not_above(self) -> float:
+        """Share of seeds with a <= b."""
+        return sum(d <= 0 for d in self.differences) / len(self.differences)
+
+
 def mean_interval(values: Sequence[float], level: float = 0.95) -> Interval:
     """Mean and Student-t interval of independent values."""
     from scipy import stats
@@ -37,16 +55,38 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> Interval:
     return Interval(mean, mean - half, mean + half, len(array))
 
 
-def paired_less(a: Sequence[float], b: Sequence[float]) -> float:
-    """One-sided p of the paired t-test that mean(a - b) < 0; 1 where it cannot be computed."""
+def mean_less(values: Sequence[float], bound: float = 0.0) -> float:
+    """One-sided p of the t-test that the mean of `values` is below `bound`; 1 for fewer than two values."""
     from scipy import stats
 
-    difference = np.asarray(a, np.float64) - np.asarray(b, np.float64)
-    if len(difference) < 2:
+    array = np.asarray(values, np.float64)
+    if len(array) < 2:
         return 1.0
-    if np.ptp(difference) == 0:
-        return 0.0 if difference[0] < 0 else 1.0
-    return float(stats.ttest_1samp(difference, 0.0, alternative="less").pvalue)
+    gap = float(array.mean()) - bound
+    # Equal values have no spread to compare the gap with: it is certain, up to the rounding of the mean.
+    if np.ptp(array) == 0:
+        return 0.0 if array[0] < bound else 1.0
+    return float(stats.t.cdf(gap / (array.std(ddof=1) / math.sqrt(len(array))), len(array) - 1))
+
+
+def paired_less(a: Sequence[float], b: Sequence[float]) -> float:
+    """One-sided p of the paired t-test that mean(a - b) < 0; 1 where it cannot be computed."""
+    return mean_less(np.asarray(a, np.float64) - np.asarray(b, np.float64))  # type: ignore[arg-type]
+
+
+def paired(a: Mapping[int, float], b: Mapping[int, float]) -> Paired | None:
+    """Compare two methods' values by seed; None without a common seed."""
+    seeds = tuple(sorted(a.keys() & b.keys()))
+    if not seeds:
+        return None
+    differences = tuple(a[s] - b[s] for s in seeds)
+    opposite = tuple(-d for d in differences)
+    return Paired(seeds, differences, mean_interval(differences), mean_less(differences), mean_less(opposite))
+
+
+def tost(differences: Sequence[float], margin: float) -> float:
+    """p of the two one-sided tests that the mean difference lies within ±`margin` (equivalence)."""
+    return max(mean_less(differences, margin), mean_less([-d for d in differences], margin))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

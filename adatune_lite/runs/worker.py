@@ -94,7 +94,7 @@ def perform(planned: Planned, setting: Setting, report: Callable[[int, int], Non
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
         context = Context(setting.device, setting.store, checkpoint, report, setting.deadline)
         start = datetime.now(UTC).isoformat(timespec="seconds")
-        with one_thread(), seeded(spec):
+        with one_thread(), seeded(spec, setting.device):
             provenance.start_peak(setting.device)
             outcome = table[spec.function](spec, context)
             seconds = context.seconds()
@@ -154,9 +154,9 @@ def one_thread() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def seeded(spec: RunSpec) -> Iterator[None]:
+def seeded(spec: RunSpec, device: str) -> Iterator[None]:
     """Global random numbers as a function of the spec, not of the runs before it; restored afterwards."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng([torch.cuda.current_device()] if device == "cuda" else []):
         torch.manual_seed(int(spec.hash[:15], 16))
         yield
 

@@ -19,8 +19,8 @@ PLAIN_LINE_EVERY_S = 10.0
 class Relay:
     """Passes a notebook's progress (its stderr) on to the user, live.
 
-    A terminal gets it as it comes, so that a progress bar redraws itself. Anything else, a log file say, gets plain
-    lines, at most one every ten seconds and the last one of each bar.
+    A terminal gets it as it comes, so that a progress bar redraws itself. Anything else, a log file say, gets
+    plain lines; of a bar that redraws itself at most one every ten seconds, and its last.
     """
 
     def __init__(self, stream: TextIO, every_s: float = PLAIN_LINE_EVERY_S) -> None:
@@ -69,8 +69,8 @@ def execute(
     with warnings.catch_warnings():
         # papermill and its dependencies warn about each other's age; nothing a user could act on.
         warnings.simplefilter("ignore")
-        import papermill
-        from papermill.exceptions import PapermillExecutionError
+        import papermill  # type: ignore[import-untyped]
+        from papermill.exceptions import PapermillExecutionError  # type: ignore[import-untyped]
 
         target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_suffix(".part.ipynb")

@@ -44,9 +44,10 @@ def title_of(notebook: dict[str, Any], fallback: str) -> str:
 def prepare(notebook: dict[str, Any], name: str) -> dict[str, Any]:
     """Make an executed notebook fit for the page: parameters hidden, pictures described. Changes it in place.
 
-    The parameters cell and papermill's override of it contradict each other on a page, and the badge says which
-    profile was used. A picture's alternative text is read from its output's metadata, where ``display`` puts it, and
-    moved to the cell, where myst-nb looks for it. Folders of this machine, which papermill notes, are forgotten.
+    The parameters cell and papermill's override of it contradict each other on a page, and the badge says
+    which profile was used. A picture's alternative text is read from its output's metadata, where ``display``
+    puts it, and moved to the cell, where myst-nb looks for it. The folders of this machine, which papermill
+    notes, are forgotten.
 
     Raises BookError when a picture has no alternative text, or its cell shows a second one.
     """
@@ -86,7 +87,7 @@ def picture_texts(cell: dict[str, Any]) -> list[str]:
 
 
 def own_run(notebook: dict[str, Any], name: str, profile: str) -> dict[str, Any]:
-    """The page of the reader's own run: as `prepare`, with a title of its own and a link to the committed page.
+    """The page of the reader's own run: `prepare`, a title of its own, a link to the committed page.
 
     Labels are dropped: they are defined on the committed page, and twice the same one would be an error.
     """
@@ -97,7 +98,8 @@ def own_run(notebook: dict[str, Any], name: str, profile: str) -> dict[str, Any]
             cell["source"] = re.sub(r"^(\$\$) *\([\w-]+\) *$", r"\1", text, flags=re.MULTILINE)
     banner = (
         f"# Your run ({profile}): {title}\n\n"
-        f"Computed on this machine{_when(notebook)}. {{doc}}`The chapter from the committed records <{name}>`."
+        f"Computed on this machine{_when(notebook)}."
+        f" {{doc}}`The chapter from the committed records <{name}>`."
     )
     for cell in notebook["cells"]:
         if cell["cell_type"] == "markdown" and re.search(r"^# ", source_of(cell), flags=re.MULTILINE):
@@ -128,7 +130,7 @@ def markdown_cell(name: str, text: str) -> dict[str, Any]:
 
 
 def stub(source: Notebook, own: tuple[str, str] | None) -> str:
-    """The page of an experiment that has no committed records; ``own`` is (page, profile) of the reader's run."""
+    """The page of an experiment without committed records; ``own``: page and profile of the reader's run."""
     title = title_of(read_notebook(source.path), source.stem)
     beside = f"\n{{doc}}`Your run ({own[1]}) <{own[0]}>` is there.\n" if own else ""
     return f"""# {title}

@@ -110,4 +110,5 @@ def _engine() -> Iterator[str]:
         tuner.step(lambda t=t: loss(weights, t), lambda: loss(weights, 6))  # type: ignore[misc]
     _, reverse = schedule_hypergradient(problem, [0.2] * 6, SGD())
     if not abs(tuner.hypergradient - float(reverse.sum())) < 1e-9 * abs(tuner.hypergradient):
-        yield f"the online hypergradient at mu = 1 is {tuner.hypergradient}, the exact one {float(reverse.sum())}"
+        exact = float(reverse.sum())
+        yield f"the online hypergradient at mu = 1 is {tuner.hypergradient}, the exact one {exact}"

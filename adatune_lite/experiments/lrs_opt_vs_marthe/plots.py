@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +21,8 @@ from adatune_lite.figures import COLOURS, MARKERS, band, not_run, panels
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from adatune_lite.runs.record import Record
 
 
 def schedules(results: Results) -> Figure:
@@ -46,12 +48,12 @@ def schedules(results: Results) -> Figure:
     return figure
 
 
-def _schedule_panel(axes: Axes, rows: list[tuple[str, str, list, dict]]) -> None:
+def _schedule_panel(axes: Axes, rows: list[tuple[str, str, list[Record], dict[str, Any]]]) -> None:
     drawn = False
     for label, method, records, line in rows:
-        series = [np.exp(smoothed_log(schedule_of(r))) for r in records if r.finished]
+        series = [smoothed_log(schedule_of(r)) for r in records if r.finished]
         if series:
-            band(axes, series, method, label, **line)
+            band(axes, series, method, label, log=True, **line)
             drawn = True
     if not drawn:
         not_run(axes)
@@ -65,7 +67,7 @@ def _schedule_panel(axes: Axes, rows: list[tuple[str, str, list, dict]]) -> None
 
 
 def comparison(results: Results) -> Figure:
-    """(b) Test loss, test accuracy and E minus test loss of every method: mean and 95 % interval over seeds."""
+    """(b) Test loss, test accuracy and gap of every method: mean and 95 % interval over seeds."""
     figure, axes = panels(3, width=10.4, height=4.4)
     rows = [row for row in results.table() if row.method != "start"][::-1]
     if not rows:
@@ -136,9 +138,9 @@ def mu_hyper_lr_map(results: Results) -> Figure:
 
 
 def outer_loop(results: Results) -> Figure:
-    """(d) E of LRS-OPT over outer steps: from the constant start, longer, and from the best online schedule."""
+    """(d) E of LRS-OPT over outer steps: from the constant start, longer, from the best online schedule."""
     figure, (axes,) = panels(1)
-    groups = [
+    groups: list[tuple[str, list[Record], dict[str, Any]]] = [
         ("from the constant 0.01", results.reported("lrs_opt"), {"color": "#000000", "lw": 1.0}),
         ("the same, longer", results.long(), {"color": "#0072B2", "lw": 1.8, "ls": "--"}),
         ("from the best online schedule", results.warm(), {"color": "#D55E00", "lw": 1.8}),
@@ -166,13 +168,13 @@ def nearness(results: Results) -> Figure:
     drawn = False
     for method in ("constant", *ONLINE):
         ratios = [
-            np.exp(smoothed_log(schedule_of(r)) - reference[r.spec.seed])
+            smoothed_log(schedule_of(r)) - reference[r.spec.seed]
             for r in results.reported(method)
             if r.finished and r.spec.seed in reference
         ]
         points = [(c, gap) for _, c, gap in results.nearness(method)]
         if ratios:
-            band(left, ratios, method, LABELS[method])
+            band(left, ratios, method, LABELS[method], log=True)
             x, y = zip(*points, strict=True)
             right.plot(x, y, MARKERS.get(method, "D"), color=COLOURS[method], label=LABELS[method])
             drawn = True

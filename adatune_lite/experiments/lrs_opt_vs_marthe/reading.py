@@ -145,6 +145,14 @@ class Results:
                     )
         return out
 
+    def map_records(self) -> list[Record]:
+        """Records of the mu x hyper_lr map."""
+        return self.records(list(experiment.map_runs(self.scale).values()))
+
+    def transfer_records(self) -> list[Record]:
+        """Records of learned schedules replayed on other seeds."""
+        return self.records(list(experiment.transfer_runs(self.scale, self.store, self.choices).values()))
+
     def transfer(self) -> dict[str, tuple[list[float], list[float]]]:
         """By method: (E on the seed it was learned on, E replayed on the other seeds)."""
         out: dict[str, tuple[list[float], list[float]]] = {}
@@ -179,6 +187,14 @@ class Results:
                 pair = smoothed_log(schedule_of(record)), smoothed_log(schedule_of(best))
                 out.append((record.spec.seed, correlation(*pair), final_loss(record) - final_loss(best)))
         return out
+
+    def missing_roles(self) -> dict[str, int]:
+        """Runs known so far that have no record, counted by what they are for."""
+        counts: dict[str, int] = {}
+        for planned in experiment.plan(self.profile, self.store):
+            if self.store.get(planned.spec) is None:
+                counts[planned.role] = counts.get(planned.role, 0) + 1
+        return counts
 
     def all_records(self) -> list[Record]:
         """Every record of this profile that is there."""

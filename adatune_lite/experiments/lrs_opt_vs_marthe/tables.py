@@ -7,14 +7,34 @@ from adatune_lite.experiments.lrs_opt_vs_marthe.reading import LABELS, Results, 
 from adatune_lite.experiments.statistics import mean_interval, paired_less
 
 
+def setting(results: Results) -> str:
+    """What this page shows, and where it is smaller than the paper's setting."""
+    scale, task = results.scale, results.scale.task
+    data = {"mnist": "MNIST", "mnist5k": "the 5,000 embedded MNIST digits"}[task.dataset]
+    text = (
+        f"**This page** ({results.profile}): {task.train:,} training, {task.validation:,} validation and "
+        f"{task.test:,} test images of {data}, hidden layers of {' and '.join(map(str, task.hidden))} units, "
+        f"T = {scale.steps} steps ({scale.steps * task.batch / task.train:.1f} epochs); {scale.draws} random "
+        f"draws for every method on {len(scale.tuning_seeds)} tuning seeds, {len(scale.report_seeds)} other "
+        f"seeds reported; {scale.mu_draws} draws at each fixed mu; {scale.outer_steps:,} outer steps."
+    )
+    if results.profile in ("smoke", "quick"):
+        text += " This is a reduced scale: it shows that the code runs, not what the paper's setting gives."
+    absent = results.missing_roles()
+    if absent:
+        listed = ", ".join(f"{role} ({count})" for role, count in absent.items())
+        text += f" **Not all runs are made yet**; missing: {listed}."
+    return text
+
+
 def comparison(results: Results) -> str:
     """(b) All methods on the reporting seeds."""
     rows = results.table()
     if not rows:
         return "*No records yet.*"
     head = [
-        "| method | test loss | test accuracy (%) | E (validation loss) | test loss minus E | cost of a run (plain steps) "
-        "| cost of its search | seconds | runs (diverged) |",
+        "| method | test loss | test accuracy (%) | E (validation loss) | test loss minus E "
+        "| cost of a run (plain steps) | cost of its search | seconds | runs (diverged) |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     return "\n".join([*head, *map(_line, rows)])
@@ -22,9 +42,10 @@ def comparison(results: Results) -> str:
 
 def _line(row: Row) -> str:
     search = f"{row.search_steps:,.0f}" if row.search_steps else "–"
+    figures = (row.test_loss.text(), row.test_accuracy.text(2), row.validation_loss.text(), row.gap.text())
     return (
-        f"| {LABELS[row.method]} | {row.test_loss.text()} | {row.test_accuracy.text(2)} | {row.validation_loss.text()} "
-        f"| {row.gap.text()} | {row.plain_steps:,.0f} | {search} | {row.seconds:.1f} | {row.runs} ({row.diverged}) |"
+        f"| {LABELS[row.method]} | {' | '.join(figures)} | {row.plain_steps:,.0f} | {search} "
+        f"| {row.seconds:.1f} | {row.runs} ({row.diverged}) |"
     )
 
 
@@ -33,15 +54,14 @@ def settings(results: Results) -> str:
     if not results.choices:
         return "*No records yet.*"
     lines = [
-        "| method | frozen settings | mean E on the tuning seeds | draws (diverged) | on the edge of its range |"
+        "| method | frozen settings | mean E on tuning seeds | draws (diverged) | at an edge of its range |",
+        "|---|---|---|---|---|",
     ]
-    lines.append("|---|---|---|---|---|")
     for method, choice in results.choices.items():
         values = ", ".join(f"{name} = {value:.4g}" for name, value in choice.settings)
+        counts = f"{choice.trials} ({choice.diverged})"
         edge = ", ".join(choice.on_edge) or "no"
-        lines.append(
-            f"| {LABELS[method]} | {values} | {choice.mean_loss:.4f} | {choice.trials} ({choice.diverged}) | {edge} |"
-        )
+        lines.append(f"| {LABELS[method]} | {values} | {choice.mean_loss:.4f} | {counts} | {edge} |")
     return "\n".join(lines)
 
 
@@ -84,9 +104,8 @@ def transfer(results: Results) -> str:
     """(f) Learned schedules on their own and on other seeds."""
     lines = ["| schedule of | E on its own seed | E on other seeds | replays |", "|---|---|---|---|"]
     for method, (own, other) in results.transfer().items():
-        lines.append(
-            f"| {LABELS[method]} | {mean_interval(own).text()} | {mean_interval(other).text()} | {len(other)} |"
-        )
+        figures = f"{mean_interval(own).text()} | {mean_interval(other).text()}"
+        lines.append(f"| {LABELS[method]} | {figures} | {len(other)} |")
     return "\n".join(lines) if len(lines) > 2 else "*No records yet.*"
 
 
@@ -102,23 +121,26 @@ def finding(results: Results) -> str:
     online_losses = results.by_seed(results.reported(best.method), "test_loss")
     seeds = sorted(set(constant_losses) & set(online_losses))
     pair = [constant_losses[s] for s in seeds], [online_losses[s] for s in seeds]
+    name = LABELS[best.method]
     if paired_less(*pair) < 0.05:
-        verdict = f"**A tuned constant learning rate beats every online method here**: the best of them, {LABELS[best.method]}, has"
-    elif paired_less(*pair[::-1]) < 0.05:
         verdict = (
-            f"The best online method, {LABELS[best.method]}, beats a tuned constant learning rate: it has"
+            f"**A tuned constant learning rate beats every online method**: the best of them, {name}, has"
         )
+    elif paired_less(*pair[::-1]) < 0.05:
+        verdict = f"The best online method, {name}, beats a tuned constant learning rate: it has"
     else:
-        verdict = f"The best online method, {LABELS[best.method]}, and a tuned constant learning rate cannot be told apart: it has"
+        verdict = f"The best online method, {name}, and a tuned constant rate cannot be told apart: it has"
+    factor = best.plain_steps / constant.plain_steps
     text = (
-        f"{verdict} a test loss of {best.test_loss.text()} and an accuracy of {best.test_accuracy.text(2)} %, the constant "
-        f"{constant.test_loss.text()} and {constant.test_accuracy.text(2)} % (mean ± half of the 95 % interval, "
-        f"{len(seeds)} seeds, equal tuning), at {best.plain_steps / constant.plain_steps:.0f} times the cost."
+        f"{verdict} a test loss of {best.test_loss.text()} and {best.test_accuracy.text(2)} % accuracy, "
+        f"the constant {constant.test_loss.text()} and {constant.test_accuracy.text(2)} % (mean ± half of "
+        f"the 95 % interval, {len(seeds)} seeds, equal tuning), at {factor:.0f} times the cost of a run."
     )
     offline = rows.get("lrs_opt")
     if offline is not None:
         text += (
-            f" LRS-OPT, which fits all {results.scale.steps} rates offline to one batch order and is a reference and not "
-            f"a competitor, reaches E = {offline.validation_loss.text()} and a test loss of {offline.test_loss.text()}."
+            f" LRS-OPT, which fits all {results.scale.steps} rates offline to one batch order and is a "
+            f"reference and not a competitor, reaches E = {offline.validation_loss.text()} and "
+            f"a test loss of {offline.test_loss.text()}."
         )
     return text

@@ -1,0 +1,178 @@
+"""From what a judge found to a verdict, by the rules in the header of the file of claims.
+
+Judges are functions of the experiments, registered with `@judge(claim id)`. A judge carries out the claim's
+test and says what it found; the rules that hold for every claim (enough seeds, nothing missing, the printed
+scale) are applied here, so that no judge can leave them out.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from types import ModuleType
+from typing import Any
+
+from adatune_lite.claims.catalog import Claim, ClaimError
+
+ALPHA = 0.05
+
+REPRODUCED = "reproduced"
+SUPPORTED = "supported"
+EQUIVALENT = "equivalent"
+CONTRADICTED = "contradicted"
+UNDECIDED = "undecided"
+NOT_RUN = "not run"
+NOT_AT_SCALE = "not run at the printed scale"
+NOT_JUDGED = "not judged yet"
+OUTCOMES = (
+    *(REPRODUCED, SUPPORTED, EQUIVALENT, CONTRADICTED, UNDECIDED),
+    *(NOT_RUN, NOT_AT_SCALE, NOT_JUDGED),
+)
+COMMITTED = ("paper", "desk")
+"""Profiles whose records count for the book, the best first."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a judge found in the records, before the rules that hold for all claims."""
+
+    passes: bool = False
+    """The claim's test, as it is written."""
+    opposite: bool = False
+    """The opposite direction is significant at 0.05; for an absolute claim: our interval misses its."""
+    equivalent: bool = False
+    """Two one-sided tests put the difference inside the claim's margin."""
+    statistic: dict[str, float] = field(default_factory=dict)
+    """The numbers that decide; of several comparisons, those of the one least in favour."""
+    seeds: int = 0
+    """The fewest seeds of any comparison."""
+    why: str = ""
+    """Sentences with the numbers."""
+    missing: tuple[str, ...] = ()
+    """What the test names and no record shows yet; with something missing there is no verdict."""
+    runs: tuple[str, ...] = ()
+    """Hashes of the specs of the runs that were read; none: not run."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The outcome of one claim's test at one scale."""
+
+    claim: Claim
+    outcome: str
+    """One of OUTCOMES."""
+    profile: str = ""
+    """Profile of the records; empty where there are none."""
+    statistic: dict[str, float] = field(default_factory=dict)
+    seeds: int = 0
+    why: str = ""
+    runs: tuple[str, ...] = ()
+    """Hashes of the specs of the runs it rests on."""
+
+    @property
+    def for_book(self) -> bool:
+        """Whether it may stand as a result of the book: smoke and quick runs only try the code."""
+        return self.profile in COMMITTED
+
+    @property
+    def scale(self) -> str:
+        """The profile, said to be reduced where it is."""
+        if not self.profile or self.profile == "paper":
+            return self.profile
+        return f"{self.profile} (reduced)" if self.for_book else f"{self.profile} (no result)"
+
+    def numbers(self) -> str:
+        """The statistic in a line."""
+        return ", ".join(f"{name} {value:.3g}" for name, value in self.statistic.items())
+
+
+Judge = Callable[[Claim, Any], Verdict]
+_JUDGES: dict[str, Judge] = {}
+_MODULES: dict[str, str] = {}
+
+
+def judge(claim_id: str) -> Callable[[Callable[[Claim, Any], Finding]], Judge]:
+    """Register a function (claim, results) -> Finding as the judge of a claim.
+
+    `results` is what the experiment's module makes of a store: of it this module needs `profile` alone.
+    """
+
+    def register(find: Callable[[Claim, Any], Finding]) -> Judge:
+        def judged(claim: Claim, results: Any) -> Verdict:
+            if claim.id != claim_id:
+                raise ClaimError(f"the judge of {claim_id} cannot judge {claim.id}")
+            return conclude(claim, str(results.profile), find(claim, results))
+
+        judged.__doc__ = find.__doc__
+        if _MODULES.setdefault(claim_id, find.__module__) != find.__module__:
+            raise ClaimError(f"the claim {claim_id} has two judges: one test gives one verdict")
+        _JUDGES[claim_id] = judged
+        return judged
+
+    return register
+
+
+def judges_of(experiment: ModuleType) -> dict[str, Judge]:
+    """The judges in the module `verdicts` of an experiment's package, by claim; none without that module."""
+    name = f"{experiment.__name__}.verdicts"
+    if not hasattr(experiment, "__path__") or importlib.util.find_spec(name) is None:
+        return {}
+    importlib.import_module(name)
+    return {claim: _JUDGES[claim] for claim, module in _MODULES.items() if module == name}
+
+
+def conclude(claim: Claim, profile: str, finding: Finding) -> Verdict:
+    """The verdict of what a judge found: the rules of the file of claims, in their order."""
+    if not finding.runs:
+        return Verdict(claim, NOT_RUN, why="There are no records of this experiment yet.")
+    verdict = Verdict(
+        claim, UNDECIDED, profile, dict(finding.statistic), finding.seeds, finding.why, finding.runs
+    )
+    if claim.scale_needed == "paper" and profile != "paper":
+        reason = "The claim is about the printed scale; these runs are smaller."
+        return replace(verdict, outcome=NOT_AT_SCALE, why=_joined(finding.why, reason))
+    if finding.missing:
+        reason = f"No verdict yet: records are missing of {', '.join(finding.missing)}."
+        return replace(verdict, why=_joined(finding.why, reason))
+    if finding.seeds < claim.least_seeds:
+        reason = (
+            f"No verdict: {finding.seeds} of the {claim.least_seeds} seeds that the test needs are there."
+        )
+        return replace(verdict, why=_joined(finding.why, reason))
+    if finding.passes:
+        outcome = REPRODUCED if claim.kind == "absolute" else SUPPORTED
+    elif finding.equivalent:
+        outcome = EQUIVALENT
+    else:
+        outcome = CONTRADICTED if finding.opposite else UNDECIDED
+    return replace(verdict, outcome=outcome)
+
+
+def _joined(*sentences: str) -> str:
+    return " ".join(filter(None, sentences))
+
+
+def absolute(claim: Claim, values: Sequence[float]) -> tuple[bool, dict[str, float]]:
+    """Whether the 95 % interval of our mean meets [value - margin, value + margin], and the numbers.
+
+    Raises ClaimError for a value or a margin that is not one number: such a claim needs a rule of its own.
+    """
+    from adatune_lite.experiments.statistics import mean_interval
+
+    value, margin = claim.value, claim.equivalence_margin
+    if not isinstance(value, int | float) or not isinstance(margin, int | float):
+        raise ClaimError(
+            f"the value or the margin of {claim.id} is not one number: its judge must compare it"
+        )
+    ours = mean_interval(values)
+    # Without an interval (one seed) the mean itself is compared; such a finding has too few seeds anyway.
+    low, high = (ours.low, ours.high) if ours.n > 1 else (ours.mean, ours.mean)
+    meets = low <= value + margin and high >= value - margin
+    return meets, {"mean": ours.mean, "low": low, "high": high, "printed": float(value)}
+
+
+def best(verdicts: Sequence[Verdict]) -> Verdict:
+    """Of a claim's verdicts, the largest scale first: the first with enough seeds, else that of the most."""
+    enough = [v for v in verdicts if v.seeds >= v.claim.least_seeds]
+    return enough[0] if enough else max(verdicts, key=lambda v: v.seeds)

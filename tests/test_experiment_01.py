@@ -1,0 +1,144 @@
+"""Experiment 01 as a whole, at the smoke profile, on the embedded digits."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+
+import matplotlib as mpl
+import pytest
+
+from adatune_lite.experiments import EXPERIMENTS, UnknownExperiment, find
+from adatune_lite.experiments import lrs_opt_vs_marthe as experiment
+from adatune_lite.experiments.lrs_opt_vs_marthe import invariants, plots, tables
+from adatune_lite.experiments.lrs_opt_vs_marthe.reading import Results
+from adatune_lite.runs.execute import complete
+from adatune_lite.runs.record import Record
+from adatune_lite.runs.spec import RunSpec
+from adatune_lite.runs.store import Store
+
+FIGURES = ("schedules", "comparison", "mu_hyper_lr_map", "outer_loop", "nearness", "transfer", "sensitivity")
+TABLES = ("setting", "comparison", "settings", "at_fixed_mu", "nearness", "transfer", "finding")
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    mpl.use("Agg")
+    store = Store(tmp_path_factory.mktemp("store"))
+    summary = complete(experiment, "smoke", store, progress=lambda state: None)
+    assert not summary.failed
+    return experiment.results("smoke", store)
+
+
+class Changed:
+    """A store in which some records are replaced, or hidden with None."""
+
+    def __init__(self, store: object, change: dict[str, Record | None]) -> None:
+        self._store, self._change = store, change
+
+    def get(self, spec: RunSpec) -> Record | None:
+        if spec.hash in self._change:
+            return self._change[spec.hash]
+        found: Record | None = self._store.get(spec)  # type: ignore[attr-defined]
+        return found
+
+
+def test_every_planned_run_has_a_record_and_the_invariants_hold(results: Results) -> None:
+    plan = experiment.plan("smoke", results.store)  # type: ignore[arg-type]
+    assert invariants.check(results) == len(plan)
+    assert {p.role for p in plan} == set(experiment._PRIORITY) - {"lrs_opt_long"}
+
+
+def test_every_method_gets_the_same_number_of_trials_on_the_same_seeds() -> None:
+    for profile, scale in experiment.PROFILES.items():
+        counts = {m: [len(trial) for trial in experiment.trials(scale, m)] for m in experiment.SPACES}
+        assert set(map(tuple, counts.values())) == {(len(scale.tuning_seeds),) * scale.draws}, profile
+        at_mu = {len(experiment.mu_trials(scale, mu)) for mu in experiment.MUS}
+        assert at_mu == {scale.mu_draws}
+        assert not set(scale.tuning_seeds) & set(scale.report_seeds), (
+            "settings must be reported on other seeds"
+        )
+
+
+def test_the_desk_profile_is_the_papers_setting() -> None:
+    scale = experiment.PROFILES["desk"]
+    task = scale.task
+    assert (task.train, task.validation, task.batch, task.hidden) == (7000, 700, 100, (500, 500))
+    assert (scale.steps, scale.draws, len(scale.tuning_seeds), len(scale.report_seeds)) == (512, 30, 3, 5)
+    assert (scale.outer_steps, scale.long_outer_steps, experiment.START) == (60, 150, 0.01)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figures_draw_with_all_records_and_with_none(results: Results, name: str, tmp_path: Path) -> None:
+    empty = experiment.results("desk", Changed(Store(tmp_path), {}))
+    for which in (results, empty):
+        figure = getattr(plots, name)(which)
+        figure.savefig(tmp_path / "figure.png")
+        mpl.pyplot.close(figure)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_tables_hold_numbers_with_all_records_and_say_so_with_none(
+    results: Results, name: str, tmp_path: Path
+) -> None:
+    full = getattr(tables, name)(results)
+    assert "nan" not in full.lower()
+    assert any(c.isdigit() for c in full)
+    empty = getattr(tables, name)(experiment.results("desk", Store(tmp_path)))
+    assert "No records yet" in empty or "not complete" in empty or "Not all runs" in empty
+
+
+def test_a_diverged_run_counts_as_guessing_in_the_table(results: Results) -> None:
+    run = results.reported("marthe")[0]
+    diverged = dataclasses.replace(run, status="diverged at step 3", metrics={})
+    changed = Results("smoke", Changed(results.store, {run.spec.hash: diverged}))
+    row, before = changed.row("marthe"), results.row("marthe")
+    assert row is not None
+    assert before is not None
+    assert row.diverged == 1
+    assert row.test_loss.mean * 2 == pytest.approx(
+        before.test_loss.mean * 2 - run.metrics["test_loss"] + math.log(10)
+    )
+
+
+def test_the_finding_says_so_when_the_constant_rate_wins_and_when_it_loses(results: Results) -> None:
+    def shifted(method: str, loss: float) -> dict[str, Record | None]:
+        return {
+            r.spec.hash: dataclasses.replace(
+                r, metrics={**r.metrics, "test_loss": loss + 0.001 * r.spec.seed}
+            )
+            for r in results.reported(method)
+        }
+
+    losers = {h: r for m in experiment.ONLINE for h, r in shifted(m, 1.0).items()}
+    wins = Results("smoke", Changed(results.store, {**losers, **shifted("constant", 0.1)}))
+    assert tables.finding(wins).startswith("**A tuned constant learning rate beats every online method**")
+    loses = Results("smoke", Changed(results.store, {**losers, **shifted("constant", 3.0)}))
+    assert "beats a tuned constant" in tables.finding(loses)
+
+
+@pytest.mark.parametrize(
+    ("method", "change", "words"),
+    [
+        ("marthe", {"metrics": {"validation_loss": math.nan}}, "validation_loss is nan"),
+        ("lrs_opt", {"metrics": {"validation_loss": 9.0, "lrs_opt_loss": 9.0}}, "ends above its start"),
+        ("lrs_opt", {"metrics": {"validation_loss": 9.0, "lrs_opt_loss": 1.0}}, "replayed gives"),
+        ("start", {"metrics": {"validation_loss": 0.5}}, "the constant run ends at"),
+        ("rtho", {"stored": {"lr": {"values": [0.02] * 16}}}, "starts at"),
+        ("hd", {"stored": {"lr": {"values": [0.01] * 9}}}, "9 rates for 16 steps"),
+    ],
+)
+def test_check_raises_when_a_record_breaks_an_invariant(
+    results: Results, method: str, change: dict[str, object], words: str
+) -> None:
+    run = results.reported(method)[0]
+    broken = dataclasses.replace(run, **change)  # type: ignore[arg-type]
+    with pytest.raises(invariants.InvariantError, match=words):
+        invariants.check(Results("smoke", Changed(results.store, {run.spec.hash: broken})))
+
+
+def test_experiments_are_found_by_number_and_name_and_refused_otherwise() -> None:
+    assert find("01") is find("1") is find("01_lrs_opt_vs_marthe") is EXPERIMENTS["01_lrs_opt_vs_marthe"]
+    with pytest.raises(UnknownExperiment, match="there are: 01_lrs_opt_vs_marthe"):
+        find("99")

@@ -1,0 +1,312 @@
+"""What every tuner promises when something goes wrong: losses that are not finite, closures that break the rules.
+
+Also BatchNorm, whose running statistics are a state beside the weights.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from oracles import FD_ATOL, FD_RTOL, central_difference, close
+from test_curvature import Once
+from torch import Tensor, nn
+
+import adatune_lite as al
+from adatune_lite.tuners import Tuner
+
+OPTIMIZERS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
+    "momentum": lambda w: torch.optim.SGD(w, lr=0.05, momentum=0.9, weight_decay=0.01),
+    "adam": lambda w: torch.optim.Adam(w, lr=0.01),
+}
+TUNERS: dict[str, Callable[[torch.optim.Optimizer], Tuner]] = {
+    "marthe": lambda o: al.MARTHE(o, 0.9, 1e-3),
+    "rtho": lambda o: al.RTHO(o, 1e-3),
+    "hd_outer": lambda o: al.HD(o, 1e-3),
+    "hd": lambda o: al.HD(o, 1e-3),
+    "fixed": lambda o: al.FixedSchedule(o, [0.05] * 20),
+}
+optimizers = pytest.mark.parametrize("optimizer", OPTIMIZERS)
+tuners = pytest.mark.parametrize("kind", TUNERS)
+with_outer = pytest.mark.parametrize("kind", ["marthe", "rtho", "hd_outer"])
+Loss = Callable[["World"], Tensor]
+
+
+class World:
+    """A small network with BatchNorm, its data, optimizer and tuner."""
+
+    def __init__(self, kind: str, optimizer: str) -> None:
+        generator = torch.Generator().manual_seed(0)
+        self.net = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Linear(4, 1)).double()
+        with torch.no_grad():
+            for p in self.net.parameters():
+                p.copy_(torch.randn(p.shape, generator=generator, dtype=torch.float64))
+        self.x, self.held = torch.randn(2, 8, 3, generator=generator, dtype=torch.float64)
+        self.weights = list(self.net.parameters())
+        self.optimizer = OPTIMIZERS[optimizer](self.weights)
+        self.tuner = TUNERS[kind](self.optimizer)
+        self.outer_needed = kind in ("marthe", "rtho", "hd_outer")
+
+    def train(self) -> Tensor:
+        return (self.net(self.x) - self.x.sum(1, keepdim=True)).square().mean()
+
+    def outer(self) -> Tensor:
+        return (self.net(self.held) - self.held.sum(1, keepdim=True)).square().mean()
+
+    def step(self, train: Loss | None = None, outer: Loss | None = None) -> Tensor:
+        second = (lambda: (outer or World.outer)(self)) if self.outer_needed else None
+        return self.tuner.step(lambda: (train or World.train)(self), second)
+
+    def state(self) -> dict[str, Any]:
+        """Everything that a refused step must leave alone (the count of failures aside)."""
+        tuner = {k: v for k, v in self.tuner.state_dict().items() if k != "failures"}
+        modes = [m.training for m in self.net.modules()]
+        parts = [self.net.state_dict(), self.optimizer.state_dict(), tuner, modes]
+        return copy.deepcopy(dict(enumerate(parts)))
+
+
+def infinite_gradient(world: World) -> Tensor:
+    """A finite loss whose gradient is not: the root at 0."""
+    return World.train(world) + (world.weights[0].sum() * 0.0).sqrt()
+
+
+def not_a_number(world: World) -> Tensor:
+    return World.train(world) * math.nan
+
+
+def same(a: dict[str, Any], b: dict[str, Any]) -> bool:
+    return str(a) == str(b)
+
+
+@pytest.fixture(autouse=True)
+def _every_digit() -> Any:
+    torch.set_printoptions(precision=17, threshold=10_000)
+    yield
+    torch.set_printoptions(profile="default")
+
+
+@pytest.mark.parametrize("bad", [not_a_number, infinite_gradient])
+@pytest.mark.parametrize("at", [0, 2])
+@optimizers
+@tuners
+def test_training_loss_not_finite_changes_nothing(kind: str, optimizer: str, at: int, bad: Loss) -> None:
+    """Neither now nor later: the run goes on as if the step had not been tried."""
+    world, untroubled = World(kind, optimizer), World(kind, optimizer)
+    for _ in range(at):
+        world.step()
+        untroubled.step()
+    before = world.state()
+    world.step(train=bad)
+    assert same(world.state(), before)
+    for _ in range(3):
+        world.step()
+        untroubled.step()
+    assert same(world.state(), untroubled.state())
+
+
+@optimizers
+@with_outer
+def test_outer_loss_not_finite_keeps_the_step_and_forgets_the_past(kind: str, optimizer: str) -> None:
+    world, untroubled = World(kind, optimizer), World(kind, optimizer)
+    for _ in range(2):
+        world.step()
+        untroubled.step()
+    rate = world.tuner.lr
+    world.step(outer=not_a_number)
+    untroubled.step()
+    assert world.tuner.lr == rate
+    assert math.isnan(world.tuner.hypergradient)
+    assert same(dict(world.net.state_dict()), dict(untroubled.net.state_dict()))
+    assert all(not x.any() for part in world.tuner.state_dict()["z"] for x in part)
+    greedy = World("hd_outer", optimizer)  # Z is 0: the next Delta is the one of mu = 0
+    greedy.net.load_state_dict(world.net.state_dict())
+    greedy.optimizer.load_state_dict(copy.deepcopy(world.optimizer.state_dict()))
+    greedy.tuner._lr = rate
+    world.step()
+    greedy.step()
+    assert world.tuner.hypergradient == greedy.tuner.hypergradient
+
+
+@pytest.mark.parametrize("bad", ["train train", "outer outer", "train outer", "outer train"])
+@optimizers
+@with_outer
+def test_two_failures_in_a_row_diverge(kind: str, optimizer: str, bad: str) -> None:
+    world = World(kind, optimizer)
+    first, second = ({part: not_a_number} for part in bad.split())
+    world.step()
+    world.step(**first)
+    world.step()  # one good step between two bad ones clears the count
+    world.step(**first)
+    with pytest.raises(al.Diverged, match="not finite twice in a row"):
+        world.step(**second)
+    assert all(torch.isfinite(w).all() for w in world.weights)
+
+
+@pytest.mark.parametrize("kind", ["hd", "fixed"])
+def test_two_failures_in_a_row_diverge_without_outer_loss(kind: str) -> None:
+    world = World(kind, "momentum")
+    world.step(train=not_a_number)
+    before = world.state()
+    with pytest.raises(al.Diverged):
+        world.step(train=infinite_gradient)
+    assert same(world.state(), before)
+
+
+def _changes_weights(world: World) -> Tensor:
+    with torch.no_grad():
+        world.weights[0].mul_(0.5)
+    return World.train(world)
+
+
+def _changes_data(world: World) -> Tensor:
+    world.weights[0].data[0, 0] = 3.0
+    return World.train(world)
+
+
+def _goes_backward(world: World) -> Tensor:
+    loss = World.train(world)
+    loss.backward()
+    return loss
+
+
+def _steps_itself(world: World) -> Tensor:
+    loss = _goes_backward(world)
+    world.optimizer.step()
+    return loss
+
+
+BROKEN: dict[str, tuple[Loss, str]] = {
+    "vector": (lambda world: world.net(world.x), r"must return a scalar .* shape \(8, 1\)"),
+    "number": (lambda world: World.train(world).detach().item(), "must return a scalar"),  # type: ignore[arg-type, return-value]
+    "nothing": (lambda world: None, "NoneType"),  # type: ignore[arg-type, return-value]
+    "detached": (lambda world: World.train(world).detach(), "does not depend on the weights"),
+    "other": (lambda world: torch.ones(1, requires_grad=True).sum(), "does not depend on any"),
+    "in place": (_changes_weights, "changed the weights"),
+    "data": (_changes_data, "changed the weights"),
+    "backward": (_goes_backward, r"backward\(\)"),
+    "own step": (_steps_itself, "changed the weights"),
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+@pytest.mark.parametrize(
+    ("kind", "where"), [*((k, "train") for k in TUNERS), ("marthe", "outer"), ("hd_outer", "outer")]
+)
+def test_broken_closure_is_refused_before_anything_changes(kind: str, where: str, fault: str) -> None:
+    world, untroubled = World(kind, "momentum"), World(kind, "momentum")
+    before = world.state()
+    loss, words = BROKEN[fault]
+    with pytest.raises(al.LossError, match=f"{where}_loss .*{words}|{words}"):
+        world.step(**{where: loss})
+    assert same(world.state(), before)
+    for _ in range(2):
+        world.step()
+        untroubled.step()
+    assert same(world.state(), untroubled.state())
+
+
+@with_outer
+def test_missing_closures_are_refused(kind: str) -> None:
+    world = World(kind, "momentum")
+    before = world.state()
+    if kind != "hd_outer":
+        with pytest.raises(al.LossError, match="needs outer_loss: a function without arguments"):
+            world.tuner.step(world.train)
+    with pytest.raises(al.LossError, match="train_loss must be a function"):
+        world.tuner.step(None, world.outer)  # type: ignore[arg-type]
+    with pytest.raises(al.LossError, match="outer_loss must be a function"):
+        world.tuner.step(world.train, world.outer())  # type: ignore[arg-type]
+    assert same(dict(world.optimizer.state_dict()), before[1])
+
+
+@pytest.mark.parametrize("kind", ["marthe", "rtho"])
+def test_no_second_derivative_is_refused_at_the_first_step(kind: str) -> None:
+    world = World(kind, "momentum")
+    before = world.state()
+    for loss in (lambda w: Once.apply(w.net(w.x)).mean(), lambda w: Once.apply(w.weights[0]).sum()):
+        with pytest.raises(al.LossError, match="no second derivative"):
+            world.step(train=loss)
+        assert same(world.state(), before)
+
+
+@pytest.mark.parametrize("kind", ["hd", "hd_outer"])
+def test_hd_needs_no_second_derivative(kind: str) -> None:
+    world = World(kind, "momentum")
+    for _ in range(2):
+        assert math.isfinite(world.step(train=lambda w: Once.apply(w.net(w.x)).mean()))
+
+
+@optimizers
+@with_outer
+def test_outer_loss_leaves_batchnorm_alone(kind: str, optimizer: str) -> None:
+    """Buffers move by the training batches alone, modes stay, also under a closure that sets them itself."""
+    world, alone = World(kind, optimizer), World("fixed", optimizer)
+
+    def evaluated(world: World) -> Tensor:
+        world.net.eval()
+        loss = World.outer(world)
+        world.net.train()
+        return loss
+
+    for _ in range(3):
+        alone.tuner._lr = world.tuner.lr
+        world.step(outer=evaluated)
+        alone.step()
+        assert all(m.training for m in world.net.modules())
+        assert same(dict(world.net.state_dict()), dict(alone.net.state_dict()))
+    assert int(world.net.state_dict()["1.num_batches_tracked"]) == 3
+
+
+@optimizers
+def test_batchnorm_hypergradient_is_exact(optimizer: str) -> None:
+    """With the outer batch's own statistics E depends on the weights alone: finite differences agree."""
+    steps = 5
+
+    def replay(h: float) -> float:
+        world = World("fixed", optimizer)
+        for group in world.optimizer.param_groups:
+            group["lr"] += h
+        for _ in range(steps):
+            world.optimizer.zero_grad()
+            world.train().backward()
+            world.optimizer.step()
+        return float(world.outer().detach())
+
+    world = World("fixed", optimizer)
+    world.tuner, world.outer_needed = al.RTHO(world.optimizer, 0.0), True
+    for _ in range(steps):
+        world.step()
+    close(world.tuner.hypergradient, central_difference(replay), FD_RTOL, FD_ATOL)
+
+
+def test_batchnorm_with_running_statistics_is_offered() -> None:
+    world = World("fixed", "momentum")
+    world.tuner, world.outer_needed = al.MARTHE(world.optimizer, 0.0, 0.0, outer_batchnorm="running"), True
+    before = [w.detach().clone() for w in world.weights]
+    world.step()
+    world.net.eval()
+    grads = torch.autograd.grad(world.outer(), world.weights)
+    moved = [(w.detach() - b) / 0.05 for w, b in zip(world.weights, before, strict=True)]
+    close(world.tuner.hypergradient, sum(float((g * m).sum()) for g, m in zip(grads, moved, strict=True)))
+
+
+@optimizers
+@tuners
+def test_the_same_run_twice_gives_the_same_digits(kind: str, optimizer: str) -> None:
+    worlds = [World(kind, optimizer) for _ in range(2)]
+    for world in worlds:
+        for _ in range(4):
+            world.step()
+    assert same(worlds[0].state(), worlds[1].state())
+
+
+@tuners
+def test_step_returns_the_detached_loss_before_the_step(kind: str) -> None:
+    world, fresh = World(kind, "adam"), World(kind, "adam")
+    loss = world.step()
+    assert not loss.requires_grad
+    assert float(loss) == float(fresh.train().detach())
