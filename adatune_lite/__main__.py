@@ -1,4 +1,4 @@
-"""`python -m adatune_lite run | status | show | verify | data`."""
+"""`python -m adatune_lite run | status | show | verify | data | scorecard`."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from adatune_lite.cli import data, inspect, run
+from adatune_lite.claims import ClaimError
+from adatune_lite.cli import data, inspect, run, scorecard
 from adatune_lite.experiments import UnknownExperiment
 from adatune_lite.runs.execute import ExecutionError
 from adatune_lite.runs.record import RecordError
 from adatune_lite.runs.spec import SpecError
 from adatune_lite.tasks.data import DataError
 
+WRONG = (ClaimError, DataError, ExecutionError, RecordError, SpecError, UnknownExperiment, OSError)
+"""What is told in a sentence."""
 BAD_INPUT = 2
 INTERRUPTED = 130
 
@@ -30,7 +33,7 @@ def parser() -> Parser:
     """All commands with their options."""
     top = Parser(prog="python -m adatune_lite", description="Make runs, look at them, find data.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (run, inspect, data):
+    for module in (run, inspect, data, scorecard):
         module.add(commands)
     return top
 
@@ -44,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read the output has read enough; without this the interpreter would complain when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (DataError, ExecutionError, RecordError, SpecError, UnknownExperiment, OSError) as error:
+    except WRONG as error:
         print(f"{parser().prog}: {' '.join(str(error).split())}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:

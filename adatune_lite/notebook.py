@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import os
 import types
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from adatune_lite.runs.record import Record
-    from adatune_lite.runs.store import Store
 
 ALLOWED: dict[str, tuple[str, ...]] = {
     "profile": ("smoke", "quick", "desk", "paper"),
@@ -73,58 +71,37 @@ def load(
     reuse: "store" takes the records that are there; "none" computes every run again in a folder of its own,
         where `differences` compares it with the committed ones.
     missing: "compute", or "skip" to show what is there.
-    jobs: runs at a time, 0 for one per core (1 in `smoke`, where starting a process costs more than a run).
+    jobs: runs at a time, 0 for one per core (one in `smoke`).
 
     Returns the experiment's Results. Raises RuntimeError when a run failed.
     """
     from adatune_lite.experiments import find
-    from adatune_lite.runs.execute import complete
+    from adatune_lite.runs.compare import store_for_again
+    from adatune_lite.runs.execute import complete, default_jobs
+    from adatune_lite.runs.store import stores_for
 
     module = find(experiment)
-    store = _store(profile, reuse)
+    store = stores_for(profile) if reuse == "store" else store_for_again()
     if missing == "compute":
-        workers = 1 if profile == "smoke" else jobs or os.cpu_count() or 1
+        workers = jobs or default_jobs(profile)
         summary = complete(module, profile, store, jobs=workers, device=device)
         if summary.failed:
             raise RuntimeError(f"{len(summary.failed)} runs failed; the first: {summary.failed[0]}")
     return module.results(profile, store)
 
 
-def _store(profile: str, reuse: str) -> Store:
-    from adatune_lite.runs.store import Store, stores_for
-
-    present = stores_for(profile)
-    if reuse == "store":
-        return present
-    import tempfile
-
-    return Store(tempfile.mkdtemp(prefix="adatune-again-"))
-
-
-def differences(results: Any, limit: int = 20) -> Markdown:
-    """Final metrics of recomputed runs beside the records that were there, largest difference first."""
+def differences(experiment: str, results: Any) -> Markdown:
+    """Recomputed runs beside the records that were there, largest differences first."""
+    from adatune_lite.experiments import find
+    from adatune_lite.runs.compare import HEAD, compare
     from adatune_lite.runs.store import stores_for
 
-    before = stores_for(results.profile)
-    rows = []
-    for record in results.all_records():
-        old = before.get(record.spec)
-        for name, value in record.metrics.items():
-            if old is not None and name in old.metrics:
-                rows.append((abs(value - old.metrics[name]), record, name, old.metrics[name], value))
-    if not rows:
-        return _markdown("*There were no records to compare with.*")
-    rows.sort(key=lambda row: -row[0])
-    lines = [
-        f"{len(rows)} figures compared, {sum(row[0] == 0 for row in rows)} of them equal to the last digit.",
-        "",
-        "| run | figure | before | now | difference |",
-        "|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| {r.spec.method} seed {r.spec.seed} | {name} | {old:.6g} | {new:.6g} | {gap:.2g} |"
-        for gap, r, name, old, new in rows[:limit]
-    ]
+    planned = find(experiment).plan(results.profile, results.store)
+    found = compare(planned, stores_for(results.profile), results.store)
+    lines = [found.sentence()]
+    if found.rows:
+        lines += ["", f"| {' | '.join(HEAD)} |", "|---|---|---|---|---|"]
+        lines += [f"| {' | '.join(row)} |" for row in found.rows]
     return _markdown("\n".join(lines))
 
 

@@ -20,7 +20,7 @@ Weights = list[Tensor]
 
 @dataclass(frozen=True)
 class Setting:
-    """One update rule: the torch optimizer with its options, and a learning rate at which it moves visibly."""
+    """One update rule: the torch optimizer with its options, and a rate at which it moves visibly."""
 
     name: str
     kind: str
@@ -165,8 +165,8 @@ def torch_outer(task: Task, setting: Setting, rates: Sequence[float]) -> float:
     return float(task.outer(torch_training(task, setting, rates)).detach())
 
 
-# Central differences of fourth order: truncation h^4 f^(5) / 30 and rounding 1.5 eps |f| / h. With h = 1e-4 and
-# E of order 1 both stay below 1e-11, so FD_ATOL leaves two orders for fifth derivatives up to 1e5 times f.
+# Central differences of fourth order: truncation h^4 f^(5) / 30 and rounding 1.5 eps |f| / h. With h = 1e-4
+# and E of order 1 both stay below 1e-11; FD_ATOL leaves two orders for fifth derivatives up to 1e6 times f.
 FD_STEP, FD_RTOL, FD_ATOL = 1e-4, 1e-6, 1e-9
 
 

@@ -124,7 +124,7 @@ def test_computing_again_compares_with_what_was_there(
     capsys: pytest.CaptureFixture[str], checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     again = (*RUN, "--reuse", "none", "--out", checkout / "again")
-    assert "there were no records to compare with" in call(capsys, *again)[1]
+    assert "There were no records to compare with" in call(capsys, *again)[1]
     call(capsys, *RUN)
     assert "3 runs compared" in (equal := call(capsys, *again)[1]) and "equal to the last digit" in equal
 

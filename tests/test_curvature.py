@@ -74,7 +74,11 @@ def test_a_loss_that_went_backward_already_is_refused() -> None:
 
 @pytest.mark.parametrize(
     "loss",
-    [lambda a: Once.apply(a).sum(), lambda a: (Once.apply(a) ** 2).sum(), lambda a: (Once.apply(a) + a**3).sum()],
+    [
+        lambda a: Once.apply(a).sum(),
+        lambda a: (Once.apply(a) ** 2).sum(),
+        lambda a: (Once.apply(a) + a**3).sum(),
+    ],
     ids=["constant", "nonlinear", "mixed"],
 )
 def test_missing_second_derivative_is_noticed(loss: Any) -> None:

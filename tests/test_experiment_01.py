@@ -19,7 +19,7 @@ from adatune_lite.runs.spec import RunSpec
 from adatune_lite.runs.store import Store
 
 FIGURES = ("schedules", "comparison", "mu_hyper_lr_map", "outer_loop", "nearness", "transfer", "sensitivity")
-TABLES = ("setting", "comparison", "settings", "at_fixed_mu", "nearness", "transfer", "finding")
+TABLES = ("setting", "comparison", "costs", "settings", "at_fixed_mu", "nearness", "transfer", "finding")
 
 
 @pytest.fixture(scope="module")

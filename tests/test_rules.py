@@ -39,7 +39,9 @@ def gradients(generator: torch.Generator, dtype: torch.dtype, setting: Setting) 
     return g
 
 
-def state(setting: Setting, dtype: torch.dtype, seed: int) -> tuple[list[Tensor], list[list[Tensor]], list[Tensor]]:
+def state(
+    setting: Setting, dtype: torch.dtype, seed: int
+) -> tuple[list[Tensor], list[list[Tensor]], list[Tensor]]:
     """Weights, buffers and gradient in mid-training; where the gradient is tiny, so are the buffers."""
     generator = torch.Generator().manual_seed(seed)
     w, g = draw(generator, dtype), gradients(generator, dtype, setting)

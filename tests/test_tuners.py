@@ -29,7 +29,7 @@ from adatune_lite.tuners import Tuner
 
 settings = pytest.mark.parametrize("setting", SETTINGS, ids=lambda s: s.name)
 T = 10
-HYPER_LR = {"sgd": 2e-3, "adam": 1e-3}
+HYPER_LR = {"sgd": 1e-2, "adam": 1e-3}
 
 Make = Callable[[torch.optim.Optimizer], Tuner]
 
@@ -65,9 +65,9 @@ class Run:
 @pytest.mark.parametrize("moving", [False, True], ids=["fixed", "moving"])
 @settings
 def test_marthe_equals_the_discounted_double_sum(setting: Setting, moving: bool, mu: float) -> None:
-    """Each Delta is the explicit sum of FACTS 1.4 by autograd through the loop; the rate follows a plain loop."""
+    """Each Delta is the explicit sum of FACTS 1.4, by autograd through time; the rate follows a loop."""
     task = Task()
-    hyper_lr = HYPER_LR[setting.kind] if moving else 0.0
+    hyper_lr = HYPER_LR[setting.kind] / (1 + 20 * mu) if moving else 0.0  # Delta grows with the past
     run = Run(lambda o: al.MARTHE(o, mu, hyper_lr), setting, task)
     loop, lr = Unrolled(task, setting), setting.lr
     for used, delta in run.steps(T):
@@ -78,7 +78,7 @@ def test_marthe_equals_the_discounted_double_sum(setting: Setting, moving: bool,
         lr = max(0.0, lr - hyper_lr * expected)
     close(run.tuner.lr, lr, rtol=1e-12)
     assert lr > 0
-    assert not moving or abs(lr / setting.lr - 1) > 0.01
+    assert not moving or abs(lr / setting.lr - 1) > 0.003
     for ours, theirs in zip(run.w, loop.w, strict=True):
         close(ours.detach(), theirs.detach())
 
@@ -88,7 +88,7 @@ def test_marthe_equals_the_discounted_double_sum(setting: Setting, moving: bool,
 def test_rtho_equals_finite_differences_through_time(setting: Setting, moving: bool) -> None:
     """mu = 1: the slope of E(w_{t+1}) under a common shift of all rates so far, held as they were used."""
     task = Task(seed=4)
-    run = Run(lambda o: al.RTHO(o, HYPER_LR[setting.kind] if moving else 0.0), setting, task)
+    run = Run(lambda o: al.RTHO(o, HYPER_LR[setting.kind] / 20 if moving else 0.0), setting, task)
     used = []
     for rate, delta in run.steps(T):
         used.append(rate)
@@ -121,7 +121,7 @@ def test_float32_with_dead_inputs_stays_near_float64(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["momentum_decay", "adam", "adam_decay"])
 def test_weights_that_some_losses_leave_out(name: str) -> None:
-    """Two heads, the second trained from step 2 on and then at every other step, as torch.optim treats them."""
+    """Two heads, the second trained at every other step from step 2 on, as torch.optim treats them."""
     task, setting = Task(), BY_NAME[name]
     heads = [torch.full((3,), v, dtype=torch.float64) for v in (0.3, -0.2)]
 
@@ -151,9 +151,12 @@ def test_weights_that_some_losses_leave_out(name: str) -> None:
     close(tuner.hypergradient, central_difference(replay), FD_RTOL, FD_ATOL)
 
 
-@pytest.mark.parametrize("name", ["sgd", "sgd_decay", "momentum", "nesterov", "nesterov_decay", "adam", "adam_decay"])
+HD_NAMES = ["sgd", "sgd_decay", "momentum", "nesterov", "nesterov_decay", "adam", "adam_decay"]
+
+
+@pytest.mark.parametrize("name", HD_NAMES)
 def test_hd_equals_the_published_recursion(name: str) -> None:
-    """SGD-HD, SGDN-HD and Adam-HD of FACTS 2: lr += beta g_t . direction_{t-1}, then the step at the new rate."""
+    """SGD-HD, SGDN-HD and Adam-HD of FACTS 2: lr += beta g_t . direction_{t-1}, then the step at that lr."""
     task, setting = Task(), BY_NAME[name]
     beta, lr, decay = HYPER_LR[setting.kind], setting.lr, setting.options.get("weight_decay", 0.0)
     run = Run(lambda o: al.HD(o, beta), setting, task, outer=False)
@@ -173,7 +176,7 @@ def test_hd_equals_the_published_recursion(name: str) -> None:
                 d, buffers[i] = setting.direction(w[i], buffers[i], g, t + 1)
                 previous.append(d)
                 w[i] = (w[i] - lr * d).requires_grad_()
-    assert abs(lr / setting.lr - 1) > 0.01
+    assert abs(lr / setting.lr - 1) > 0.003
     for ours, theirs in zip(run.w, w, strict=True):
         close(ours.detach(), theirs.detach())
 
@@ -210,7 +213,11 @@ def test_claim_marthe_interp_discounted_sum(name: str) -> None:
 
 def test_rtho_moves_the_rate_at_every_kth_step() -> None:
     task, setting = Task(), BY_NAME["momentum"]
-    run, loop, lr = Run(lambda o: al.RTHO(o, 1e-3, every=4), setting, task), Unrolled(task, setting), setting.lr
+    run, loop, lr = (
+        Run(lambda o: al.RTHO(o, 1e-3, every=4), setting, task),
+        Unrolled(task, setting),
+        setting.lr,
+    )
     for t, (used, delta) in enumerate(run.steps(T), start=1):
         close(used, lr, rtol=1e-12)
         loop.step(used)

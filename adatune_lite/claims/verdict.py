@@ -125,7 +125,7 @@ def judges_of(experiment: ModuleType) -> dict[str, Judge]:
 def conclude(claim: Claim, profile: str, finding: Finding) -> Verdict:
     """The verdict of what a judge found: the rules of the file of claims, in their order."""
     if not finding.runs:
-        return Verdict(claim, NOT_RUN, why="There are no records of this experiment yet.")
+        return Verdict(claim, NOT_RUN, why="The runs that this test reads are not there yet.")
     verdict = Verdict(
         claim, UNDECIDED, profile, dict(finding.statistic), finding.seeds, finding.why, finding.runs
     )

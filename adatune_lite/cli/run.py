@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adatune_lite import experiments, files
+from adatune_lite import experiments
 from adatune_lite.cli.tables import table
-from adatune_lite.runs.execute import ExecutionError, Experiment, Summary, complete
+from adatune_lite.runs.compare import HEAD, compare, store_for_again
+from adatune_lite.runs.execute import ExecutionError, Experiment, Summary, complete, default_jobs
 from adatune_lite.runs.progress import duration
 from adatune_lite.runs.store import Store, stores_for
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[Any]
-
-SHOWN_DIFFERENCES = 20
 
 
 def add(commands: Commands) -> None:
@@ -60,24 +57,23 @@ def run(given: argparse.Namespace) -> int:
     present = stores_for(given.profile)
     store = stores_for(given.profile, given.out)
     if given.reuse == "none":
-        again = files.scratch_folder() / "again" / datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-        store = Store(given.out or again)
-    jobs = given.jobs
-    if jobs is None:
-        jobs = 1 if given.profile == "smoke" else os.cpu_count() or 1
+        store = Store(given.out) if given.out else store_for_again()
     _check_roles(module, given, store)
     summary = complete(
         module,
         given.profile,
         store,
-        jobs=jobs,
+        jobs=default_jobs(given.profile) if given.jobs is None else given.jobs,
         device=given.device,
         budget_s=given.budget,
         roles=given.limit_role,
     )
     _tell(module, given.profile, store, summary)
     if given.reuse == "none":
-        print(_differences(module, given.profile, present, store))
+        found = compare(module.plan(given.profile, store), present, store)
+        print(found.sentence())
+        if found.rows:
+            print(table(HEAD, found.rows))
     return 1 if summary.failed else 0
 
 
@@ -101,27 +97,3 @@ def _tell(module: Experiment, profile: str, store: Store, summary: Summary) -> N
         f"{summary.diverged} of them diverged; {len(summary.failed)} failed; "
         f"{summary.left} missing{why}; records in {store.root}"
     )
-
-
-def _differences(module: Experiment, profile: str, before: Store, now: Store) -> str:
-    """Final metrics of the runs made again beside the records that were there, largest difference first."""
-    rows, compared = [], 0
-    for planned in module.plan(profile, now):
-        old, new = before.get(planned.spec), now.get(planned.spec)
-        if old is None or new is None:
-            continue
-        compared += 1
-        if old.status != new.status:
-            rows.append((float("inf"), str(planned), "status", old.status, new.status))
-        for name in sorted(old.metrics.keys() & new.metrics.keys()):
-            gap = abs(old.metrics[name] - new.metrics[name])
-            if gap != 0:
-                rows.append((gap, str(planned), name, f"{old.metrics[name]:.6g}", f"{new.metrics[name]:.6g}"))
-    if not compared:
-        return "there were no records to compare with"
-    if not rows:
-        return f"{compared} runs compared with the records that were there: equal to the last digit"
-    rows.sort(key=lambda row: -row[0])
-    shown = [(run, name, old, new, f"{gap:.2g}") for gap, run, name, old, new in rows[:SHOWN_DIFFERENCES]]
-    head = f"{compared} runs compared with the records that were there: {len(rows)} figures differ"
-    return f"{head}\n{table(('run', 'figure', 'before', 'now', 'difference'), shown)}"

@@ -22,7 +22,8 @@ class Interval:
         """Mean and half-width, for tables."""
         if self.n < 2:
             return f"{self.mean:.{digits}f}"
-        return f"{self.mean:.{digits}f} ± {(self.high - self.low) / 2:.{digits}f}"
+        half = (self.high - self.low) / 2
+        return f"{self.mean:.{digits}f}\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}{half:.{digits}f}"
 
 
 @dataclass(frozen=True)

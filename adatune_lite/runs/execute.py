@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,16 @@ from adatune_lite.runs.progress import Progress, State, console
 from adatune_lite.runs.store import Store
 from adatune_lite.runs.worker import FUNCTIONS, Done, Planned, Setting, Workers, perform
 
-__all__ = ["ExecutionError", "Experiment", "Planned", "Summary", "complete", "execute", "missing"]
+__all__ = [
+    "ExecutionError",
+    "Experiment",
+    "Planned",
+    "Summary",
+    "complete",
+    "default_jobs",
+    "execute",
+    "missing",
+]
 
 
 class ExecutionError(ValueError):
@@ -179,6 +189,11 @@ def execute(
     queue.summary.seconds = time.monotonic() - start
     queue.summary.left = queue.left
     return queue.summary
+
+
+def default_jobs(profile: str) -> int:
+    """One run per core; one in `smoke`, where starting a process costs more than a run."""
+    return 1 if profile == "smoke" else os.cpu_count() or 1
 
 
 def device_kind(device: str) -> str:

@@ -30,7 +30,7 @@ def stage(layout: Layout, best_profile: Callable[[str], str | None], finding: Ca
     """
     shutil.rmtree(layout.staging, ignore_errors=True)
     shutil.copytree(
-        layout.book, layout.staging, ignore=shutil.ignore_patterns("*.py", "maker", "__pycache__")
+        layout.book, layout.staging, ignore=shutil.ignore_patterns(".*", "*.py", "maker", "__pycache__")
     )
     generated = layout.staging / "generated"
     generated.mkdir()

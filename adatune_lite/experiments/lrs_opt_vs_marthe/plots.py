@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 
 def schedules(results: Results) -> Figure:
-    """(a) Learned schedules: the methods on the left, MARTHE at fixed mu on the right."""
-    figure, (left, right) = panels(2, width=9.6)
-    _schedule_panel(left, [(LABELS[m], m, results.reported(m), {}) for m in ("lrs_opt", *ONLINE)])
-    left.set_title("Methods, settings frozen before")
+    """(a) Learned schedules: the methods on the upper, MARTHE at fixed mu on the lower."""
+    figure, (upper, lower) = panels(2, height=7.4, stacked=True)
+    _schedule_panel(upper, [(LABELS[m], m, results.reported(m), {}) for m in ("lrs_opt", *ONLINE)])
+    upper.set_title("Methods, settings frozen before")
     import matplotlib as mpl
 
     shades = mpl.colormaps["viridis"](np.linspace(0, 0.85, len(MUS)))
@@ -42,9 +42,8 @@ def schedules(results: Results) -> Figure:
         )
         for mu, c in zip(MUS, shades, strict=True)
     ]
-    _schedule_panel(right, rows)
-    right.set_title("MARTHE at fixed μ, hyper-rate tuned for each")
-    right.set_ylabel("")
+    _schedule_panel(lower, rows)
+    lower.set_title("MARTHE at fixed μ, hyper-rate tuned for each")
     return figure
 
 
@@ -68,7 +67,7 @@ def _schedule_panel(axes: Axes, rows: list[tuple[str, str, list[Record], dict[st
 
 def comparison(results: Results) -> Figure:
     """(b) Test loss, test accuracy and gap of every method: mean and 95 % interval over seeds."""
-    figure, axes = panels(3, width=10.4, height=4.4)
+    figure, axes = panels(3, width=9.0, height=4.2)
     rows = [row for row in results.table() if row.method != "start"][::-1]
     if not rows:
         for panel in axes:
@@ -162,8 +161,8 @@ def outer_loop(results: Results) -> Figure:
 
 
 def nearness(results: Results) -> Figure:
-    """(e) Online rate over LRS-OPT's, step by step (left), and gap in E against correlation (right)."""
-    figure, (left, right) = panels(2, width=9.6)
+    """(e) Online rate over LRS-OPT's, step by step (upper), and gap in E against correlation (lower)."""
+    figure, (upper, lower) = panels(2, height=7.4, stacked=True)
     reference = {r.spec.seed: smoothed_log(schedule_of(r)) for r in results.reported("lrs_opt") if r.finished}
     drawn = False
     for method in ("constant", *ONLINE):
@@ -174,21 +173,21 @@ def nearness(results: Results) -> Figure:
         ]
         points = [(c, gap) for _, c, gap in results.nearness(method)]
         if ratios:
-            band(left, ratios, method, LABELS[method], log=True)
+            band(upper, ratios, method, LABELS[method], log=True)
             x, y = zip(*points, strict=True)
-            right.plot(x, y, MARKERS.get(method, "D"), color=COLOURS[method], label=LABELS[method])
+            lower.plot(x, y, MARKERS.get(method, "D"), color=COLOURS[method], label=LABELS[method])
             drawn = True
     if not drawn:
-        not_run(left)
-        not_run(right)
+        not_run(upper)
+        not_run(lower)
         return figure
-    left.axhline(1.0, color="black", lw=0.8)
-    left.set_yscale("log")
-    left.set_xlabel("step")
-    left.set_ylabel("rate / LRS-OPT's rate (moving averages)")
-    left.legend()
-    right.set_xlabel("correlation of log schedules with LRS-OPT's")
-    right.set_ylabel("E minus LRS-OPT's E")
+    upper.axhline(1.0, color="black", lw=0.8)
+    upper.set_yscale("log")
+    upper.set_xlabel("step")
+    upper.set_ylabel("rate / LRS-OPT's rate (moving averages)")
+    upper.legend()
+    lower.set_xlabel("correlation of log schedules with LRS-OPT's")
+    lower.set_ylabel("E minus LRS-OPT's E")
     return figure
 
 
