@@ -113,13 +113,18 @@ def badge(profile: str, records: Sequence[Record] = ()) -> Markdown:
 
 
 def show(figure: Figure, records: Iterable[Record], alt: str) -> None:
-    """A figure, described in words for those who cannot see it, with the essence of its records under it."""
+    """A figure, described in words for those who cannot see it, with the essence of its records under it.
+
+    Without records only that is said: an empty picture tells nothing.
+    """
     import matplotlib.pyplot as plt
     from IPython.display import display
 
-    display(figure, metadata={"image/png": {"alt": alt}})
+    held = list(records)
+    if held:
+        display(figure, metadata={"image/png": {"alt": alt}})
     plt.close(figure)
-    display(provenance(records))
+    display(provenance(held))
 
 
 def provenance(records: Iterable[Record]) -> Markdown:
@@ -157,17 +162,19 @@ def table(text: str) -> Markdown:
 
 
 def best_profile(experiment: str) -> str | None:
-    """The best committed profile that has any record: "paper", "desk" or None."""
+    """The committed profile to show: "paper" once it is complete, "desk" as soon as it has a record, or None.
+
+    The two share runs, so that a part of `paper` is no sign that anything was run at its scale.
+    """
     from adatune_lite.experiments import find
     from adatune_lite.runs.store import stores_for
 
     module = find(experiment)
     store = stores_for("desk")
-    for profile in ("paper", "desk"):
-        if any(
-            store.get(planned.spec) for planned in module.plan(profile, store) if planned.role == "report"
-        ):
-            return profile
+    if all(store.get(planned.spec) for planned in module.plan("paper", store)):
+        return "paper"
+    if any(store.get(planned.spec) for planned in module.plan("desk", store)):
+        return "desk"
     return None
 
 

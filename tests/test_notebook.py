@@ -13,6 +13,8 @@ from types import ModuleType
 import pytest
 
 from adatune_lite import notebook
+from adatune_lite.experiments import find
+from adatune_lite.runs.spec import RunSpec
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -49,6 +51,22 @@ def test_check_misses_no_parameter() -> None:
     for name in DEFAULTS:
         with pytest.raises(notebook.ParameterError, match=f"lacks '{name}'"):
             notebook.check({k: v for k, v in DEFAULTS.items() if k != name})
+
+
+def test_the_best_profile_is_paper_only_when_complete(monkeypatch: pytest.MonkeyPatch) -> None:
+    held: set[str] = set()
+
+    class Held:
+        def get(self, spec: RunSpec) -> object | None:
+            return spec.hash if spec.hash in held else None
+
+    monkeypatch.setattr("adatune_lite.runs.store.stores_for", lambda profile: Held())
+    assert notebook.best_profile("01") is None
+    paper = [planned.spec.hash for planned in find("01").plan("paper", Held())]
+    desk = [planned.spec.hash for planned in find("01").plan("desk", Held())]
+    held.add(desk[0])
+    assert desk[0] in paper, "the profiles share their search"
+    assert notebook.best_profile("01") == "desk"
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -15,6 +15,7 @@ from adatune_lite.experiments.search import Choice, Reader, final_loss
 from adatune_lite.experiments.statistics import Interval, mean_interval
 from adatune_lite.runs.record import Record
 from adatune_lite.runs.spec import RunSpec
+from adatune_lite.runs.worker import Planned
 
 WINDOW = 16
 """Steps of the moving average of a log schedule (claim marthe.mnist.marthe_closest)."""
@@ -62,6 +63,11 @@ class Results:
         self.profile = profile
         self.scale: Scale = experiment.PROFILES[profile]
         self.store = store
+
+    @cached_property
+    def planned(self) -> list[Planned]:
+        """All runs that are known so far."""
+        return experiment.plan(self.profile, self.store)
 
     @cached_property
     def choices(self) -> dict[str, Choice]:
@@ -191,14 +197,14 @@ class Results:
     def missing_roles(self) -> dict[str, int]:
         """Runs known so far that have no record, counted by what they are for."""
         counts: dict[str, int] = {}
-        for planned in experiment.plan(self.profile, self.store):
+        for planned in self.planned:
             if self.store.get(planned.spec) is None:
                 counts[planned.role] = counts.get(planned.role, 0) + 1
         return counts
 
     def all_records(self) -> list[Record]:
         """Every record of this profile that is there."""
-        return self.records([p.spec for p in experiment.plan(self.profile, self.store)])
+        return self.records([p.spec for p in self.planned])
 
 
 def metric_of(record: Record, metric: str) -> float:

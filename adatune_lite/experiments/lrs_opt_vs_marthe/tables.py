@@ -30,7 +30,7 @@ def setting(results: Results) -> str:
 def comparison(results: Results) -> str:
     """(b) What all methods are worth on the reporting seeds."""
     lines = [
-        "| method | test loss | test accuracy (%) | E (validation loss) | test loss minus E | runs (diverged) |",
+        "| method | test loss | test accuracy (%) | E (validation) | test loss minus E | runs (diverged) |",
         "|---|---|---|---|---|---|",
     ]
     for row in results.table():

@@ -1,0 +1,1 @@
+"""Costs of the engine in plain training steps: `python -m benchmarks`."""

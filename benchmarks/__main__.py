@@ -1,0 +1,5 @@
+"""`python -m benchmarks`."""
+
+from benchmarks.engine import main
+
+raise SystemExit(main())

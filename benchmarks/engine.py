@@ -1,0 +1,300 @@
+"""What hypergradients cost, in plain training steps, on the MNIST network of MARTHE (784-500-500-10).
+
+One thread, float32, batch 100. Times are medians over interleaved pairs (baseline and method directly after
+each other, their order alternating), as ratios with the distribution-free 95 % interval of the median from
+order statistics; a target holds if the interval's lower end meets it. A whole training of T = 512 is too long
+for many pairs: its ratio is measured with T = 32 (the cost is linear in T) and, once, with T = 512 in a fresh
+process, which also gives the peak memory above the process before the call.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import math
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+import adatune_lite as al
+from adatune_lite import files
+from adatune_lite.tasks.models import build
+
+BATCH, HORIZON, CHECKPOINTS = 100, 512, 23
+SHORT, SHORT_CHECKPOINTS = 32, 2  # recompute 30 of 32 steps, as 23 checkpoints do 489 of 512
+LR = 0.01
+MEGABYTE = 1e6
+
+
+class Setup:
+    """Random pixels and labels in place of digits: the cost is the same."""
+
+    def __init__(self) -> None:
+        generator = torch.Generator().manual_seed(0)
+        self.x = torch.rand(7000, 784, generator=generator)
+        self.y = torch.randint(10, (7000,), generator=generator)
+        self.net = build("mlp", seed=0)
+        self.start = {k: v.detach().clone() for k, v in self.net.named_parameters()}
+
+    def loss(self, weights: dict[str, Tensor], first: int, count: int = BATCH) -> Tensor:
+        out = torch.func.functional_call(self.net, weights, (self.x[first : first + count],))
+        return torch.nn.functional.cross_entropy(out, self.y[first : first + count])
+
+    def train(self, weights: dict[str, Tensor], t: int) -> Tensor:
+        return self.loss(weights, t % 70 * BATCH)
+
+    def final(self, weights: dict[str, Tensor]) -> Tensor:
+        return self.loss(weights, 0, 700)
+
+    def plain(self, steps: int) -> None:
+        """Plain training: zero_grad, forward, backward, step."""
+        net = build("mlp", seed=0)
+        optimizer = torch.optim.SGD(net.parameters(), lr=LR)
+        for t in range(steps):
+            first = t % 70 * BATCH
+            optimizer.zero_grad()
+            x, y = self.x[first : first + BATCH], self.y[first : first + BATCH]
+            torch.nn.functional.cross_entropy(net(x), y).backward()
+            optimizer.step()
+
+    def hypergradient(self, steps: int, checkpoints: int | None) -> Tensor:
+        problem = al.Problem(self.start, self.train, self.final)
+        return al.schedule_hypergradient(problem, [LR] * steps, al.rules.SGD(), checkpoints=checkpoints)[1]
+
+    def unrolled(self, steps: int) -> Tensor:
+        """What a user would write: plain autograd through the whole loop."""
+        weights = {k: v.clone().requires_grad_() for k, v in self.start.items()}
+        rates = [torch.tensor(LR, requires_grad=True) for _ in range(steps)]
+        for t, rate in enumerate(rates):
+            grads = torch.autograd.grad(self.train(weights, t), list(weights.values()), create_graph=True)
+            weights = {k: w - rate * g for (k, w), g in zip(weights.items(), grads, strict=True)}
+        return torch.stack(torch.autograd.grad(self.final(weights), rates)).double()
+
+
+@dataclass
+class Row:
+    """One line of the table."""
+
+    what: str
+    value: float
+    low: float
+    high: float
+    target: float | None
+    unit: str
+    note: str = ""
+
+    @property
+    def holds(self) -> bool:
+        return self.target is None or self.low <= self.target
+
+
+def median_interval(ratios: list[float]) -> tuple[float, float, float]:
+    """Median and its 95 % interval: the order statistics at n/2 -+ 0.98 sqrt(n)."""
+    ordered, n = sorted(ratios), len(ratios)
+    reach = 0.98 * math.sqrt(n)
+    low, high = math.floor(n / 2 - reach), math.ceil(n / 2 + reach)
+    return statistics.median(ordered), ordered[max(0, low - 1)], ordered[min(n - 1, high)]
+
+
+def seconds(work: Callable[[], object], repeats: int = 1) -> float:
+    start = time.perf_counter()
+    for _ in range(repeats):
+        work()
+    return time.perf_counter() - start
+
+
+def ratios(
+    baseline: Callable[[], object], work: Callable[[], object], pairs: int, repeats: int = 1
+) -> list[float]:
+    """`work` over `baseline`, pair by pair, after two pairs that do not count."""
+    found = []
+    for k in range(pairs + 2):
+        if k % 2:
+            above, below = seconds(work, repeats), seconds(baseline, repeats)
+        else:
+            below, above = seconds(baseline, repeats), seconds(work, repeats)
+        found.append(above / below)
+    return found[2:]
+
+
+def step_rows(pairs: int, judged: bool) -> list[Row]:
+    """One training step of the tuners; a measurement is five steps in a row."""
+    setup = Setup()
+    x, y = setup.x[:BATCH], setup.y[:BATCH]
+
+    def make() -> tuple[torch.optim.Optimizer, Callable[[], Tensor]]:
+        net = build("mlp", seed=0)
+        optimizer = torch.optim.SGD(net.parameters(), lr=LR)
+        return optimizer, lambda: torch.nn.functional.cross_entropy(net(x), y)
+
+    optimizer, loss = make()
+
+    def plain() -> None:
+        optimizer.zero_grad()
+        loss().backward()
+        optimizer.step()
+
+    marthe_optimizer, marthe_loss = make()
+    marthe = al.MARTHE(marthe_optimizer, 0.99, 1e-6)
+    hd_optimizer, hd_loss = make()
+    hd = al.HD(hd_optimizer, 1e-6)
+    methods: list[tuple[str, Callable[[], object], float]] = [
+        ("MARTHE step, outer batch = training batch", lambda: marthe.step(marthe_loss, marthe_loss), 5.0),
+        ("HD step, training gradients", lambda: hd.step(hd_loss), 1.2),
+    ]
+    threads = torch.get_num_threads()
+    rows = []
+    for name, step, target in methods:
+        found = ratios(plain, step, pairs, repeats=5)
+        note = f"{threads} thread{'s' * (threads > 1)}, {pairs} pairs"
+        rows.append(Row(name, *median_interval(found), target if judged else None, "plain steps", note))
+    return rows
+
+
+def training_rows(pairs: int) -> list[Row]:
+    """A whole schedule's hypergradient against plain training, with T = SHORT."""
+    setup = Setup()
+    methods: list[tuple[str, Callable[[], Tensor], float | None]] = [
+        ("LRS-OPT hypergradient, iterates stored", lambda: setup.hypergradient(SHORT, None), 4.5),
+        ("LRS-OPT hypergradient, checkpoints", lambda: setup.hypergradient(SHORT, SHORT_CHECKPOINTS), 5.5),
+        ("plain autograd through the unrolled loop", lambda: setup.unrolled(SHORT), None),
+    ]
+    note = f"T = {SHORT}, {pairs} pairs"
+    return [
+        Row(
+            name,
+            *median_interval(ratios(lambda: setup.plain(SHORT), work, pairs)),
+            target,
+            "plain trainings",
+            note,
+        )
+        for name, work, target in methods
+    ]
+
+
+def resident() -> float:
+    """Memory of this process now, in bytes; where the system does not tell, the peak so far."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return peak()
+    return float(pages * os.sysconf("SC_PAGE_SIZE"))
+
+
+def peak() -> float:
+    """Largest memory of this process so far, in bytes."""
+    return float(
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    )
+
+
+def measure(kind: str) -> dict[str, float | str]:
+    """In a fresh process: peak memory above the start, time and digits of one hypergradient with T = 512."""
+    setup = Setup()
+    work = {
+        "stored": lambda: setup.hypergradient(HORIZON, None),
+        "checkpoints": lambda: setup.hypergradient(HORIZON, CHECKPOINTS),
+        "unrolled": lambda: setup.unrolled(HORIZON),
+    }[kind]
+    setup.plain(2)
+    plain = seconds(lambda: setup.plain(HORIZON))
+    before = resident()
+    start = time.perf_counter()
+    slope = work()
+    taken = time.perf_counter() - start
+    digest = hashlib.sha256(slope.numpy().tobytes()).hexdigest()
+    return {"bytes": peak() - before, "ratio": taken / plain, "seconds": taken, "digest": digest}
+
+
+def horizon_rows() -> list[Row]:
+    """Memory and one time ratio of each way with T = 512, each in a process of its own."""
+    rows, digests = [], {}
+    for kind, what, target in (
+        ("stored", "LRS-OPT hypergradient, iterates stored", 1600.0),
+        ("checkpoints", f"LRS-OPT hypergradient, {CHECKPOINTS} checkpoints", 300.0),
+        ("unrolled", "plain autograd through the unrolled loop", None),
+    ):
+        command = [sys.executable, str(Path(__file__).resolve()), "--measure", kind]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            reason = done.stderr.strip().splitlines()[-1:] or ["killed, probably for lack of memory"]
+            rows.append(Row(what, math.nan, math.nan, math.nan, target, "MB", f"failed: {reason[0]}"))
+            continue
+        found = json.loads(done.stdout)
+        digests[kind] = found["digest"]
+        megabytes = found["bytes"] / MEGABYTE
+        note = f"T = {HORIZON}, one run: {found['ratio']:.2f} plain trainings, {found['seconds']:.1f} s"
+        rows.append(Row(what, megabytes, megabytes, megabytes, target, "MB", note))
+    equal = float(digests.get("stored") == digests.get("checkpoints") is not None)
+    rows.append(
+        Row("different digits, stored and checkpoints", 1 - equal, 1 - equal, 1 - equal, 0.0, "", "T = 512")
+    )
+    return rows
+
+
+def show(row: Row) -> str:
+    spread = f"{row.low:.2f} to {row.high:.2f}" if row.low != row.high else ""
+    verdict = "" if row.target is None else f"at most {row.target:g}: {'holds' if row.holds else 'MISSED'}"
+    return f"{row.what:44} {row.value:9.2f} {spread:>15}  {row.unit:16} {verdict:22} {row.note}"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Prints the table, writes build/bench/engine.json; 1 if a target is missed."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "--pairs", type=int, default=30, help="interleaved pairs of each comparison, at least 30"
+    )
+    parser.add_argument("--measure", choices=("stored", "checkpoints", "unrolled"), help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    available = torch.get_num_threads()
+    torch.set_num_threads(1)
+    if options.measure:
+        print(json.dumps(measure(options.measure)))
+        return 0
+    if options.pairs < 30:
+        parser.error(f"--pairs must be at least 30, not {options.pairs}")
+    start = time.perf_counter()
+    rows: list[Row] = []
+
+    def report(more: list[Row]) -> None:
+        rows.extend(more)
+        for row in more:
+            print(show(row), flush=True)
+
+    report(step_rows(2 * options.pairs, judged=True))
+    report(training_rows(options.pairs))
+    report(horizon_rows())
+    for threads in sorted({2, available} - {1}):
+        torch.set_num_threads(threads)
+        report(step_rows(options.pairs, judged=False))
+    torch.set_num_threads(1)
+    taken = time.perf_counter() - start
+    summary = {
+        "rows": [{**asdict(row), "holds": row.holds} for row in rows],
+        "torch": torch.__version__,
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "load": os.getloadavg()[0],
+        "seconds": taken,
+    }
+    out = files.project_root() / "build" / "bench" / "engine.json"
+    files.replace(out, json.dumps(summary, indent=1).encode())
+    print(f"{taken:.0f} s, load {summary['load']:.1f}; written to {out.relative_to(files.project_root())}")
+    missed = [row.what for row in rows if not row.holds]
+    if missed:
+        print(f"missed: {'; '.join(missed)}", file=sys.stderr)
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
