@@ -164,6 +164,13 @@ def test_marthe_has_to_look_most_like_lrs_opt() -> None:
     assert flat.outcome == "undecided" and "LRS-OPT's: undefined" in flat.why
 
 
+def test_a_gap_to_lrs_opt_needs_lrs_opt_on_that_seed() -> None:
+    whole = world()
+    found = results(lambda spec: None if (spec.method, spec.seed) == ("lrs_opt", 4) else whole(spec))
+    given = verdict("marthe_closest", found)
+    assert given.seeds == 4 and given.outcome == "undecided"
+
+
 def test_mu_interior_needs_to_be_below_both_ends() -> None:
     given = verdict("mu_interior", results())
     assert given.outcome == "supported" and given.statistic["mu"] == 0.99
