@@ -53,9 +53,37 @@ def test_lowers_the_final_loss(name: str, outer_optimizer: str) -> None:
 
 
 def test_projected_gradient_never_rises() -> None:
-    result = lrs_opt(problem(), START, al.rules.SGD(), outer_steps=8, outer_optimizer="gradient")
+    """Also from a first step that is much too long: it is halved until E falls."""
+    options: dict[str, Any] = {"outer_optimizer": "gradient", "outer_lr": 100.0, "lr_max": 5.0}
+    result = lrs_opt(problem(), START, al.rules.SGD(), outer_steps=6, **options)
     losses = [step.final_loss for step in result.history]
     assert losses == sorted(losses, reverse=True)
+    assert losses[-1] < losses[0]
+    assert result.trainings > 7
+
+
+def test_hands_back_the_best_schedule_and_not_the_last() -> None:
+    result = lrs_opt(problem(), START, al.rules.SGD(), outer_steps=4, outer_lr=0.4, lr_max=5.0)
+    losses = [step.final_loss for step in result.history]
+    assert losses[-1] > min(losses)
+    assert result.final_loss == min(losses)
+    assert final_loss(problem(), result.schedule, al.rules.SGD()) == min(losses)
+
+
+def test_adam_equals_a_line_by_line_loop() -> None:
+    """Clipping to norm 1, Adam's moments, cosine decay of the outer rate, projection."""
+    rule, steps = al.rules.SGD(), 5
+    eta = torch.tensor(START, dtype=torch.float64)
+    m = v = torch.zeros_like(eta)
+    for k in range(steps):
+        _, slope = al.schedule_hypergradient(problem(), eta, rule)
+        slope = slope / max(1.0, float(slope.norm()))
+        m, v = 0.9 * m + 0.1 * slope, 0.999 * v + 0.001 * slope**2
+        step = (m / (1 - 0.9 ** (k + 1))) / ((v / (1 - 0.999 ** (k + 1))).sqrt() + 1e-8)
+        eta = (eta - 0.02 * (1 + math.cos(math.pi * k / steps)) / 2 * step).clamp(0.0, 1.0)
+    result = lrs_opt(problem(), START, rule, outer_steps=steps)
+    assert result.history[-1].best == result.history[-1].final_loss  # the last one is the best here
+    torch.testing.assert_close(result.schedule, eta, rtol=1e-10, atol=1e-14)
 
 
 @both

@@ -261,6 +261,19 @@ def test_outer_loss_leaves_batchnorm_alone(kind: str, optimizer: str) -> None:
     assert int(world.net.state_dict()["1.num_batches_tracked"]) == 3
 
 
+@pytest.mark.parametrize("outer_batchnorm", ["batch", "running"])
+@pytest.mark.parametrize("training", [True, False])
+def test_batchnorm_keeps_its_mode(training: bool, outer_batchnorm: str) -> None:
+    """Frozen BatchNorm (evaluation mode in training) is the user's choice and stays; so is the other."""
+    world = World("fixed", "momentum")
+    world.tuner = al.MARTHE(world.optimizer, 0.5, 0.0, outer_batchnorm=outer_batchnorm)
+    world.outer_needed = True
+    world.net[1].train(training)
+    for _ in range(2):
+        world.step()
+        assert world.net[1].training is training
+
+
 @optimizers
 def test_batchnorm_hypergradient_is_exact(optimizer: str) -> None:
     """With the outer batch's own statistics E depends on the weights alone: finite differences agree."""

@@ -80,12 +80,13 @@ class Scale:
 
 _MNIST = TaskSpec("mnist", train=7000, validation=700, test=10_000)
 _EMBEDDED = TaskSpec("mnist5k", train=4000, validation=500, test=500)
-_DECADES = tuple(10.0**k for k in range(-6, -1))
 _HALF_DECADES = tuple(float(f"{10 ** (k / 2):.3g}") for k in range(-12, -2))
 
 PROFILES: dict[str, Scale] = {
     "smoke": Scale(replace(_EMBEDDED, hidden=(16, 16)), 16, 2, 2, (100,), (0, 1), 3, 0, 1, (1e-4, 1e-2)),
-    "quick": Scale(replace(_EMBEDDED, hidden=(100, 100)), 64, 6, 4, (100,), (0, 1), 8, 12, 1, _DECADES),
+    "quick": Scale(
+        replace(_EMBEDDED, hidden=(100, 100)), 64, 4, 3, (100,), (0, 1), 8, 12, 1, (1e-4, 1e-3, 1e-2)
+    ),
     "desk": Scale(_MNIST, 512, 30, 10, (100, 101, 102), (0, 1, 2, 3, 4), 60, 150, 2, _HALF_DECADES),
     "paper": Scale(_MNIST, 512, 30, 30, (100, 101, 102), tuple(range(10)), 1000, 0, 2, _HALF_DECADES),
 }
