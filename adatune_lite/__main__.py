@@ -1,4 +1,4 @@
-"""`python -m adatune_lite run | status | show | verify | data | scorecard`."""
+"""`python -m adatune_lite COMMAND`: make runs, look at them, exchange them, check them, find data."""
 
 from __future__ import annotations
 
@@ -9,14 +9,28 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from adatune_lite.claims import ClaimError
-from adatune_lite.cli import data, inspect, run, scorecard
+from adatune_lite.cli import canary, data, exchange, inspect, run, scorecard
 from adatune_lite.experiments import UnknownExperiment
 from adatune_lite.runs.execute import ExecutionError
+from adatune_lite.runs.export import ExportError
+from adatune_lite.runs.freshness import CanaryError
+from adatune_lite.runs.merge import MergeError
 from adatune_lite.runs.record import RecordError
 from adatune_lite.runs.spec import SpecError
 from adatune_lite.tasks.data import DataError
 
-WRONG = (ClaimError, DataError, ExecutionError, RecordError, SpecError, UnknownExperiment, OSError)
+WRONG = (
+    CanaryError,
+    ClaimError,
+    DataError,
+    ExecutionError,
+    ExportError,
+    MergeError,
+    RecordError,
+    SpecError,
+    UnknownExperiment,
+    OSError,
+)
 """What is told in a sentence."""
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -33,7 +47,7 @@ def parser() -> Parser:
     """All commands with their options."""
     top = Parser(prog="python -m adatune_lite", description="Make runs, look at them, find data.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (run, inspect, data, scorecard):
+    for module in (run, inspect, exchange, canary, data, scorecard):
         module.add(commands)
     return top
 

@@ -70,7 +70,7 @@ def load(
 
     reuse: "store" takes the records that are there; "none" computes every run again in a folder of its own,
         where `differences` compares it with the committed ones.
-    missing: "compute", or "skip" to show what is there.
+    missing: "compute", or "skip" to show what is there, records that are stale among them.
     jobs: runs at a time, 0 for one per core (one in `smoke`).
 
     Returns the experiment's Results. Raises RuntimeError when a run failed.
@@ -78,15 +78,17 @@ def load(
     from adatune_lite.experiments import find
     from adatune_lite.runs.compare import store_for_again
     from adatune_lite.runs.execute import complete, default_jobs
+    from adatune_lite.runs.freshness import Shown
     from adatune_lite.runs.store import stores_for
 
     module = find(experiment)
     store = stores_for(profile) if reuse == "store" else store_for_again()
-    if missing == "compute":
-        workers = jobs or default_jobs(profile)
-        summary = complete(module, profile, store, jobs=workers, device=device)
-        if summary.failed:
-            raise RuntimeError(f"{len(summary.failed)} runs failed; the first: {summary.failed[0]}")
+    if missing == "skip":
+        return module.results(profile, Shown(store))
+    workers = jobs or default_jobs(profile)
+    summary = complete(module, profile, store, jobs=workers, device=device)
+    if summary.failed:
+        raise RuntimeError(f"{len(summary.failed)} runs failed; the first: {summary.failed[0]}")
     return module.results(profile, store)
 
 
@@ -106,10 +108,23 @@ def differences(experiment: str, results: Any) -> Markdown:
 
 
 def badge(profile: str, records: Sequence[Record] = ()) -> Markdown:
-    """Which profile a page shows."""
+    """Which profile a page shows, and how many of its records are stale."""
     kind = profile if records else "none"
     count = f" · {len(records)} runs" if records else ""
-    return _markdown(f'<span class="badge-profile {kind}">{_BADGES[kind]}{count}</span>')
+    parts = [f'<span class="badge-profile {kind}">{_BADGES[kind]}{count}</span>', stale_badge(records)]
+    return _markdown(" ".join(filter(None, parts)))
+
+
+def stale_badge(records: Iterable[Record]) -> str:
+    """HTML that says how many of the records are stale; empty if none is."""
+    from adatune_lite.runs.store import is_stale
+
+    held = list(records)
+    stale = sum(map(is_stale, held))
+    if not stale:
+        return ""
+    which = "all runs" if stale == len(held) else f"{stale} of {len(held)} runs"
+    return f'<span class="badge-profile stale">stale: the code has changed since {which}</span>'
 
 
 def show(figure: Figure, records: Iterable[Record], alt: str) -> None:
@@ -128,7 +143,7 @@ def show(figure: Figure, records: Iterable[Record], alt: str) -> None:
 
 
 def provenance(records: Iterable[Record]) -> Markdown:
-    """What ran where, when and on what, in a small line."""
+    """What ran where, when and on what, in a small line; stale records are marked."""
     held = list(records)
     if not held:
         return _markdown('<div class="provenance">No records yet.</div>')
@@ -148,7 +163,8 @@ def provenance(records: Iterable[Record]) -> Markdown:
         " to ".join(dict.fromkeys((starts[0], starts[-1]))),
         f"{sum(r.cost.get('seconds', 0.0) for r in held) / 3600:.2f} core-hours",
     ]
-    return _markdown(f'<div class="provenance">{html.escape(" · ".join(parts))}</div>')
+    line = " ".join(filter(None, (stale_badge(held), html.escape(" · ".join(parts)))))
+    return _markdown(f'<div class="provenance">{line}</div>')
 
 
 def _commit(record: Record) -> str:
@@ -164,13 +180,15 @@ def table(text: str) -> Markdown:
 def best_profile(experiment: str) -> str | None:
     """The committed profile to show: "paper" once it is complete, "desk" as soon as it has a record, or None.
 
-    The two share runs, so that a part of `paper` is no sign that anything was run at its scale.
+    The two share runs, so that a part of `paper` is no sign that anything was run at its scale. Stale
+    records count: they are shown with a mark.
     """
     from adatune_lite.experiments import find
+    from adatune_lite.runs.freshness import Shown
     from adatune_lite.runs.store import stores_for
 
     module = find(experiment)
-    store = stores_for("desk")
+    store = Shown(stores_for("desk"))
     if all(store.get(planned.spec) for planned in module.plan("paper", store)):
         return "paper"
     if any(store.get(planned.spec) for planned in module.plan("desk", store)):
@@ -179,15 +197,19 @@ def best_profile(experiment: str) -> str | None:
 
 
 def finding_markdown() -> str:
-    """The main finding of the book, from the committed records of its first experiment."""
+    """The main finding of the book, from the committed records of its first experiment; marked if stale."""
     from adatune_lite.experiments import find
+    from adatune_lite.runs.freshness import Shown
     from adatune_lite.runs.store import stores_for
 
     name = "01_lrs_opt_vs_marthe"
     profile = best_profile(name)
     if profile is None:
         return "No committed records yet."
-    return str(find(name).finding(profile, stores_for("desk")))
+    store = Shown(stores_for("desk"))
+    module = find(name)
+    mark = stale_badge(module.results(profile, store).all_records())
+    return "\n\n".join(filter(None, (mark, module.finding(profile, store))))
 
 
 def _markdown(text: str) -> Markdown:

@@ -19,6 +19,9 @@ from maker.build import build, stage
 from maker.execute import clock, execute, relative, say
 from maker.layout import PROFILES, BookError, Layout, Notebook, choose, find_notebooks
 
+from adatune_lite.runs.freshness import CanaryError
+from adatune_lite.runs.record import RecordError
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -64,11 +67,19 @@ def reproduce(layout: Layout, notebooks: list[Notebook], parameters: dict[str, s
 
 def make_site(layout: Layout) -> None:
     """Stage and build the site, and say where it is."""
+    from adatune_lite.experiments import EXPERIMENTS
     from adatune_lite.notebook import best_profile, finding_markdown
+    from adatune_lite.runs import state
 
     started = time.monotonic()
     say("Collecting the pages")
-    stage(layout, best_profile, finding_markdown)
+    profiles = state.read(EXPERIMENTS.values())
+    includes = {
+        "finding.md": finding_markdown(),
+        "state.md": state.state_markdown(profiles),
+        "times.md": state.times_markdown(profiles),
+    }
+    stage(layout, best_profile, includes)
     staged = time.monotonic()
     say("Building the site")
     index = build(layout)
@@ -98,7 +109,7 @@ def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
         return 2
     try:
         make_site(layout)
-    except (BookError, LookupError) as error:
+    except (BookError, CanaryError, LookupError, RecordError) as error:
         failures.append(str(error))
     except OSError as error:
         failures.append(f"the site could not be written: {error.strerror} ({error.filename}).")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -88,6 +89,25 @@ def resume(spec: RunSpec, context: Context) -> Outcome:
     return Outcome("finished", {}, {"loss": float(count)})
 
 
+def count(spec: RunSpec, context: Context) -> Outcome:
+    """A run that never looks at the time but keeps a checkpoint of its own form, as LRS-OPT does."""
+    kept = context.checkpoint
+    done = int(kept.read_text()) if kept.exists() else 0
+    for step in range(done, spec.steps):
+        time.sleep(0.1)
+        kept.write_text(str(step + 1))
+    return Outcome("finished", {}, {"loss": 1.0, "resumed_at": float(done)})
+
+
+def stubborn(spec: RunSpec, context: Context) -> Outcome:
+    """A run that nothing inside its process stops, as in a long call of a library."""
+    end = time.monotonic() + 15
+    while time.monotonic() < end:
+        with contextlib.suppress(BaseException):
+            time.sleep(15)
+    return Outcome("finished", {}, {"loss": 1.0})
+
+
 RUN_FUNCTIONS: dict[str, Callable[[RunSpec, Context], Outcome]] = {
     "noise": noise,
     "replay": replay,
@@ -96,4 +116,6 @@ RUN_FUNCTIONS: dict[str, Callable[[RunSpec, Context], Outcome]] = {
     "die": die,
     "sleep": sleep,
     "resume": resume,
+    "count": count,
+    "stubborn": stubborn,
 }

@@ -119,7 +119,7 @@ def test_staging_without_records_makes_stubs_and_own_pages(project: layout.Layou
     own = notebook(cell("markdown", "# Title of 01_first"), parameters())
     (project.runs / "01_first.quick.ipynb").write_text(json.dumps(own))
     (project.runs / "01_first.desk.failed.ipynb").write_text("{}")
-    build.stage(project, lambda name: None, lambda: "The finding.")
+    build.stage(project, lambda name: None, {"finding.md": "The finding."})
     stub = (project.staging / "notebooks" / "01_first.md").read_text()
     assert stub.startswith("# Title of 01_first\n")
     assert 'class="badge-profile none">no records yet<' in stub
@@ -133,7 +133,7 @@ def test_staging_without_records_makes_stubs_and_own_pages(project: layout.Layou
     assert "The finding." in (project.site / "welcome.html").read_text()
 
     # A warning fails the build, and the site that is there stays.
-    build.stage(project, lambda name: None, lambda: "See {cite}`nobody2020`.")
+    build.stage(project, lambda name: None, {"finding.md": "See {cite}`nobody2020`."})
     with pytest.raises(layout.BookError, match="nobody2020"):
         build.build(project)
     assert "The finding." in (project.site / "welcome.html").read_text()

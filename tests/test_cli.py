@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -78,8 +79,8 @@ def test_status_counts(capsys: pytest.CaptureFixture[str], checkout: Path) -> No
     Store(checkout / "data/runs").put(dataclasses.replace(old, code="0" * 64))
     code, out, _ = call(capsys, "status")
     assert code == 0
-    smoke, desk = (re.split(r"\s\s+", line) for line in out.splitlines()[1:])
-    assert smoke[:6] == ["99_fake", "smoke", "2", "1", "0", "0"]
+    smoke, desk = (re.split(r"\s\s+", line) for line in out.splitlines()[1:3])
+    assert smoke == ["99_fake", "smoke", "2", "1", "0", "0", "unknown"]
     assert desk[:6] == ["99_fake", "desk", "0", "3", "0", "1"]
 
 
@@ -164,6 +165,15 @@ def test_budgets(text: str, seconds: float) -> None:
             "no run of the role 'tunning' is planned so far; there are tuning",
         ),
         ((*RUN, "--out", "pyproject.toml"), "cannot write to pyproject.toml"),
+        ((*RUN, "--shard", "3/2"), "there is no shard 3/2: i of i/n runs from 1 to n"),
+        ((*RUN, "--shard", "0/2"), "there is no shard 0/2"),
+        ((*RUN, "--shard", "half"), "'half' is no shard: write i/n, for example 1/4"),
+        ((*RUN, "--pack"), "--pack needs --out"),
+        (("merge", "nowhere"), "nowhere is not there: name a folder of records or packs"),
+        (("pack", "nowhere", "--out", "packs"), "nowhere is no folder"),
+        (("export", "runs.xlsx"), "runs.xlsx must end in .csv or .parquet"),
+        (("export", "runs.csv"), "there are no such records"),
+        (("export", "runs.csv", "--experiment", "98"), "unknown experiment '98'"),
         (("fly",), "invalid choice: 'fly'"),
         (("data", "fetch", "cifar7"), "unknown data set 'cifar7': choose one of mnist, mnist5k"),
         (("data", "pack", "mnist5k", "--out", "pyproject.toml/x.npz"), "pyproject.toml"),
@@ -196,6 +206,68 @@ def test_ctrl_c_says_what_is_kept(
     assert code == 130 and "finished runs are kept" in err
     paths = list((checkout / "data/scratch/runs").glob("*/*.json"))
     assert len([Record.from_json(path.read_bytes()) for path in paths]) == 2
+
+
+def test_sigterm_ends_like_ctrl_c(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def terminate(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setitem(fake_runs.RUN_FUNCTIONS, "replay", terminate)
+    before = signal.getsignal(signal.SIGTERM)
+    code, _, err = call(capsys, *RUN)
+    assert code == 130 and "finished runs are kept" in err
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_from_another_machine_and_back(capsys: pytest.CaptureFixture[str], checkout: Path) -> None:
+    """Two shards elsewhere, packed; merged here, where the last stage is then planned and made."""
+    for part in ("1", "2"):
+        code, out, _ = call(capsys, *RUN, "--shard", f"{part}/2", "--out", f"away{part}", "--pack")
+        assert code == 0 and f"99_fake smoke (shard {part}/2): " in out and "in 1 packs" in out
+        text = (checkout / f"away{part}" / f"summary-{part}-of-2.txt").read_text()
+        assert f"99_fake smoke (shard {part}/2): " in text
+        code, out, _ = call(capsys, "merge", f"away{part}/packs")
+        assert code == 0 and out.startswith("1 records merged, 0 were there already")
+    assert len(list((checkout / "data/scratch/runs").glob("*/*.json"))) == 2, "smoke: not committed"
+    assert call(capsys, "merge", "away1")[1].startswith("0 records merged, 1 were there already")
+    assert "1 runs made" in call(capsys, *RUN)[1]
+    code, out, _ = call(capsys, "pack", "data/scratch/runs", "--out", "packs")
+    assert code == 0 and out.startswith("3 records in 1 packs")
+    assert call(capsys, "merge", "packs", "--out", "copy")[1].startswith("3 records merged")
+    assert call(capsys, "verify", "copy")[0] == 0
+
+
+def test_merge_refuses_in_a_sentence(capsys: pytest.CaptureFixture[str], checkout: Path) -> None:
+    """Equal identity with another outcome, a newer schema, a store that cannot be written."""
+    call(capsys, *RUN, "--out", "away")
+    call(capsys, "merge", "away")
+    path = next((checkout / "data/scratch/runs").glob("*/*.json"))
+    record = Record.from_json(path.read_bytes())
+    other = dataclasses.replace(record, metrics={"loss": 0.0}).to_json()
+    path.write_bytes(other)
+    code, out, err = call(capsys, "merge", "away")
+    assert code == 2 and out.startswith("0 records merged, 2 were there already")
+    assert err.count("\n") == 1 and f"{path.name} is there with another outcome and was kept" in err
+    assert path.read_bytes() == other
+    newer = checkout / "away" / path.parent.name / path.name
+    newer.write_bytes(newer.read_bytes().replace(b'"schema": 1', b'"schema": 2'))
+    code, _, err = call(capsys, "merge", "away")
+    assert code == 2 and f"{path.name}: it has schema 2, this version knows up to 1" in err
+    assert path.read_bytes() == other
+    assert "cannot write to pyproject.toml" in refused(capsys, "merge", "away", "--out", "pyproject.toml")
+
+
+def test_run_and_status_stop_at_records_of_a_newer_schema(
+    capsys: pytest.CaptureFixture[str], checkout: Path
+) -> None:
+    call(capsys, *RUN)
+    path = next((checkout / "data/scratch/runs").glob("*/*.json"))
+    path.write_bytes(newer := path.read_bytes().replace(b'"schema": 1', b'"schema": 2'))
+    for arguments in (RUN, ("status",), ("export", "runs.csv")):
+        assert "has schema 2, this version knows up to 1: update" in refused(capsys, *arguments)
+    assert path.read_bytes() == newer and not list(path.parent.glob("*conflict*"))
 
 
 def test_data_shows_what_is_found(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -142,6 +143,40 @@ def test_run_stopped_by_the_budget_is_carried_on(store: Store, checkout: Path) -
     assert execute([planned], store).done == 1
     assert outcome(store, planned.spec)[2] == {"loss": 3.0}
     assert not list(checkout.glob("data/scratch/checkpoints/*.pt"))
+
+
+def test_end_of_the_budget_stops_what_is_under_way_and_its_checkpoint_carries_on(store: Store) -> None:
+    planned = run(0, method="count")
+    summary = execute([planned, run(1, method="count", priority=-1)], store, budget_s=0.6)
+    assert (summary.done, summary.interrupted, summary.left, summary.failed) == (0, 1, 2, [])
+    assert summary.out_of_time and summary.seconds < 1.0
+    assert execute([planned], store).done == 1
+    record = store.get(planned.spec)
+    assert record is not None and record.metrics["resumed_at"] >= 3
+    assert record.cost["seconds"] >= 0.8, "the time before the stop counts"
+    assert not list(Path("data/scratch/checkpoints").iterdir())
+
+
+def test_end_of_the_budget_ends_processes_whatever_they_do(store: Store) -> None:
+    begun = time.monotonic()
+    summary = execute([run(0, method="stubborn"), run(1, method="count")], store, jobs=2, budget_s=4.0)
+    assert time.monotonic() - begun < 6
+    assert (summary.interrupted, summary.left, summary.failed) == (2, 2, [])
+    assert not multiprocessing.active_children()
+
+
+def test_a_run_too_long_for_the_budget_is_started_only_if_it_can_be_carried_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    planned, known = run(0, method="count"), Durations()
+    known.learn(planned.spec, 100.0)
+
+    def started(seconds: float) -> bool:
+        return execution._Queue([planned], known, 1, time.time() + seconds, None).next() is planned
+
+    assert started(101) and not started(99)
+    monkeypatch.setattr(execution, "RESUMABLE", ("count",))
+    assert started(50) and not started(5), "a start costs time as well"
 
 
 def test_broken_store_stops_before_and_during(

@@ -57,7 +57,7 @@ def test_the_best_profile_is_paper_only_when_complete(monkeypatch: pytest.Monkey
     held: set[str] = set()
 
     class Held:
-        def get(self, spec: RunSpec) -> object | None:
+        def get(self, spec: RunSpec, stale: bool = False) -> object | None:
             return spec.hash if spec.hash in held else None
 
     monkeypatch.setattr("adatune_lite.runs.store.stores_for", lambda profile: Held())

@@ -5,20 +5,20 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import random
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
+from typing import Any
 
+import killed_writers
 import numpy as np
 import pytest
 import torch
 
 from adatune_lite import files
 from adatune_lite.runs import provenance
-from adatune_lite.runs.record import LIMIT, Outcome, Record, RecordError, Series, impossible
+from adatune_lite.runs import record as record_module
+from adatune_lite.runs.record import LIMIT, NewerSchema, Outcome, Record, RecordError, Series, impossible
 from adatune_lite.runs.spec import RunSpec, TaskSpec
 from adatune_lite.runs.store import Conflict, Store, StoreError, stores_for
 
@@ -45,6 +45,13 @@ def record(
         labels=labels,
         provenance={"start": start},
     )
+
+
+def forged(made: Record, **changes: object) -> bytes:
+    """A record's file with other content and the digest that belongs to it."""
+    body = {**json.loads(made.to_json()), **changes}
+    del body["digest"]
+    return json.dumps({**body, "digest": record_module._digest(body)}).encode()
 
 
 class TestRecord:
@@ -147,8 +154,23 @@ class TestRecord:
     def test_impossible_values_are_named(self) -> None:
         assert not list(impossible(record()))
         outcome = Outcome("finished", {"lr": [0.1, -0.1]}, {"test_loss": np.inf}, {"plain_steps": -1})
-        made = Record.of(spec(), outcome, code="c", device="tpu")
+        made = Record.of(spec(), outcome, code="c" * 64, device="tpu")
         assert len(list(impossible(made))) == 4
+        outcome = Outcome("diverged at step 9", {"lr": [0.1] * 9}, {"test_accuracy": 100.5})
+        made = Record.of(spec(steps=8), outcome, code="../../outside", device="cpu")
+        assert list(impossible(made)) == [
+            "it diverged at step 9 of 8",
+            "its code hash is '../../outside', not 64 hexadecimal digits",
+            "it has a learning rate at step 8 of 8",
+            "metric test_accuracy is 100.5, outside 0 to 100 %",
+        ]
+
+    @pytest.mark.parametrize(
+        ("part", "value"), [("labels", ["desk"]), ("metrics", {"loss": "low"}), ("code_hash", 7)]
+    )
+    def test_wrong_kinds_are_refused_even_with_a_right_digest(self, part: str, value: object) -> None:
+        with pytest.raises(RecordError, match="holds what a record cannot hold"):
+            Record.from_json(forged(record(), **{part: value}))
 
 
 class TestStore:
@@ -168,7 +190,7 @@ class TestStore:
         store, first, second = Store(tmp_path), record(0, 0.25), record(0, 0.26)
         path = store.put(first)
         for _ in range(2):
-            with pytest.raises(Conflict, match="was kept, the new one lies beside it"):
+            with pytest.raises(Conflict, match=r"another outcome and was kept.*lies beside it"):
                 store.put(second)
         assert store.get(first.spec) == first
         beside = [p for p in path.parent.iterdir() if p != path]
@@ -203,7 +225,22 @@ class TestStore:
         assert problem.path == path and "not JSON" in problem.what
         store.put(damaged)
         assert store.get(damaged.spec) == damaged
-        assert path.with_suffix(".damaged").read_bytes() == torn
+        (aside,) = path.parent.glob("*.damaged")
+        assert aside.read_bytes() == torn
+        assert [problem.path for problem in store.verify()] == [aside]
+
+    def test_newer_schema_stops_readers_and_is_not_overwritten(self, tmp_path: Path) -> None:
+        store, made = Store(tmp_path), record(0)
+        path = store.put(made)
+        newer = forged(made, schema=2)
+        path.write_bytes(newer)
+        for read in (lambda: store.get(made.spec), lambda: list(store.records())):
+            with pytest.raises(NewerSchema, match="has schema 2, this version knows up to 1: update"):
+                read()
+        assert [problem.path for problem in store.verify()] == [path]
+        with pytest.raises(Conflict, match=r"was kept, but it has schema 2.*lies beside it"):
+            store.put(made)
+        assert path.read_bytes() == newer
 
     def test_verify_names_misplaced_and_impossible_records(self, tmp_path: Path) -> None:
         store = Store(tmp_path)
@@ -213,11 +250,14 @@ class TestStore:
         store.put(Record.of(spec(7), outcome, code="c" * 64, device="cpu"))
         (tmp_path / "zz").mkdir()
         (tmp_path / "zz" / "notes.txt").write_text("")
+        (tmp_path / "deep" / "er").mkdir(parents=True)
+        (tmp_path / "deep" / "er" / "lost.json").write_bytes(record(3).to_json())
         what = sorted(problem.what for problem in store.verify())
-        assert len(what) == 3
+        assert len(what) == 4
         assert what[0] == "a finished run has a metric that is not finite"
         assert what[1] == "is no record"
         assert what[2].startswith("its content belongs under the name")
+        assert what[3].startswith("lies where no reader looks")
 
     def test_reading_looks_into_other_folders_and_writing_does_not(self, tmp_path: Path) -> None:
         committed = Store(tmp_path / "committed")
@@ -278,69 +318,40 @@ def test_file_system_without_links_still_writes_whole_records(
     assert store.get(spec(0)) == record(0)
 
 
-WRITER = """
-import builtins, io, itertools, sys, time, types
-class Slow(io.FileIO):
-    def write(self, content):
-        for start in range(0, len(content), 512):
-            super().write(content[start : start + 512])
-            time.sleep(0.0005)
-        return len(content)
-plain = io.open
-def slow(path, mode="r", *more, **named):
-    return Slow(path, mode) if mode in ("wb", "xb") else plain(path, mode, *more, **named)
-package = types.ModuleType("adatune_lite")
-package.__path__ = [sys.argv[1]]
-sys.modules["adatune_lite"] = package
-from adatune_lite.runs.record import Outcome, Record
-from adatune_lite.runs.spec import RunSpec, TaskSpec
-from adatune_lite.runs.store import Store
-store = Store(sys.argv[2])
-task = TaskSpec("mnist5k", 4000, 500, 500)
-builtins.open = io.open = slow
-for seed in itertools.count(int(sys.argv[3])):
-    values = [seed + k / 7 for k in range(400)]
-    made = Record.of(RunSpec("training", task, "hd", 400, seed), Outcome("finished", {"lr": values}),
-                     code="c" * 64, device="cpu")
-    store.put(made)
-    assert "torch" not in sys.modules
-    print(seed, flush=True)
-"""
+def writers(*arguments: str | Path) -> dict[str, Any]:
+    """What the program killed_writers.py says."""
+    done = subprocess.run(
+        [sys.executable, killed_writers.__file__, str(PACKAGE), *map(str, arguments)],
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
 
 
 def test_killed_writers_lose_and_tear_nothing(tmp_path: Path) -> None:
-    """Pairs of writers of the same records in one folder on a slow disk, killed at random moments."""
-    delay = random.Random(0)
-    confirmed = -1
-    for _ in range(10):
-        writers = [
-            subprocess.Popen(
-                [sys.executable, "-c", WRITER, str(PACKAGE), str(tmp_path), str(confirmed + 1)],
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            for _ in range(2)
-        ]
-        for writer in writers:
-            assert writer.stdout is not None
-            assert writer.stdout.readline() == f"{confirmed + 1}\n"
-        time.sleep(delay.uniform(0, 0.05))
-        for writer in writers:
-            os.kill(writer.pid, signal.SIGKILL)
-        for writer in writers:
-            assert writer.stdout is not None
-            said = writer.stdout.read().split("\n")[:-1]
-            writer.wait()
-            writer.stdout.close()
-            confirmed = max([confirmed, *map(int, said)])
-    assert confirmed >= 10
+    """Writers of the same records in one folder on a slow disk, killed 200 times at random moments."""
+    done = writers(tmp_path, "kill", "200")
+    assert done["killed"] >= 200 and done["failed"] == 0 and done["confirmed"] >= 20
     store = Store(tmp_path)
-    for seed in range(confirmed + 1):
-        found = store.get(RunSpec("training", TASK, "hd", 400, seed), stale=True)
-        assert found is not None and found.series("lr")[1][7] == seed + 1
-    assert {problem.what for problem in store.verify()} <= {
-        "left behind by a writer that was stopped; it can be removed"
-    }
+    for seed in range(done["confirmed"] + 1):
+        expected = killed_writers.made(seed)
+        assert store.get(expected.spec, stale=True) == expected
+    left = [problem for problem in store.verify() if "left behind by a writer" in problem.what]
+    assert list(store.verify()) == left
+    sizes = [problem.path.stat().st_size for problem in left]
+    assert sum(size > 0 and size % 512 == 0 for size in sizes) >= 10, "many were hit inside a file"
+
+
+def test_writers_on_a_full_disk_say_so_and_leave_nothing(tmp_path: Path) -> None:
+    said = writers(tmp_path, "full")["said"]
+    assert len(said) == 4
+    assert all("File too large" in each and "make room there" in each for each in said)
+    store = Store(tmp_path)
+    assert sorted(record.spec.seed for record in store.records()) == [0, 1]
+    assert not list(store.verify())
 
 
 def test_dataclass_fields_are_not_forgotten_by_the_file() -> None:

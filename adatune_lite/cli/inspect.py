@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,8 @@ from adatune_lite.runs.durations import Durations
 from adatune_lite.runs.execute import Experiment, missing
 from adatune_lite.runs.progress import duration
 from adatune_lite.runs.record import Record, RecordError
-from adatune_lite.runs.store import Store, is_stale, stores_for
+from adatune_lite.runs.spec import RunSpec
+from adatune_lite.runs.store import SMALL, Store, is_stale, stores_for
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[Any]
@@ -37,23 +38,41 @@ def add(commands: Commands) -> None:
 
 def status(given: argparse.Namespace) -> int:
     """A row for each profile of each experiment."""
-    rows = [
-        (module.NAME, profile, *_account(module, profile, stores_for(profile, given.out)))
-        for module in experiments.EXPERIMENTS.values()
-        for profile in module.PROFILES
-    ]
+    stores = {small: stores_for("smoke" if small else "desk", given.out) for small in (True, False)}
+    durations = {small: Durations(store.records()) for small, store in stores.items()}
+    rows = []
+    for module in experiments.EXPERIMENTS.values():
+        for profile in module.PROFILES:
+            small = profile in SMALL
+            account = _account(module, profile, stores[small], durations[small])
+            rows.append((module.NAME, profile, *account))
     head = ("experiment", "profile", "done", "missing", "diverged", "stale", "time left (one job)")
     print(table(head, rows))
+    print("missing: of the runs planned so far; a later stage is planned once the one before has its records")
     return 0
 
 
-def _account(module: Experiment, profile: str, store: Store) -> tuple[int, int, int, int, str]:
-    planned = {run.spec.hash: run.spec for run in module.plan(profile, store)}
-    records = [record for spec in planned.values() if (record := store.get(spec))]
-    absent = [run.spec for run in missing(module.plan(profile, store), store)]
+def _account(
+    module: Experiment, profile: str, store: Store, durations: Durations
+) -> tuple[int, int, int, int, str]:
+    planned = module.plan(profile, store)
+    found = {run.spec.hash: store.get(run.spec) for run in planned}
+    records = [record for record in found.values() if record]
+    absent = [run.spec for run in missing(planned, store)]
     stale = sum(store.get(spec, stale=True) is not None for spec in absent)
-    left = duration(Durations(store.records()).total(absent)) if absent else "none"
-    return len(records), len(absent), sum(record.diverged for record in records), stale, left
+    diverged = sum(record.diverged for record in records)
+    return len(records), len(absent), diverged, stale, _left(absent, durations)
+
+
+def _left(absent: Sequence[RunSpec], durations: Durations) -> str:
+    """Time of the runs whose like was made before, and how many are not among them."""
+    if not absent:
+        return "none"
+    known = [seconds for spec in absent if (seconds := durations.guess(spec)) is not None]
+    if not known:
+        return "unknown"
+    unknown = len(absent) - len(known)
+    return duration(sum(known)) + (f" and {unknown} runs of unknown length" if unknown else "")
 
 
 def show(given: argparse.Namespace) -> int:

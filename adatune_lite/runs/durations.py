@@ -13,8 +13,8 @@ from adatune_lite.runs.spec import RunSpec
 class Durations:
     """Seconds of a run, learned from records: its alike first, then ever less alike runs.
 
-    Runs of one method differ in steps and, for LRS-OPT, in outer steps: seconds are taken as proportional to
-    their product. Diverged runs stopped early and teach nothing.
+    Seconds are taken as proportional to the work in plain training steps. Diverged runs stopped early and
+    teach nothing.
     """
 
     def __init__(self, records: Iterable[Record] = (), device: str = "cpu") -> None:
@@ -25,20 +25,30 @@ class Durations:
 
     def learn(self, spec: RunSpec, seconds: float) -> None:
         """Note a run that took so long."""
-        for kind in _kinds(spec):
+        for kind in (*_kinds(spec), *_distant_kinds(spec)):
             self._pace[kind].append(seconds / _work(spec))
 
     def estimate(self, spec: RunSpec) -> float | None:
         """Seconds that a run will take, or None if nothing like it was ever made."""
-        for kind in _kinds(spec):
+        return self._at_pace(spec, _kinds(spec))
+
+    def guess(self, spec: RunSpec) -> float | None:
+        """As `estimate`, where nothing alike was made from other runs on the same kind of network.
+
+        Good for a display from the first run on; too coarse to refuse a run for lack of time.
+        """
+        return self._at_pace(spec, (*_kinds(spec), *_distant_kinds(spec)))
+
+    def total(self, specs: Iterable[RunSpec]) -> float | None:
+        """Seconds of all of them on one process, as `guess`, or None if one of them is unknown."""
+        seconds = [self.guess(spec) for spec in specs]
+        return None if any(s is None for s in seconds) else sum(s for s in seconds if s is not None)
+
+    def _at_pace(self, spec: RunSpec, kinds: Iterable[Hashable]) -> float | None:
+        for kind in kinds:
             if kind in self._pace:
                 return median(self._pace[kind]) * _work(spec)
         return None
-
-    def total(self, specs: Iterable[RunSpec]) -> float | None:
-        """Seconds of all of them on one process, or None if one of them is unknown."""
-        seconds = [self.estimate(spec) for spec in specs]
-        return None if any(s is None for s in seconds) else sum(s for s in seconds if s is not None)
 
 
 def _kinds(spec: RunSpec) -> Iterator[Hashable]:
@@ -48,6 +58,25 @@ def _kinds(spec: RunSpec) -> Iterator[Hashable]:
     yield spec.function, network
 
 
+def _distant_kinds(spec: RunSpec) -> Iterator[Hashable]:
+    # Runs of different functions compare only where the work of both is known in plain steps.
+    if spec.function in _COUNTED:
+        yield "any method", spec.task.model, spec.task.hidden, spec.task.batch, spec.precision
+        yield "any network", spec.task.model, spec.precision
+
+
+_COUNTED = ("training", "lrs_opt")
+_OUTER = ("hd_validation", "rtho", "marthe")
+_PRODUCT = ("rtho", "marthe")
+
+
 def _work(spec: RunSpec) -> float:
-    outer = dict(spec.settings).get("outer_steps", 1)
-    return spec.steps * max(1.0, float(outer) if isinstance(outer, int | float) else 1.0)
+    """Plain training steps of a run, as `training.train` counts them: roughly, and before it is made."""
+    settings = dict(spec.settings)
+    each = 1.0
+    if spec.function == "lrs_opt":  # A training to store the iterates; a gradient and a product for each.
+        each = 4.0 * max(1.0, float(settings.get("outer_steps", 1)))
+    elif spec.method in _OUTER:
+        each += float(settings.get("outer_batch", spec.task.validation)) / spec.task.batch
+        each += 2.0 * (spec.method in _PRODUCT)
+    return spec.steps * each

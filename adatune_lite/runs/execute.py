@@ -12,8 +12,9 @@ from typing import Protocol
 from adatune_lite.runs import provenance
 from adatune_lite.runs.durations import Durations
 from adatune_lite.runs.progress import Progress, State, console
+from adatune_lite.runs.shard import Shard
 from adatune_lite.runs.store import Store
-from adatune_lite.runs.worker import FUNCTIONS, Done, Planned, Setting, Workers, perform
+from adatune_lite.runs.worker import FUNCTIONS, RESUMABLE, Done, Planned, Setting, Workers, perform
 
 __all__ = [
     "ExecutionError",
@@ -25,6 +26,13 @@ __all__ = [
     "execute",
     "missing",
 ]
+
+GRACE = 5.0
+"""Seconds, or a twentieth of the budget if that is less: runs are told to end twice that before the budget
+does, stopped once that before, and a process that is then still busy is ended with the budget."""
+
+WORTH_STARTING = 0.1
+"""The part of a run that must fit into the time left if what is done of it is kept."""
 
 
 class ExecutionError(ValueError):
@@ -55,6 +63,8 @@ class Summary:
     """A sentence for each run that has no record, or one in conflict."""
     left: int = 0
     """Runs known to be missing still."""
+    interrupted: int = 0
+    """Runs that the end of the budget stopped under way."""
     out_of_time: bool = False
     stopped: bool = False
     """The store could not be written any more."""
@@ -65,6 +75,7 @@ class Summary:
         self.done += other.done
         self.diverged += other.diverged
         self.failed += other.failed
+        self.interrupted += other.interrupted
         self.out_of_time |= other.out_of_time
         self.stopped |= other.stopped
         self.seconds += other.seconds
@@ -92,17 +103,21 @@ def complete(
     budget_s: float | None = None,
     progress: Progress | None = None,
     roles: Collection[str] = (),
+    shard: Shard | None = None,
     functions: str = FUNCTIONS,
 ) -> Summary:
     """Plan, run what is missing, and plan again, until nothing is missing or nothing more succeeds.
 
     Args:
         roles: if given, only the runs of these roles.
+        shard: if given, only the runs of this shard. What depends on records of another shard is not planned
+            before those are merged.
         others: as `execute`.
 
     Raises:
         ExecutionError: the experiment has no such profile, or as `execute`.
         DataError, StoreError: the data are missing or the store cannot be written: before any run.
+        NewerSchema: the store holds records of a later version: before any run.
     """
     if profile not in experiment.PROFILES:
         raise ExecutionError(
@@ -113,7 +128,8 @@ def complete(
 
     def wanted() -> list[Planned]:
         plan = experiment.plan(profile, store)
-        return missing((run for run in plan if not roles or run.role in roles), store)
+        asked = (run for run in plan if not roles or run.role in roles)
+        return missing((run for run in asked if shard is None or shard.holds(run.spec)), store)
 
     def fresh_runs() -> list[Planned]:
         runs = [run for run in wanted() if run.spec.hash not in tried]
@@ -161,7 +177,8 @@ def execute(
     Args:
         jobs: runs at a time.
         device: "cpu", "cuda", or "auto" for cuda where there is one.
-        budget_s: seconds; a run is started only if, by the durations of past runs, it ends in time.
+        budget_s: seconds; a run is started only if, by the durations of past runs, it ends in time, or gets
+            somewhere and can be carried on. What is still under way at the end is stopped.
         progress: called with the `State`; by default a bar or lines on standard error.
         functions: module with RUN_FUNCTIONS.
         more: asked for further runs each time the last run of a role has ended.
@@ -169,6 +186,7 @@ def execute(
     Raises:
         ExecutionError: jobs or budget that make no sense, or a device that is not there.
         StoreError: the store cannot be written.
+        NewerSchema: it holds records of a later version.
     """
     if jobs < 1:
         raise ExecutionError(f"jobs must be at least 1, not {jobs}")
@@ -177,14 +195,16 @@ def execute(
     kind = device_kind(device)
     store.check_writable()
     start = time.monotonic()
-    deadline = math.inf if budget_s is None else time.time() + budget_s
-    setting = Setting(store, kind, functions, deadline)
-    queue = _Queue(specs, Durations(store.records(), kind), jobs, deadline, more)
+    end, grace = math.inf, 0.0
+    if budget_s is not None:
+        end, grace = time.time() + budget_s, min(GRACE, budget_s / 20)
+    setting = Setting(store, kind, functions, end - 2 * grace, end - grace)
+    queue = _Queue(specs, Durations(store.records(), kind), jobs, setting.stop, more)
     show = progress or console()
     if jobs == 1:
         _alone(queue, setting, show)
     else:
-        _together(queue, setting, show)
+        _together(queue, setting, show, end)
     show(queue.state({}, last=True))
     queue.summary.seconds = time.monotonic() - start
     queue.summary.left = queue.left
@@ -228,19 +248,19 @@ class _Queue:
         self.summary = Summary()
         self._total = len(specs)
         self._ended = 0
-        self._interrupted = 0
         self._durations = durations
         self.jobs = jobs
         self._deadline = deadline
         self._more = more
 
     def next(self) -> Planned | None:
-        """The most valuable run that ends in time; None if there is none or the store is broken."""
+        """The most valuable run that ends in time or can be carried on, if the store is not broken."""
         if self.summary.stopped:
             return None
         left = self._deadline - time.time()
         for place, run in enumerate(self.waiting):
-            if left > (self._durations.estimate(run.spec) or 0.0):
+            part = WORTH_STARTING if run.spec.function in RESUMABLE else 1.0
+            if left > part * (self._durations.estimate(run.spec) or 0.0):
                 return self.waiting.pop(place)
         self.summary.out_of_time |= bool(self.waiting)
         return None
@@ -253,7 +273,7 @@ class _Queue:
             self.summary.failed.append(done.error)
         elif done.status == "stopped by budget":
             self.summary.out_of_time = True
-            self._interrupted += 1
+            self.summary.interrupted += 1
         else:
             self.summary.done += 1
             self.summary.diverged += done.status.startswith("diverged")
@@ -267,7 +287,7 @@ class _Queue:
     @property
     def left(self) -> int:
         """Runs not started, or to be carried on."""
-        return len(self.waiting) + self._interrupted
+        return len(self.waiting) + self.summary.interrupted
 
     def state(self, under_way: dict[Planned, float], last: bool = False) -> State:
         """For the progress display."""
@@ -290,13 +310,14 @@ def _alone(queue: _Queue, setting: Setting, show: Progress) -> None:
         show(queue.state({}))
 
 
-def _together(queue: _Queue, setting: Setting, show: Progress) -> None:
+def _together(queue: _Queue, setting: Setting, show: Progress, end: float) -> None:
     with Workers(queue.jobs, setting) as workers:
         while True:
             while workers.free and (run := queue.next()) is not None:
                 workers.submit(run)
             if not workers.fractions:
                 return
-            for run, done in workers.wait(timeout=1.0):
+            ended = workers.wait(timeout=max(0.0, min(1.0, end - time.time())))
+            for run, done in ended if time.time() < end else [*ended, *workers.give_up()]:
                 queue.account(run, done)
             show(queue.state(workers.fractions))

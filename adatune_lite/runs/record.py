@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from adatune_lite.runs.spec import RunSpec, SpecError
+from adatune_lite.runs.spec import RunSpec
 
 if TYPE_CHECKING:  # A writer of records needs no torch.
     from torch import Tensor
@@ -38,9 +38,19 @@ FULL = "lr"
 Floats: TypeAlias = "Sequence[float] | np.ndarray | Tensor"
 Stored = dict[str, dict[str, list[Any]]]
 
+_KINDS: dict[type, tuple[str, ...]] = {
+    str: ("code_hash", "device", "status", "notes"),
+    dict: ("labels", "series", "metrics", "cost", "provenance"),
+}
+"""What the parts of a file are, besides the spec, which checks itself."""
+
 
 class RecordError(ValueError):
     """A record is damaged, of a newer schema, or holds what cannot be."""
+
+
+class NewerSchema(RecordError):
+    """A record of a later version of this library: sound, as far as this one can tell."""
 
 
 @dataclass(frozen=True)
@@ -206,7 +216,8 @@ class Record:
         """Read a record back.
 
         Raises:
-            RecordError: not strict JSON, a newer schema, or content that does not match its own digests.
+            NewerSchema: it was written by a later version.
+            RecordError: not strict JSON, or content that does not match its own digests.
         """
         try:
             body = json.loads(content, parse_constant=_refuse_constant)
@@ -215,13 +226,19 @@ class Record:
         if not isinstance(body, dict) or not isinstance(body.get("schema"), int):
             raise RecordError("it is not a record")
         if body["schema"] > SCHEMA:
-            raise RecordError(f"it has schema {body['schema']}, this version knows up to {SCHEMA}: update it")
+            raise NewerSchema(
+                f"it has schema {body['schema']}, this version knows up to {SCHEMA}: update adatune_lite"
+            )
         try:
             if body.pop("digest") != _digest(body):
                 raise RecordError("its content does not match its digest: it was changed or damaged")
             spec = RunSpec.from_dict(body["spec"])
             if (spec.hash, spec.precision) != (body["spec_hash"], body["precision"]):
                 raise RecordError("its spec does not match its spec hash")
+            for kind, names in _KINDS.items():
+                for name in names:
+                    if not isinstance(body[name], kind):
+                        raise TypeError(f"{name} is {body[name]!r}")
             return cls(
                 spec=spec,
                 code=body["code_hash"],
@@ -236,7 +253,9 @@ class Record:
             )
         except KeyError as error:
             raise RecordError(f"it lacks {error}") from error
-        except (SpecError, TypeError, AttributeError) as error:
+        except RecordError:
+            raise
+        except (ValueError, TypeError, AttributeError) as error:
             raise RecordError(f"it holds what a record cannot hold ({error})") from error
 
 
@@ -249,6 +268,12 @@ def impossible(record: Record) -> Iterator[str]:
     """What cannot be in a sound record, one sentence each."""
     if not is_status(record.status):
         yield f"unknown status {record.status!r}"
+    elif record.diverged and int(record.status.split()[-1]) > record.spec.steps:
+        yield f"it {record.status} of {record.spec.steps}"
+    if not re.fullmatch("[0-9a-f]{64}", record.code):
+        yield f"its code hash is {record.code[:20]!r}, not 64 hexadecimal digits"
+    if not all(isinstance(label, str) for label in record.labels.values()):
+        yield "its labels are not text"
     if record.device not in ("cpu", "cuda"):
         yield f"unknown kind of device {record.device!r}"
     for name, value in record.cost.items():
@@ -262,10 +287,15 @@ def impossible(record: Record) -> Iterator[str]:
             continue
         if len(steps) != len(values) or (np.diff(steps) <= 0).any() or (steps < 0).any():
             yield f"series {name} has steps that do not rise or do not match its values"
+        if name == FULL and len(steps) and steps[-1] >= record.spec.steps:
+            yield f"it has a learning rate at step {steps[-1]} of {record.spec.steps}"
         if record.finished and name == FULL and not (np.isfinite(values).all() and (values >= 0).all()):
             yield "a finished run has a learning rate that is negative or not finite"
     if record.finished and any(not math.isfinite(value) for value in record.metrics.values()):
         yield "a finished run has a metric that is not finite"
+    for name, value in record.metrics.items():
+        if name.endswith("accuracy") and not (0 <= value <= 100 or math.isnan(value)):
+            yield f"metric {name} is {value}, outside 0 to 100 %"
 
 
 def _plain(name: str, series: Floats | Series) -> tuple[np.ndarray | None, np.ndarray]:

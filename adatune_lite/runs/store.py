@@ -8,14 +8,14 @@ a complete temporary file is linked to its final name, which succeeds for exactl
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from adatune_lite import files
 from adatune_lite.runs import provenance
-from adatune_lite.runs.record import LIMIT, Record, RecordError, impossible
+from adatune_lite.runs.freshness import equal_codes
+from adatune_lite.runs.record import LIMIT, NewerSchema, Record, RecordError, impossible
 from adatune_lite.runs.spec import RunSpec
 
 SMALL = ("smoke", "quick")
@@ -66,22 +66,41 @@ class Store:
             if files.create(path, content):
                 return path
             try:
-                present = Record.from_json(path.read_bytes())
-            except RecordError:
-                # The damaged file steps aside for the sound one; it is never deleted.
-                os.replace(path, path.with_suffix(".damaged"))
-                files.create(path, content)
-                return path
-            if present.identity == record.identity and present.content() == record.content():
-                return path
-            name = f"{path.stem}.conflict-{hashlib.sha256(content).hexdigest()[:8]}.json"
-            files.create(path.with_name(name), content)
+                if self.holds(record):
+                    return path
+            except Conflict as error:
+                name = f"{path.stem}.conflict-{_short(content)}.json"
+                files.create(path.with_name(name), content)
+                raise Conflict(f"{error}; the new one lies beside it as {name}") from None
+            # A copy of the damaged file is kept; the sound one takes its place at once, so that another
+            # writer that finds it damaged too can do no harm.
+            damaged = path.read_bytes()
+            files.create(path.with_name(f"{path.stem}.{_short(damaged)}.damaged"), damaged)
+            files.replace(path, content)
+            return path
         except OSError as error:
             raise self._unwritable(error) from error
-        raise Conflict(
-            f"{path.name} is there with another outcome: it was kept, the new one lies beside it as {name}; "
-            "compare them and remove one"
-        )
+
+    def holds(self, record: Record) -> bool:
+        """Whether the root has an equal record; no, if it has none or a damaged one.
+
+        Raises:
+            Conflict: it has one of equal identity with another outcome, or of a newer schema.
+        """
+        path = self.path(record)
+        try:
+            present = Record.from_json(path.read_bytes())
+        except FileNotFoundError:
+            return False
+        except NewerSchema as error:
+            raise Conflict(f"{path.name} is there and was kept, but {error}") from None
+        except RecordError:
+            return False
+        if present.identity != record.identity or present.content() != record.content():
+            raise Conflict(
+                f"{path.name} is there with another outcome and was kept: compare the two and remove one"
+            )
+        return True
 
     def check_writable(self) -> None:
         """Try the folder with a file of a record's size before anything is computed.
@@ -151,6 +170,8 @@ class Store:
                     yield Problem(path, "is no record")
                 else:
                     yield from self._problems(path, content)
+            for path in sorted({*root.rglob("*.json")} - {*root.glob("??/*.json")}):
+                yield Problem(path, "lies where no reader looks for records: move it away and merge it")
 
     def _problems(self, path: Path, seen: dict[tuple[str, ...], tuple[Path, Record]]) -> Iterator[Problem]:
         try:
@@ -168,11 +189,14 @@ class Store:
 
     def _sound(self, path: Path) -> Record | None:
         # A damaged record counts as not there, so that it is computed again beside the others; `verify`
-        # names it. Conflicting ones are nobody's answer until one of them is removed.
+        # names it. Conflicting ones are nobody's answer until one of them is removed. One of a newer schema
+        # stops every reader: computed again it would waste hours, ignored it would change figures.
         if ".conflict-" in path.name or path.name.startswith("."):
             return None
         try:
             return self._load(path)
+        except NewerSchema as error:
+            raise NewerSchema(f"{path}: {error}") from None
         except (RecordError, OSError):
             return None
 
@@ -185,9 +209,19 @@ class Store:
         return known[1]
 
 
+def _short(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:8]
+
+
 def is_stale(record: Record) -> bool:
-    """Whether the code that decides the record's numbers has changed since."""
-    return record.code != provenance.code_hash(record.spec.function)
+    """Whether the code that decides the record's numbers has changed since, and no canary says it is equal.
+
+    Raises:
+        CanaryError: the canary of the record's experiment is needed and damaged.
+    """
+    function, present = record.spec.function, provenance.code_hash(record.spec.function)
+    experiment = record.labels.get("experiment", "")
+    return record.code != present and not equal_codes(experiment, function, record.code, present)
 
 
 def newest(records: Sequence[Record]) -> Record | None:

@@ -12,6 +12,7 @@ import math
 import os
 import signal
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -34,6 +35,9 @@ from adatune_lite.runs.store import Conflict, Store, StoreError
 
 FUNCTIONS = "adatune_lite.experiments.functions"
 """Module whose RUN_FUNCTIONS are looked up by `RunSpec.function`."""
+
+RESUMABLE = ("lrs_opt",)
+"""Run functions that carry on from their checkpoint wherever they are stopped; others start anew."""
 
 RunFunction = Callable[[RunSpec, Context], Outcome]
 THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -66,6 +70,13 @@ class Setting:
     device: str
     functions: str = FUNCTIONS
     deadline: float = math.inf
+    """Time (`time.time()`) that runs are told to end at."""
+    stop: float = math.inf
+    """Time at which a run that is still under way is stopped."""
+
+
+class OutOfTime(BaseException):
+    """The budget has ended while a run was under way; no error, so that no run function catches it."""
 
 
 @dataclass(frozen=True)
@@ -93,10 +104,16 @@ def perform(planned: Planned, setting: Setting, report: Callable[[int, int], Non
         checkpoint = files.scratch_folder() / "checkpoints" / f"{name}.pt"
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
         context = Context(setting.device, setting.store, checkpoint, report, setting.deadline)
+        context.spent = _spent(checkpoint)
         start = datetime.now(UTC).isoformat(timespec="seconds")
         with one_thread(), seeded(spec, setting.device):
             provenance.start_peak(setting.device)
-            outcome = table[spec.function](spec, context)
+            try:
+                with stopped_at(setting.stop):
+                    outcome = table[spec.function](spec, context)
+            except OutOfTime:
+                outcome = Outcome("stopped by budget")
+                _keep_spent(checkpoint, context.seconds())
             seconds = context.seconds()
             if outcome.status == "stopped by budget":
                 return Done(outcome.status, seconds)  # Its checkpoint, not a record, carries it on.
@@ -108,6 +125,7 @@ def perform(planned: Planned, setting: Setting, report: Callable[[int, int], Non
         done = _keep(record, planned, setting.store)
         if not done.fatal:
             checkpoint.unlink(missing_ok=True)
+            _clock(checkpoint).unlink(missing_ok=True)
         return done
     except Exception as error:  # Whatever it is, the other runs go on.
         return Done(error=f"{planned}: {_sentence(error)}{_details(planned)}")
@@ -127,6 +145,47 @@ def _keep(record: Record, planned: Planned, store: Store) -> Done:
             )
         return Done("", seconds, f"{planned}: {error}", True)
     return Done(record.status, seconds)
+
+
+def _clock(checkpoint: Path) -> Path:
+    # Run functions that keep a checkpoint of their own form in that file do not note the time in it.
+    return checkpoint.with_suffix(".seconds")
+
+
+def _spent(checkpoint: Path) -> float:
+    try:
+        return float(_clock(checkpoint).read_text()) if checkpoint.exists() else 0.0
+    except (OSError, ValueError):
+        return 0.0
+
+
+def _keep_spent(checkpoint: Path, seconds: float) -> None:
+    with contextlib.suppress(OSError):
+        files.replace(_clock(checkpoint), f"{seconds:.3f}\n".encode())
+
+
+@contextlib.contextmanager
+def stopped_at(end: float) -> Iterator[None]:
+    """Raise `OutOfTime` inside the block at the time `end`.
+
+    Only where signals can do that (not on Windows, nor outside the main thread): elsewhere a worker process
+    is ended by its parent.
+    """
+    possible = hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
+    if end == math.inf or not possible:
+        yield
+        return
+
+    def ring(*_: object) -> None:
+        raise OutOfTime
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, max(end - time.time(), 1e-6))
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _sentence(error: Exception) -> str:
@@ -187,6 +246,7 @@ class Workers:
         self._count = count
         self._busy: dict[Connection, tuple[BaseProcess, Planned]] = {}
         self._idle: list[tuple[Connection, BaseProcess]] = []
+        self._given_up: list[BaseProcess] = []
         self.fractions: dict[Planned, float] = {}
         """How far each run under way is."""
 
@@ -197,7 +257,7 @@ class Workers:
         processes = [process for process, _ in self._busy.values()] + [process for _, process in self._idle]
         for process in processes:
             process.terminate()
-        for process in processes:
+        for process in (*processes, *self._given_up):
             process.join()
 
     @property
@@ -232,6 +292,17 @@ class Workers:
                 self._idle.append((ready, process))
             del self.fractions[planned]
             ended.append((planned, message))
+        return ended
+
+    def give_up(self) -> list[tuple[Planned, Done]]:
+        """End the processes of all runs under way, whatever they do: what their checkpoints hold stays."""
+        ended = []
+        for process, planned in self._busy.values():
+            process.terminate()
+            self._given_up.append(process)
+            ended.append((planned, Done("stopped by budget")))
+        self._busy.clear()
+        self.fractions.clear()
         return ended
 
     def _start(self) -> tuple[Connection, BaseProcess]:

@@ -6,7 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,13 @@ from .layout import BookError, Layout, Notebook, find_notebooks
 from .pages import link_to_own_run, own_run, prepare, read_notebook, stub
 
 
-def stage(layout: Layout, best_profile: Callable[[str], str | None], finding: Callable[[], str]) -> None:
+def stage(layout: Layout, best_profile: Callable[[str], str | None], includes: Mapping[str, str]) -> None:
     """Assemble in ``layout.staging`` everything that Sphinx reads.
 
     Args:
         layout: the folders.
         best_profile: name of a notebook to the best profile that has committed records, or None.
-        finding: the main finding as Markdown, written from records.
+        includes: Markdown written from records, by the name of its file in ``generated``.
 
     Raises:
         BookError: a notebook failed, or shows a picture without a description.
@@ -34,7 +34,8 @@ def stage(layout: Layout, best_profile: Callable[[str], str | None], finding: Ca
     )
     generated = layout.staging / "generated"
     generated.mkdir()
-    (generated / "finding.md").write_text(finding(), encoding="utf-8")
+    for name, text in includes.items():
+        (generated / name).write_text(text, encoding="utf-8")
 
     chapters = []
     for notebook in find_notebooks(layout.notebooks):

@@ -1,0 +1,136 @@
+"""Many records in few files, for bringing them from one machine to another.
+
+A pack is a zip file: the standard library writes and reads it, everybody can look into it, every record in
+it has a checksum and its list of contents stands at the end, so that a torn pack is noticed. The records
+keep their names and their bytes. Equal records give equal packs (sorted, without time stamps; compression
+may differ between builds of zlib), named by their content: no pack overwrites another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from adatune_lite import files
+from adatune_lite.runs.record import Record, RecordError
+from adatune_lite.runs.store import Store
+
+PACKS = 8
+"""Files at most."""
+PACK_LIMIT = 16 * 2**20
+"""Bytes that every pack stays under."""
+RECORD_LIMIT = PACK_LIMIT
+"""Bytes of the largest record that is read from a pack: a small file can claim to hold a huge one."""
+
+_ENTRY = 200
+"""Bytes that a zip file needs beside a record's content and its two names; about 120, rounded up."""
+
+
+class PackError(ValueError):
+    """A file that is no whole pack."""
+
+
+@dataclass
+class Packed:
+    """What was packed."""
+
+    paths: list[Path] = field(default_factory=list)
+    records: int = 0
+    left_out: list[str] = field(default_factory=list)
+    """A sentence for each record that is in no pack."""
+
+
+def pack(source: Path, folder: Path) -> Packed:
+    """Put the sound records of a store's folder into at most `PACKS` packs in another folder.
+
+    Packs from an earlier call whose records are all in the new ones are removed.
+
+    Raises:
+        OSError: the folder cannot be written or the disk is full; earlier packs are as before.
+    """
+    done = Packed()
+    earlier = sorted(folder.glob("records-*.zip"))
+    open_pack = _Open()
+    for path in Store(source).paths():
+        content = path.read_bytes()
+        try:
+            Record.from_json(content)
+        except RecordError as error:
+            done.left_out.append(f"{path.name}: {error}")
+            continue
+        if open_pack.names and not open_pack.fits(path.name, content):
+            done.paths.append(open_pack.write(folder))
+            open_pack = _Open()
+        if len(done.paths) == PACKS or not open_pack.fits(path.name, content):
+            done.left_out.append(f"{path.name}: more than {PACKS} packs of 16 MiB: bring its folder back too")
+            continue
+        open_pack.add(path.name, content)
+        done.records += 1
+    if open_pack.names:
+        done.paths.append(open_pack.write(folder))
+    packed = {entry for path in done.paths for entry in _entries(path)}
+    for path in earlier:
+        if path not in done.paths and _entries(path) <= packed:
+            path.unlink()
+    return done
+
+
+def members(path: Path) -> Iterator[tuple[str, bytes]]:
+    """(name, content) of everything in a pack; the names are those of the pack and lead nowhere.
+
+    Raises:
+        PackError: it is not a whole zip file, or holds what is too large for a record.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for info in archive.infolist():
+                if info.file_size > RECORD_LIMIT:
+                    raise PackError(f"{info.filename} in it is too large for a record")
+                yield info.filename, archive.read(info)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise PackError(f"it is not a whole pack ({error})") from error
+
+
+class _Open:
+    """A pack in the making, in memory."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self._buffer = io.BytesIO()
+        self._archive = zipfile.ZipFile(self._buffer, "w", zipfile.ZIP_DEFLATED)
+        self._directory = 0
+
+    def fits(self, name: str, content: bytes) -> bool:
+        """Whether the pack stays under the limit with this record, were it not to shrink at all."""
+        entry = len(content) + 2 * len(name) + _ENTRY
+        return self._buffer.tell() + self._directory + entry < PACK_LIMIT
+
+    def add(self, name: str, content: bytes) -> None:
+        info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+        info.compress_type = zipfile.ZIP_DEFLATED
+        info.create_system = 3  # The same bytes on every system.
+        info.external_attr = 0o644 << 16
+        self._archive.writestr(info, content)
+        self._directory += len(name) + _ENTRY
+        self.names.append(name)
+
+    def write(self, folder: Path) -> Path:
+        self._archive.close()
+        content = self._buffer.getvalue()
+        path = folder / f"records-{hashlib.sha256(content).hexdigest()[:12]}.zip"
+        files.replace(path, content)
+        return path
+
+
+def _entries(path: Path) -> set[tuple[str, int]]:
+    """(name, checksum) of each record in a pack; a damaged one has an entry that no other has."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {(info.filename, info.CRC) for info in archive.infolist()}
+    except (zipfile.BadZipFile, OSError):
+        return {(str(path), -1)}

@@ -1,0 +1,361 @@
+"""Canaries: the present code against the kept ones, what makes records fresh, and a fault to be seen."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import fake_runs
+import pytest
+import synthetic
+
+from adatune_lite import __main__, experiments, notebook
+from adatune_lite.experiments import find
+from adatune_lite.experiments.lrs_opt_vs_marthe import canary as specs_01
+from adatune_lite.runs import canary, freshness, provenance
+from adatune_lite.runs.canary import Finding
+from adatune_lite.runs.freshness import Canary, CanaryError, Part, Shown, Small
+from adatune_lite.runs.record import Outcome, Record
+from adatune_lite.runs.spec import RunSpec
+from adatune_lite.runs.store import Store, is_stale, stores_for
+
+ROOT = Path(__file__).resolve().parent.parent
+EXPERIMENT = find("01")
+OLD, OTHER = "0" * 64, "1" * 64
+
+
+@pytest.fixture(scope="module")
+def findings() -> list[Finding]:
+    """Experiment 01's canary, made once by the present code and compared with the kept one."""
+    return canary.examine(EXPERIMENT)
+
+
+class TestTheKeptCanaries:
+    """These fail when the deciding code has changed; what they say is what is to be done."""
+
+    def test_the_present_code_gives_the_kept_numbers(self, findings: list[Finding]) -> None:
+        left = [canary.advice(EXPERIMENT, found, stores_for("desk")) for found in findings]
+        assert not any(left), "\n".join(filter(None, left))
+
+    def test_every_experiment_with_records_has_one(self) -> None:
+        kept = {record.labels["experiment"] for record in stores_for("desk").records()}
+        for name, module in experiments.EXPERIMENTS.items():
+            assert name not in kept or canary.has_canary(module), f"{name} has records and no canary"
+
+    @pytest.mark.parametrize("profile", ["desk", "paper"])
+    def test_it_has_every_kind_of_run_of_the_records(self, profile: str) -> None:
+        planned = {run.spec for run in EXPERIMENT.plan(profile, synthetic.Synthetic(synthetic.world()))}
+        kinds = _kinds(planned)
+        assert {"lrs_opt", "replay", "marthe"} <= {spec.method for spec in planned}
+        assert kinds <= _kinds(set(specs_01.runs().values()))
+
+
+def _kinds(specs: set[RunSpec]) -> set[tuple[object, ...]]:
+    settings = {(s.function, s.method, *(n for n, _ in s.settings), bool(s.source)) for s in specs}
+    networks = {(s.function, s.task.model, len(s.task.hidden), s.task.activation, s.optimizer) for s in specs}
+    return settings | networks
+
+
+def small(*values: float, status: str = "finished", spec: str = "a") -> Small:
+    return Small(spec, status, {"lr": values, "final loss": (1.0,)})
+
+
+class TestComparison:
+    @pytest.mark.parametrize(
+        ("before", "now", "expected"),
+        [
+            ((1.0, 2.0), (1.0, 2.0), 0.0),
+            ((1.0, -4.0), (1.0 + 1e-6, -4.0), 2.5e-7),  # of the largest magnitude in the series
+            ((1e-30, 1.0), (2e-30, 1.0), 1e-30),
+            ((0.0,), (0.0,), 0.0),
+            ((0.0,), (1e-300,), math.inf),
+            ((math.nan, math.inf), (math.nan, math.inf), 0.0),
+            ((math.nan, 1.0), (1.0, 1.0), math.inf),
+            ((math.inf,), (-math.inf,), math.inf),
+            ((1.0,), (1.0, 1.0), math.inf),
+            ((), (), 0.0),
+        ],
+    )
+    def test_deviation(self, before: tuple[float, ...], now: tuple[float, ...], expected: float) -> None:
+        assert canary.deviation(before, now) == pytest.approx(expected, rel=1e-6)
+
+    def test_rounding_is_no_difference_and_a_changed_digit_is(self) -> None:
+        kept = {"hd": small(0.1, 0.2)}
+        assert not list(canary.differences(kept, {"hd": small(0.1, 0.2 * (1 + 1e-12))}))
+        found = list(canary.differences(kept, {"hd": small(0.1, 0.2 * (1 + 1e-6))}))
+        assert found == ["hd: lr differs by 1e-06 of its largest value"]
+
+    @pytest.mark.parametrize(
+        ("now", "words"),
+        [
+            ({}, "another run now, or none"),
+            ({"hd": small(0.1, spec="b")}, "another run now"),
+            ({"hd": small(0.1, status="diverged at step 1")}, "finished before, diverged at step 1 now"),
+            ({"hd": Small("a", "finished", {"lr": (0.1,)})}, "only one of the two has final loss"),
+        ],
+    )
+    def test_what_cannot_be_compared_differs(self, now: dict[str, Small], words: str) -> None:
+        (sentence,) = canary.differences({"hd": small(0.1)}, now)
+        assert words in sentence
+
+    def test_a_new_run_is_no_difference(self) -> None:
+        assert not list(canary.differences({"hd": small(0.1)}, {"hd": small(0.1), "rtho": small(0.3)}))
+
+
+def finding(kept: tuple[str, ...] = (OLD,), code: str = OTHER, rate: float = 0.1, **more: Small) -> Finding:
+    """Of one small run, that came out with `rate`; the kept one has 0.1."""
+    part = Part(kept, "2.0", {"hd": small(0.1)}) if kept else None
+    made = {"hd": small(rate), **more}
+    found = tuple(canary.differences(part.runs, made)) if part else ()
+    return Finding("training", code, code in kept, found, part, made)
+
+
+class TestAccepting:
+    @pytest.fixture(autouse=True)
+    def folder(self, checkout: Path) -> Path:
+        return checkout
+
+    def accepted(self, found: Finding, renew: bool = False) -> Part:
+        if found.kept:
+            freshness.write(Canary(EXPERIMENT.NAME, {"training": found.kept}))
+        canary.accept(EXPERIMENT, [found], renew)
+        kept = freshness.read(EXPERIMENT.NAME)
+        assert kept is not None
+        return kept.parts["training"]
+
+    def test_an_equal_one_makes_both_hashes_fresh_and_keeps_the_first_digits(self) -> None:
+        part = self.accepted(finding(rate=0.1 * (1 + 1e-12)))
+        assert part.codes == (OLD, OTHER)
+        assert part.runs["hd"].figures["lr"] == (0.1,)
+
+    def test_a_new_small_run_is_added(self) -> None:
+        part = self.accepted(finding(kept=(OTHER,), rtho=small(0.3)))
+        assert part.codes == (OTHER,) and list(part.runs) == ["hd", "rtho"]
+
+    def test_the_first_is_kept_as_it_is(self) -> None:
+        assert self.accepted(finding(kept=())).codes == (OTHER,)
+
+    def test_a_different_one_is_refused_and_nothing_changes(self) -> None:
+        found = finding(rate=0.2)
+        with pytest.raises(CanaryError, match="differs: hd: lr differs by 1 of"):
+            self.accepted(found)
+        kept = freshness.read(EXPERIMENT.NAME)
+        assert kept is not None and kept.parts["training"] == found.kept
+
+    def test_renewing_drops_the_hashes_of_other_numbers(self) -> None:
+        part = self.accepted(finding(rate=0.2), renew=True)
+        assert part.codes == (OTHER,) and part.runs["hd"].figures["lr"] == (0.2,)
+
+    def test_renewing_under_the_same_code_keeps_the_hashes(self) -> None:
+        part = self.accepted(finding(kept=(OLD, OTHER), rate=0.2), renew=True)
+        assert part.codes == (OLD, OTHER) and part.runs["hd"].figures["lr"] == (0.2,)
+
+    @pytest.mark.parametrize(
+        ("found", "words"),
+        [
+            (finding(kept=(OTHER,)), ""),
+            (finding(kept=()), "has no canary yet: `python -m adatune_lite canary 01 --accept` makes it"),
+            (finding(), "is equal under changed code: `python -m adatune_lite canary 01 --accept`"),
+            (finding(kept=(OTHER,), rtho=small(1.0)), "has 1 new runs"),
+            (finding(kept=(OTHER,), rate=0.2), "the same and its numbers are not.*made with torch 2.0"),
+            (finding(rate=0.2), "numbers with it.*--renew`, then rerun .*--profile desk` \\(1 stale records"),
+        ],
+    )
+    def test_what_is_said(self, found: Finding, words: str) -> None:
+        stores_for("desk").put(record(OLD))
+        said = canary.advice(EXPERIMENT, found, stores_for("desk"))
+        assert bool(said) == bool(words)
+        assert re.search(words, said)
+
+
+def record(code: str, experiment: str = EXPERIMENT.NAME, seed: int = 0, start: str = "2026-01-01") -> Record:
+    spec = EXPERIMENT.start_runs(EXPERIMENT.PROFILES["desk"])[seed]
+    labels = {"experiment": experiment, "profile": "desk", "role": "report"}
+    metrics = {"validation_loss": 0.5, "test_loss": 0.5, "test_accuracy": 90.0}
+    cost = {"seconds": 2.0, "plain_steps": 512.0, "training_seconds": 1.0}
+    outcome = Outcome("finished", {"lr": [0.01] * spec.steps}, metrics, cost)
+    facts = {"start": start, "commit": "abc", "dirty": False}
+    return Record.of(spec, outcome, code=code, device="cpu", labels=labels, provenance=facts)
+
+
+class TestFreshness:
+    @pytest.fixture(autouse=True)
+    def folder(self, checkout: Path) -> Iterator[Path]:
+        yield checkout
+        freshness._read.cache_clear()
+
+    def keep(self, *codes: str, function: str = "training") -> None:
+        freshness.write(Canary(EXPERIMENT.NAME, {function: Part(codes, "2.0", {"hd": small(0.1)})}))
+
+    def test_a_record_is_as_fresh_as_its_canary_says(self) -> None:
+        present = provenance.code_hash("training")
+        old = record(OLD)
+        assert is_stale(old) and not is_stale(record(present))
+        self.keep(OLD)
+        assert is_stale(old), "the present code was not tried"
+        self.keep(present)
+        assert is_stale(old), "made by code that was not tried"
+        self.keep(OLD, present)
+        assert not is_stale(old)
+        assert is_stale(record(OLD, experiment="02_other")), "another experiment's canary says nothing of it"
+        self.keep(OLD, present, function="lrs_opt")
+        assert is_stale(old), "nor one of another run function"
+
+    def test_a_store_gives_cleared_records_and_pages_get_stale_ones(self) -> None:
+        store, spec = stores_for("desk"), record(OLD).spec
+        store.put(record(OLD, start="2026-01-02"))
+        assert store.get(spec) is None, "run computes it again"
+        shown = Shown(store).get(spec)
+        assert shown is not None and shown.code == OLD
+        self.keep(OLD, provenance.code_hash("training"))
+        cleared = store.get(spec)
+        assert cleared is not None and cleared.code == OLD
+        freshness.path(EXPERIMENT.NAME).unlink()
+        store.put(record(provenance.code_hash("training"), start="2026-01-01"))
+        newer = Shown(store).get(spec)
+        assert newer is not None and newer.code != OLD, (
+            "a fresh record is shown rather than a later stale one"
+        )
+
+    def test_the_site_shows_stale_records_with_a_mark(self) -> None:
+        pytest.importorskip("IPython")
+        assert notebook.best_profile("01") is None
+        stores_for("desk").put(record(OLD))
+        assert notebook.best_profile("01") == "desk"
+        results = notebook.load("01", "desk", missing="skip")
+        held = results.all_records()
+        assert len(held) == 1
+        for shown in (notebook.badge("desk", held).data, notebook.provenance(held).data):
+            assert 'class="badge-profile stale">stale: the code has changed since all runs<' in shown
+        assert notebook.finding_markdown().startswith('<span class="badge-profile stale">')
+        self.keep(OLD, provenance.code_hash("training"))
+        for shown in (notebook.badge("desk", held).data, notebook.provenance(held).data):
+            assert "stale" not in shown
+        assert "stale" not in notebook.finding_markdown()
+
+    def test_the_mark_counts(self) -> None:
+        held = [record(OLD), record(provenance.code_hash("training"), seed=1)]
+        assert "since 1 of 2 runs" in notebook.stale_badge(held)
+        assert notebook.stale_badge(held[1:]) == notebook.stale_badge([]) == ""
+
+    @pytest.mark.parametrize(
+        ("content", "words"),
+        [
+            (b"", "is damaged"),
+            (b"[]", "is damaged"),
+            (
+                b'{"schema": 1, "experiment": "x", "functions": {"training": {}}}',
+                "damaged .KeyError: 'codes'",
+            ),
+            (b'{"schema": 9}', "schema 9, this version knows up to 1"),
+        ],
+    )
+    def test_a_damaged_canary_stops_readers_in_a_sentence(
+        self, content: bytes, words: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        place = freshness.path(EXPERIMENT.NAME)
+        place.parent.mkdir(parents=True)
+        place.write_bytes(content)
+        with pytest.raises(CanaryError, match=words):
+            is_stale(record(OLD))
+        stores_for("desk").put(record(OLD))
+        assert __main__.main(["show", record(OLD).spec.hash]) == 2
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1 and "restore it from the repository" in said
+
+    def test_a_file_is_read_back_to_the_last_digit(self) -> None:
+        figures = {"lr": (0.1, 1 / 3, math.inf), "hypergradient": (math.nan, -1e-300), "none": ()}
+        kept = Canary("x", {"training": Part((OLD,), "2.0", {"a, b": Small("c", "finished", figures)})})
+        again = Canary.from_json(kept.to_json())
+        assert repr(again) == repr(kept)
+
+
+class TestCommand:
+    @pytest.fixture(autouse=True)
+    def made(self, checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def compute(experiment: ModuleType, functions: str = "") -> canary.Made:
+            return {"training": {"hd": small(self.rate)}}
+
+        self.rate = 0.1
+        monkeypatch.setattr(canary, "compute", compute)
+
+    def test_from_the_first_to_a_change_of_the_numbers(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def call(*options: str) -> tuple[int, str]:
+            code = __main__.main(["canary", *options])
+            return code, capsys.readouterr().out
+
+        assert call("01")[0] == 1
+        assert call("01", "--accept") == (0, f"{EXPERIMENT.NAME}: kept in {EXPERIMENT.NAME}.json\n")
+        assert call() == (0, f"{EXPERIMENT.NAME}: training is equal in 1 small runs, and known to be.\n")
+        monkeypatch.setattr(provenance, "code_hash", lambda function: OTHER)
+        code, out = call()
+        assert code == 1 and "is equal under changed code" in out
+        assert call("--accept")[0] == 0 and call()[0] == 0
+        monkeypatch.setattr(provenance, "code_hash", lambda function: OLD)
+        self.rate = 0.2
+        for options in ((), ("--accept",)):
+            code, out = call(*options)
+            assert code == 1 and "and its numbers with it" in out and "no record depends on it" in out
+        assert call("--renew")[0] == 0 and call()[0] == 0
+
+    def test_bad_input_is_one_sentence(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.undo()
+        monkeypatch.setattr(experiments, "EXPERIMENTS", {fake_runs.NAME: fake_runs})
+        for arguments, words in (("99", "99_fake has no canary: write"), ("98", "unknown experiment '98'")):
+            assert __main__.main(["canary", arguments]) == 2
+            said = capsys.readouterr().err
+            assert words in said and said.count("\n") == 1
+        assert __main__.main(["canary"]) == 0, "nothing to examine"
+
+    def test_a_canary_must_be_small(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.undo()
+        long = dataclasses.replace(specs_01.runs()["hd"], steps=21)
+        monkeypatch.setattr(specs_01, "runs", lambda: {"hd": long})
+        with pytest.raises(CanaryError, match="at most 20 steps"):
+            canary.compute(EXPERIMENT)
+
+
+def test_a_planted_fault_is_seen_and_nothing_else_is(tmp_path: Path) -> None:
+    for name in ("adatune_lite", "data/canaries"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    digits = ROOT / "data" / "scratch" / "mnist5k.npz"
+    if digits.is_file():
+        (tmp_path / "data" / "scratch").mkdir()
+        shutil.copy(digits, tmp_path / "data" / "scratch")
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    rules = tmp_path / "adatune_lite" / "rules.py"
+    sound = rules.read_text(encoding="utf-8")
+    # The tangent of SGD with the sign of its curvature term flipped: online methods only.
+    faulty = sound.replace("_foreach_sub_(z[0], hz, alpha=mu * lr)", "_foreach_add_(z[0], hz, alpha=mu * lr)")
+    assert faulty != sound, "the fault must be there to be found"
+    rules.write_text(faulty, encoding="utf-8")
+    run = subprocess.run(
+        [sys.executable, "-m", "adatune_lite", "canary", "01"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert run.returncode == 1, run.stderr
+    training, lrs_opt = sorted(run.stdout.splitlines(), key=lambda line: "lrs_opt is" in line)
+    assert "The code of training has changed, and its numbers with it (rtho: " in training
+    assert "; marthe: " in training and "constant" not in training and "hd" not in training
+    assert "The canary of lrs_opt is equal under changed code" in lrs_opt
+
+
+def test_a_store_is_all_that_a_page_needs(tmp_path: Path) -> None:
+    assert Shown(Store(tmp_path)).get(record(OLD).spec) is None
