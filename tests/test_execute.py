@@ -159,7 +159,7 @@ def test_end_of_the_budget_stops_what_is_under_way_and_its_checkpoint_carries_on
 
 def test_end_of_the_budget_ends_processes_whatever_they_do(store: Store) -> None:
     begun = time.monotonic()
-    summary = execute([run(0, method="stubborn"), run(1, method="count")], store, jobs=2, budget_s=4.0)
+    summary = execute([run(seed, method="stubborn") for seed in (0, 1)], store, jobs=2, budget_s=4.0)
     assert time.monotonic() - begun < 6
     assert (summary.interrupted, summary.left, summary.failed) == (2, 2, [])
     assert not multiprocessing.active_children()
