@@ -118,6 +118,14 @@ def test_the_finding_says_so_when_the_constant_rate_wins_and_when_it_loses(resul
     assert "beats a tuned constant" in tables.finding(loses)
 
 
+def test_there_is_no_finding_while_a_method_lacks_a_run(results: Results) -> None:
+    hidden = results.reported("marthe")[1]
+    text = tables.finding(Results("smoke", Changed(results.store, {hidden.spec.hash: None})))
+    assert text.startswith("The runs of this experiment are not complete enough")
+    assert "MARTHE" in text
+    assert "RTHO" not in text
+
+
 @pytest.mark.parametrize(
     ("method", "change", "words"),
     [

@@ -119,10 +119,14 @@ def transfer(results: Results) -> str:
 def finding(results: Results) -> str:
     """The main finding, in a paragraph; says so when a tuned fixed schedule beats the online methods."""
     rows = {row.method: row for row in results.table()}
-    online = [rows[m] for m in ONLINE if m in rows]
-    constant = rows.get("constant")
-    if not online or constant is None:
-        return "The runs of this experiment are not complete enough for a finding."
+    wanted = len(results.scale.report_seeds)
+    absent = [LABELS[m] for m in ("constant", *ONLINE) if m not in rows or rows[m].runs < wanted]
+    if absent:
+        return (
+            "The runs of this experiment are not complete enough for a finding: those of "
+            f"{', '.join(absent)} on the reporting seeds are missing."
+        )
+    online, constant = [rows[m] for m in ONLINE], rows["constant"]
     best = min(online, key=lambda row: row.test_loss.mean)
     constant_losses = results.by_seed(results.reported("constant"), "test_loss")
     online_losses = results.by_seed(results.reported(best.method), "test_loss")
