@@ -54,6 +54,7 @@ class Row:
     """Mean cost of one run in plain steps; the search that chose the settings is `search_steps`."""
     search_steps: float
     seconds: float
+    """The fastest complete run, those of the search included: other work on the machine only adds to it."""
 
 
 class Results:
@@ -112,7 +113,7 @@ class Results:
         records = self.reported(method)
         if not records:
             return None
-        search = 0.0
+        search, tuned = 0.0, list[Record]()
         if method in self.choices:
             tuned = self.records([s for trial in experiment.trials(self.scale, method) for s in trial])
             search = sum(r.cost.get("plain_steps", 0.0) for r in tuned)
@@ -120,6 +121,7 @@ class Results:
             m: [metric_of(r, m) for r in records] for m in ("test_loss", "test_accuracy", "validation_loss")
         }
         gap = [t - v for t, v in zip(values["test_loss"], values["validation_loss"], strict=True)]
+        complete = [r for r in (*records, *tuned) if r.finished]
         return Row(
             method,
             runs=len(records),
@@ -130,7 +132,7 @@ class Results:
             gap=mean_interval(gap),
             plain_steps=float(np.mean([r.cost["plain_steps"] for r in records])),
             search_steps=search,
-            seconds=float(np.mean([r.cost["training_seconds"] for r in records])),
+            seconds=min(r.cost["training_seconds"] for r in complete or records),
         )
 
     def table(self) -> list[Row]:

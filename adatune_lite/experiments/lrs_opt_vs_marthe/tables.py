@@ -47,7 +47,7 @@ def comparison(results: Results) -> str:
 def costs(results: Results) -> str:
     """(b) What they cost, in plain training steps as they really were and in seconds of one thread."""
     lines = [
-        "| method | a run (plain steps) | a run (seconds) | its search (plain steps) |",
+        "| method | a run (plain steps) | its fastest run (seconds) | its search (plain steps) |",
         "|---|---|---|---|",
     ]
     for row in sorted(results.table(), key=lambda row: row.plain_steps):
@@ -89,7 +89,7 @@ def at_fixed_mu(results: Results) -> str:
             ]
             rate = dict(choice.settings)["hyper_lr"]
             lines.append(f"| {mu:g} | {rate:.3g} | {' | '.join(parts)} | {len(records)} |")
-    return "\n".join(lines)
+    return "\n".join(lines) if len(lines) > 2 else "*No records yet.*"
 
 
 def nearness(results: Results) -> str:
