@@ -6,9 +6,22 @@ The public names, one list. Only torch, numpy and the standard library are impor
 from adatune_lite import notebook, rules, schedules, tasks
 from adatune_lite.curvature import LossError
 from adatune_lite.hypergradient import Problem, schedule_hypergradient
+from adatune_lite.lr_range import lr_range_test
 from adatune_lite.lrs_opt import lrs_opt
 from adatune_lite.rules import UnsupportedOptimizer
-from adatune_lite.tuners import HD, MARTHE, RTHO, Diverged, FixedSchedule, Tuner
+from adatune_lite.tuners import (
+    HD,
+    MARTHE,
+    RTHO,
+    AutoLR,
+    CycledMomentum,
+    Diverged,
+    FixedSchedule,
+    ReduceOnPlateau,
+    Tuner,
+    autolr_settings,
+    superbatch,
+)
 
 __version__ = "0.1.0"
 
@@ -16,16 +29,22 @@ __all__ = [
     "HD",
     "MARTHE",
     "RTHO",
+    "AutoLR",
+    "CycledMomentum",
     "Diverged",
     "FixedSchedule",
     "LossError",
     "Problem",
+    "ReduceOnPlateau",
     "Tuner",
     "UnsupportedOptimizer",
+    "autolr_settings",
+    "lr_range_test",
     "lrs_opt",
     "notebook",
     "rules",
     "schedule_hypergradient",
     "schedules",
+    "superbatch",
     "tasks",
 ]

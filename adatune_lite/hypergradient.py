@@ -6,14 +6,14 @@ With w_0 given and (w, b)_{t+1} = Phi_t((w, b)_t, eta_t), t = 0 .. T-1, the fina
 
 (MARTHE, arXiv 1910.08525). The *reverse* sweep carries the adjoint a_T = grad E(w_T) backwards,
 a_t = A_t^T a_{t+1}, d f / d eta_t = B_t^T a_{t+1}: all T entries for one product a step. Iterates are
-stored, or recomputed from checkpoints. The *forward* sweep carries one tangent per entry, T/2 times more
-products; it is the oracle of the reverse one.
+stored, with the graphs of their gradients where memory allows, or recomputed from checkpoints. The *forward*
+sweep carries one tangent per entry, T/2 times more products; it is the oracle of the reverse one.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,9 @@ from adatune_lite.rules import Rule, Tensors, adjoint, as_rule
 
 Weights = Mapping[str, Tensor] | Sequence[Tensor]
 State = list[Tensors]
+"""Weights, then each of the rule's buffers."""
+Rate = float | Tensor
+"""A learning rate, or one for each of S seeds: shape [S]."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +62,19 @@ class Problem:
         values = self.weights.values() if isinstance(self.weights, Mapping) else self.weights
         return [w.detach() if isinstance(w, Tensor) else w for w in values]
 
-    def _call(self, loss: Callable[..., Tensor], weights: Sequence[Tensor], what: str, *args: Any) -> Tensor:
-        shaped: Any = tuple(weights)
+    @property
+    def seeds(self) -> int | None:
+        """Number of trainings side by side (`al.SeedProblem`); None for a single one."""
+        return None
+
+    def _shaped(self, weights: Sequence[Tensor]) -> Any:
         if isinstance(self.weights, Mapping):
-            shaped = dict(zip(self.weights, weights, strict=True))
+            return dict(zip(self.weights, weights, strict=True))
+        return tuple(weights)
+
+    def _call(self, loss: Callable[..., Tensor], weights: Sequence[Tensor], what: str, *args: Any) -> Tensor:
         data = () if self.data is None else (self.data,)
-        return check_scalar(loss(shaped, *args, *data), what)
+        return check_scalar(loss(self._shaped(weights), *args, *data), what)
 
     def train(self, weights: Sequence[Tensor], t: int) -> Tensor:
         """The training loss of step t."""
@@ -81,6 +91,7 @@ def schedule_hypergradient(
     rule: Rule | torch.optim.Optimizer,
     method: str = "reverse",
     checkpoints: int | None = None,
+    keep_graph: bool = False,
 ) -> tuple[float, Tensor]:
     """Final loss E and its exact gradient with respect to every learning rate of the schedule.
 
@@ -88,21 +99,26 @@ def schedule_hypergradient(
     rule: `al.rules.SGD(...)`, `al.rules.Adam(...)` or a torch optimizer whose settings are taken.
     method: "reverse" (about 3.5 plain trainings), or "forward" (T/2 times dearer, an oracle).
     checkpoints: None stores all T states; a number k keeps k states and recomputes the stretches between
-        them (one more plain training, T/k + k states of memory). Both give the same digits.
+        them (one more plain training, T/k + k states of memory).
+    keep_graph: keeps what every step's gradient was computed from, so that the reverse sweep takes products
+        only: one plain training less, for the memory of T gradients and T graphs besides the states.
+    All of these ways give the same digits.
 
     Returns (E, dE) with dE a float64 tensor of shape [T]. A non-finite E comes back as it is, with a
-    non-finite dE. Raises ValueError for a bad schedule, method or number of checkpoints, LossError for a
-    loss that is no scalar, does not depend on the weights or has no second derivative.
+    non-finite dE. Raises ValueError for a bad schedule, method, number of checkpoints or combination of
+    options, LossError for a loss that is no scalar, does not depend on the weights or has no second
+    derivative.
     """
-    rates = check_schedule(schedule)
-    rule = as_rule(rule)
+    rates, rule = check_schedule(schedule), as_rule(rule)
+    _check_single(problem)
     if method == "forward":
+        if keep_graph or checkpoints is not None:
+            raise ValueError('checkpoints and keep_graph belong to method="reverse": leave them out')
         return _forward(problem, rates, rule)
     if method != "reverse":
         raise ValueError(f'method must be "reverse" or "forward", not {method!r}')
-    if checkpoints is not None and not 1 <= checkpoints <= len(rates):
-        raise ValueError(f"checkpoints must lie between 1 and T = {len(rates)}, not {checkpoints}")
-    return _reverse(problem, rates, rule, checkpoints)
+    value, slope = reverse_sweep(problem, rates, rule, checkpoints, keep_graph)
+    return float(value), slope
 
 
 def check_schedule(schedule: Tensor | Sequence[float]) -> list[float]:
@@ -119,12 +135,27 @@ def check_schedule(schedule: Tensor | Sequence[float]) -> list[float]:
     return rates
 
 
+def _check_single(problem: Problem) -> None:
+    if problem.seeds is not None:
+        raise ValueError(
+            "a SeedProblem holds several trainings: use seed_hypergradients and lrs_opt_seeds with it"
+        )
+
+
 def final_loss(problem: Problem, schedule: Tensor | Sequence[float], rule: Rule) -> float:
     """E after one plain training with the schedule."""
+    _check_single(problem)
+    return float(plain_training(problem, check_schedule(schedule), rule))
+
+
+def plain_training(problem: Problem, rates: Sequence[Rate], rule: Rule) -> Tensor:
+    """E after one plain training, in float64: 0-dim, or [S] for a problem of S seeds."""
     state = _start(problem, rule)
-    for t, rate in enumerate(check_schedule(schedule)):
-        state = _advance(problem, rule, state, rate, t)
-    return float(problem.final(_leaves(state[0])).detach())
+    for t, rate in enumerate(rates):
+        room = [[torch.empty_like(x) for x in part] for part in state]
+        _advance(problem, rule, state, rate, t, out=room)
+        state = room
+    return problem.final(_leaves(state[0])).detach().double().cpu()
 
 
 def _start(problem: Problem, rule: Rule) -> State:
@@ -140,78 +171,134 @@ def _filled(grads: Sequence[Tensor | None], weights: Tensors) -> Tensors:
     return [torch.zeros_like(w) if g is None else g for g, w in zip(grads, weights, strict=True)]
 
 
-def _advance(problem: Problem, rule: Rule, state: State, rate: float, t: int) -> State:
-    """One step of plain training: the only place where iterates come from."""
-    leaves = _leaves(state[0])
-    grads = _filled(gradient(problem.train(leaves, t), leaves, what="train_loss"), leaves)
-    new: State = [[] for _ in state]
+def _gradient(problem: Problem, weights: Tensors, t: int, create_graph: bool) -> tuple[Tensors, Tensors]:
+    """(leaves with the values of the weights, gradient of step t with respect to them)."""
+    w = _leaves(weights)
+    loss = problem.train(w, t).sum()
+    return w, _filled(gradient(loss, w, create_graph=create_graph, what="train_loss"), w)
+
+
+def _broadcast(rates: Tensor, w: Tensor) -> Tensor:
+    """[S] rates in the type of w, to be multiplied with [S, ...]."""
+    return rates.to(w.dtype).reshape(-1, *[1] * (w.dim() - 1))
+
+
+def _update(rule: Rule, state: State, grads: Tensors, rate: Rate, t: int, out: State) -> None:
     with torch.no_grad():
         for i, w in enumerate(state[0]):
-            weight, buffers = rule.update(w, [b[i] for b in state[1:]], grads[i], {"lr": rate}, t + 1)
-            for part, value in zip(new, (weight, *buffers), strict=True):
-                part.append(value)
-    return new
+            h = {"lr": _broadcast(rate, w) if isinstance(rate, Tensor) else rate}
+            weight, buffers = rule.update(w, [b[i] for b in state[1:]], grads[i], h, t + 1)
+            for part, value in zip(out, (weight, *buffers), strict=True):
+                part[i].copy_(value)
 
 
-def _stretch(problem: Problem, rule: Rule, state: State, rates: list[float], first: int) -> list[State]:
-    """States before each step of a stretch that starts at step `first`."""
-    states = [state]
-    for k, rate in enumerate(rates[:-1]):
-        states.append(_advance(problem, rule, states[-1], rate, first + k))
-    return states
+def _advance(problem: Problem, rule: Rule, state: State, rate: Rate, t: int, out: State) -> None:
+    """One step of plain training from `state` into `out`, which must be other memory."""
+    _, grads = _gradient(problem, state[0], t, create_graph=False)
+    _update(rule, state, grads, rate, t, out)
 
 
-def _backwards(
-    problem: Problem, rule: Rule, rates: list[float], kept: dict[int, State]
-) -> Iterator[tuple[int, State]]:
-    """(t, state before step t) for t = T-1 .. 0, recomputing what was not kept and letting go of the rest."""
-    end = len(rates)
-    for first in sorted(kept, reverse=True):
-        states = _stretch(problem, rule, kept.pop(first), rates[first:end], first)
-        for t in range(end - 1, first - 1, -1):
-            yield t, states.pop()
-        end = first
+class _Tape:
+    """Room for the states s_0 .. s_T: each `every`-th has its own, those between share that of one stretch.
+
+    One block of memory for each tensor: states freed one by one leave holes that the next do not fit into.
+    """
+
+    def __init__(self, start: State, steps: int, every: int) -> None:
+        self.every = every
+        self.kept = [[_block(x, steps // every + 1) for x in part] for part in start]
+        self.stretch = [[_block(x, every - 1) for x in part] for part in start]
+        for part, values in zip(self[0], start, strict=True):
+            torch._foreach_copy_(part, values)
+
+    def __getitem__(self, t: int) -> State:
+        k, i = divmod(t, self.every)
+        blocks, row = (self.stretch, i - 1) if i else (self.kept, k)
+        # .data: writing another row of the block must not spoil the graphs that were kept through this one
+        return [[block[row].data for block in part] for part in blocks]
 
 
-def _reverse(
-    problem: Problem, rates: list[float], rule: Rule, checkpoints: int | None
-) -> tuple[float, Tensor]:
+def _block(x: Tensor, rows: int) -> Tensor:
+    """[rows, *x.shape], each row aligned like a tensor of its own: the rounding of sums depends on it."""
+    size = math.ceil(x.nbytes / 64) * 64 // x.element_size()
+    return torch.empty((rows, size), dtype=x.dtype, device=x.device)[:, : x.numel()].view(rows, *x.shape)
+
+
+def reverse_sweep(
+    problem: Problem, rates: Sequence[Rate], rule: Rule, checkpoints: int | None, keep_graph: bool
+) -> tuple[Tensor, Tensor]:
+    """(E, dE) in float64: shapes () and [T]; for S seeds, with rates of shape [S], [S] and [S, T].
+
+    `schedule_hypergradient` describes the options. Where a seed's E is not finite, its row of dE is NaN.
+    """
     T = len(rates)
+    if checkpoints is not None and not 1 <= checkpoints <= T:
+        raise ValueError(f"checkpoints must lie between 1 and T = {T}, not {checkpoints}")
+    if keep_graph and checkpoints is not None:
+        raise ValueError("keep_graph recomputes nothing: leave checkpoints at None, or keep_graph at False")
     every = 1 if checkpoints is None else math.ceil(T / checkpoints)
-    state, kept = _start(problem, rule), {}
+    tape, graphs = _Tape(_start(problem, rule), T, every), []
     for t, rate in enumerate(rates):
-        if t % every == 0:
-            kept[t] = state
-        state = _advance(problem, rule, state, rate, t)
-    leaves = _leaves(state[0])
-    final = problem.final(leaves)
-    value = float(final.detach())
-    if not math.isfinite(value):
-        return value, torch.full((T,), math.nan, dtype=torch.float64)
-    a = [_filled(gradient(final, leaves, what="final_loss"), leaves)]
-    a += [[torch.zeros_like(w) for w in leaves] for _ in rule.buffers]
-    del state, final, leaves
-    out: list[Tensor] = []
-    for t, (weights, *buffers) in _backwards(problem, rule, rates, kept):
-        w = _leaves(weights)
-        grads = _filled(gradient(problem.train(w, t), w, create_graph=True, what="train_loss"), w)
+        w, grads = _gradient(problem, tape[t][0], t, create_graph=keep_graph)
+        _update(rule, tape[t], grads, rate, t, out=tape[t + 1])
+        if keep_graph:
+            graphs.append((w, grads))
+    w = _leaves(tape[T][0])
+    final = problem.final(w)
+    value = final.detach().double().cpu()
+    finite = value.isfinite()
+    if not finite.any():
+        return value, torch.full((*value.shape, T), math.nan, dtype=torch.float64)
+    grads = _filled(gradient(final.sum(), w, what="final_loss"), w)
+    # cloned, since two weights may share one gradient, and the products are added in place
+    a = [[g.clone() for g in grads], *([torch.zeros_like(g) for g in grads] for _ in rule.buffers)]
+    del final
+    slopes: list[Tensor] = []
+    for t in reversed(range(T)):
+        if (t + 1) % every == 0 and t + 1 < T:
+            for s in range(t + 1 - every, t):
+                _advance(problem, rule, tape[s], rates[s], s, out=tape[s + 1])
+        weights, *buffers = tape[t]
+        w, grads = graphs.pop() if keep_graph else _gradient(problem, weights, t, create_graph=True)
+        if t == T - 1:
+            check_second_derivative(grads)
         with torch.no_grad():
-            if not out:
-                check_second_derivative(grads)
-            a, g_adjoint, rate_adjoint = adjoint(
-                rule, a, weights, buffers, [g.detach() for g in grads], rates[t], t + 1
-            )
+            plain = [g.detach() for g in grads]
+            a, g_adjoint, slope = _adjoint(rule, a, weights, buffers, plain, rates[t], t + 1)
         torch._foreach_add_(a[0], product(grads, w, g_adjoint))
-        out.append(rate_adjoint)
-    return value, torch.stack(out[::-1]).cpu()
+        slopes.append(slope)
+    found = torch.stack(slopes[::-1], dim=-1).cpu()
+    return value, found.masked_fill(~finite.unsqueeze(-1), math.nan)
+
+
+def _adjoint(
+    rule: Rule, a: State, w: Tensors, b: State, g: Tensors, rate: Rate, t: int
+) -> tuple[State, Tensors, Tensor]:
+    """`rules.adjoint`, also for one rate a seed: the adjoint of the rates then has shape [S]."""
+    if not isinstance(rate, Tensor):
+        return adjoint(rule, a, w, b, g, rate, t)
+    state: State = [[] for _ in a]
+    g_adjoint: Tensors = []
+    rate_adjoint = torch.zeros_like(rate)
+    for i, weight in enumerate(w):
+        inputs = _leaves([weight, *(part[i] for part in b), g[i], _broadcast(rate, weight)])
+        *old, grad, lr = inputs
+        with torch.enable_grad():
+            moved, buffers = rule.update(old[0], old[1:], grad, {"lr": lr}, t)
+        ahead = [part[i] for part in a]
+        *back, dg, dlr = torch.autograd.grad((moved, *buffers), inputs, ahead, materialize_grads=True)
+        for part, value in zip(state, back, strict=True):
+            part.append(value)
+        g_adjoint.append(dg)
+        rate_adjoint += dlr.reshape(-1)
+    return state, g_adjoint, rate_adjoint
 
 
 def _forward(problem: Problem, rates: list[float], rule: Rule) -> tuple[float, Tensor]:
     state = _start(problem, rule)
     tangents: list[State] = []
     for t, rate in enumerate(rates):
-        w = _leaves(state[0])
-        grads = _filled(gradient(problem.train(w, t), w, create_graph=True, what="train_loss"), w)
+        w, grads = _gradient(problem, state[0], t, create_graph=True)
         plain = [g.detach() for g in grads]
         for z in tangents:
             hz = product(grads, w, z[0], retain_graph=True)
@@ -222,7 +309,9 @@ def _forward(problem: Problem, rates: list[float], rule: Rule) -> tuple[float, T
         fresh = [[torch.zeros_like(x) for x in part] for part in state]
         rule.tangent_(fresh, state[0], state[1:], plain, None, rate, t + 1, 1.0)
         tangents.append(fresh)
-        state = _advance(problem, rule, state, rate, t)
+        room = [[torch.empty_like(x) for x in part] for part in state]
+        _update(rule, state, plain, rate, t, out=room)
+        state = room
     leaves = _leaves(state[0])
     final = problem.final(leaves)
     outer = _filled(gradient(final, leaves, what="final_loss"), leaves)

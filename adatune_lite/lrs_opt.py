@@ -21,7 +21,8 @@ from torch import Tensor
 from adatune_lite.hypergradient import Problem, check_schedule, final_loss, schedule_hypergradient
 from adatune_lite.rules import Rule, as_rule
 
-OUTER_OPTIMIZERS = ("adam", "gradient")
+FIRST_RATES = {"adam": 0.02, "gradient": 0.01}
+"""The outer optimizers, and the outer rate that each starts with by default."""
 
 
 @dataclass(frozen=True)
@@ -56,14 +57,71 @@ class _State:
     schedule: Tensor
     best_schedule: Tensor
     best: float
+    outer_lr: float
+    m: Tensor
+    v: Tensor
     step: int = 0
-    outer_lr: float = 0.0
     failures: int = 0
-    m: Tensor = field(default_factory=lambda: torch.zeros(0))
-    v: Tensor = field(default_factory=lambda: torch.zeros(0))
     history: list[OuterStep] = field(default_factory=list)
     hypergradients: int = 0
     trainings: int = 0
+
+    @classmethod
+    def at(cls, start: Tensor, rate: float) -> _State:
+        zeros = torch.zeros_like(start)
+        return cls(start.clone(), start.clone(), math.inf, rate, zeros, zeros)
+
+    def goes_on(self, outer: Outer) -> bool:
+        return self.step < outer.outer_steps and self.failures < 3
+
+    def unmeasured(self) -> bool:
+        """Whether the last outer step led to a schedule whose E is not known yet."""
+        return self.failures < 3 and (not self.history or self.history[-1].step < self.step)
+
+    def record(self, value: float, norm: float) -> OuterStep:
+        if math.isfinite(value) and value < self.best:
+            self.best, self.best_schedule = value, self.schedule.clone()
+        self.history.append(OuterStep(self.step, value, self.best, norm))
+        return self.history[-1]
+
+
+@dataclass(frozen=True)
+class Outer:
+    """The settings of the outer loop, as `lrs_opt` describes them."""
+
+    outer_steps: int
+    outer_optimizer: str = "adam"
+    outer_lr: float | None = None
+    lr_min: float = 0.0
+    lr_max: float = 1.0
+    clip_norm: float = 1.0
+
+    def __post_init__(self) -> None:
+        steps = self.outer_steps
+        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
+            raise ValueError(f"outer_steps must be a whole number of at least 0, not {steps!r}")
+        if self.outer_optimizer not in FIRST_RATES:
+            raise ValueError(
+                f"outer_optimizer must be one of {', '.join(FIRST_RATES)}, not {self.outer_optimizer!r}"
+            )
+        if not (math.isfinite(self.rate) and self.rate > 0):
+            raise ValueError(f"outer_lr must be a finite number above 0, not {self.outer_lr}")
+        if not self.clip_norm > 0:
+            raise ValueError(f"clip_norm must be above 0, not {self.clip_norm}")
+
+    @property
+    def rate(self) -> float:
+        """The first outer rate."""
+        return FIRST_RATES[self.outer_optimizer] if self.outer_lr is None else self.outer_lr
+
+    def check_start(self, start: Tensor) -> None:
+        """Raises ValueError unless the bounds hold all rates of the start."""
+        low, high = float(start.min()), float(start.max())
+        if not 0 <= self.lr_min <= low <= high <= self.lr_max:
+            raise ValueError(
+                f"the bounds [{self.lr_min}, {self.lr_max}] must hold the start, whose rates run from "
+                f"{low:g} to {high:g}, and not be negative"
+            )
 
 
 def lrs_opt(
@@ -78,6 +136,7 @@ def lrs_opt(
     lr_max: float = 1.0,
     clip_norm: float = 1.0,
     checkpoints: int | None = None,
+    keep_graph: bool = False,
     resume: Path | None = None,
     on_step: Callable[[OuterStep], None] | None = None,
 ) -> LRSOptResult:
@@ -87,7 +146,7 @@ def lrs_opt(
     outer_optimizer: "adam" (projected Adam, rate `outer_lr` = 0.02 with cosine decay to 0, hypergradient
         clipped to Euclidean norm `clip_norm`) or "gradient" (projected gradient descent, step halved until E
         falls and doubled after a success; `outer_lr` is the first step, 0.01 by default).
-    checkpoints: as in `schedule_hypergradient`.
+    checkpoints, keep_graph: as in `schedule_hypergradient`.
     resume: a file in which the state is kept after every outer step, and from which an interrupted call with
         the same arguments continues bit for bit; it is the caller's to delete.
     on_step: called after every evaluation.
@@ -96,126 +155,146 @@ def lrs_opt(
     row, or one at the start, end the search with what was found. Raises ValueError for arguments out of
     range and for a file that is damaged or belongs to another start or other settings.
     """
+    outer = Outer(outer_steps, outer_optimizer, outer_lr, lr_min, lr_max, clip_norm)
     rule = as_rule(rule)
-    start = torch.tensor(check_schedule(schedule), dtype=torch.float64)
-    _check(start, outer_steps, outer_optimizer, outer_lr, lr_min, lr_max, clip_norm)
-    rate = outer_lr if outer_lr is not None else {"adam": 0.02, "gradient": 0.01}[outer_optimizer]
-    settings = {
-        "start": start,
-        "rule": repr(rule),
-        "options": repr((outer_steps, outer_optimizer, rate, lr_min, lr_max, clip_norm)),
-    }
-    state = _load(resume, settings) or _State(
-        start, start.clone(), math.inf, outer_lr=rate, m=torch.zeros_like(start), v=torch.zeros_like(start)
-    )
+    start = torch.tensor([check_schedule(schedule)], dtype=torch.float64)
 
-    def record(value: float, norm: float) -> None:
-        if math.isfinite(value) and value < state.best:
-            state.best, state.best_schedule = value, state.schedule.clone()
-        state.history.append(OuterStep(state.step, value, state.best, norm))
+    def slopes(schedules: Tensor) -> tuple[Tensor, Tensor]:
+        value, slope = schedule_hypergradient(
+            problem, schedules[0], rule, checkpoints=checkpoints, keep_graph=keep_graph
+        )
+        return torch.tensor([value], dtype=torch.float64), slope.unsqueeze(0)
+
+    def losses(schedules: Tensor) -> Tensor:
+        return torch.tensor([final_loss(problem, schedules[0], rule)], dtype=torch.float64)
+
+    report = (lambda _, step: on_step(step)) if on_step else None
+    return search(start, rule, outer, slopes, losses, resume, report)[0]
+
+
+def search(
+    starts: Tensor,
+    rule: Rule,
+    outer: Outer,
+    slopes: Callable[[Tensor], tuple[Tensor, Tensor]],
+    losses: Callable[[Tensor], Tensor],
+    resume: Path | None,
+    on_step: Callable[[int, OuterStep], None] | None,
+) -> list[LRSOptResult]:
+    """The outer loop of S searches side by side, of which none feels the others.
+
+    starts [S, T]; `slopes` and `losses` take S schedules as [S, T] to (E [S], dE [S, T]) and to E [S], all
+    float64. A search that has ended early is evaluated on with the rest, to no effect. on_step(s, step) is
+    called after every evaluation of search s.
+    """
+    outer.check_start(starts)
+    settings = {"start": starts, "rule": repr(rule), "options": repr(outer)}
+    states = _load(resume, settings) or [_State.at(start, outer.rate) for start in starts]
+
+    def schedules() -> Tensor:
+        return torch.stack([state.schedule for state in states])
+
+    def report(s: int, value: float, norm: float) -> None:
+        step = states[s].record(value, norm)
         if on_step:
-            on_step(state.history[-1])
+            on_step(s, step)
 
-    while state.step < outer_steps and state.failures < 3:
-        value, slope = schedule_hypergradient(problem, state.schedule, rule, checkpoints=checkpoints)
-        state.hypergradients += 1
-        norm = float(slope.norm())
-        record(value, norm)
-        if not (math.isfinite(value) and math.isfinite(norm)):
-            state.failures += 1 if math.isfinite(state.best) else 3
-            state.outer_lr *= 0.5
-            state.schedule = state.best_schedule.clone()
-        elif outer_optimizer == "adam":
+    while going := [s for s, state in enumerate(states) if state.goes_on(outer)]:
+        values, found = slopes(schedules())
+        descents: dict[int, tuple[float, Tensor]] = {}
+        for s in going:
+            state, value, slope = states[s], float(values[s]), found[s]
+            state.hypergradients += 1
+            norm = float(slope.norm())
+            report(s, value, norm)
+            if not (math.isfinite(value) and math.isfinite(norm)):
+                state.failures += 1 if math.isfinite(state.best) else 3
+                state.outer_lr *= 0.5
+                state.schedule = state.best_schedule.clone()
+                continue
             state.failures = 0
-            _adam(state, slope * min(1.0, clip_norm / max(norm, 1e-300)), outer_steps, lr_min, lr_max)
-        else:
-            state.failures = 0
-            _backtrack(state, value, slope, problem, rule, lr_min, lr_max)
-        state.step += 1
-        _save(resume, state, settings)
-    if state.failures < 3 and (not state.history or state.history[-1].step < state.step):
-        state.trainings += 1
-        record(final_loss(problem, state.schedule, rule), math.nan)
-        _save(resume, state, settings)
-    return LRSOptResult(state.best_schedule, state.best, state.history, state.hypergradients, state.trainings)
+            if outer.outer_optimizer == "adam":
+                _adam(state, slope * min(1.0, outer.clip_norm / max(norm, 1e-300)), outer)
+            else:
+                descents[s] = value, slope
+        _backtrack(states, descents, losses, outer)
+        for s in going:
+            states[s].step += 1
+        _save(resume, states, settings)
+    if last := [s for s, state in enumerate(states) if state.unmeasured()]:
+        values = losses(schedules())
+        for s in last:
+            states[s].trainings += 1
+            report(s, float(values[s]), math.nan)
+        _save(resume, states, settings)
+    return [LRSOptResult(x.best_schedule, x.best, x.history, x.hypergradients, x.trainings) for x in states]
 
 
-def _adam(state: _State, slope: Tensor, outer_steps: int, lr_min: float, lr_max: float) -> None:
+def _adam(state: _State, slope: Tensor, outer: Outer) -> None:
     beta1, beta2, eps = 0.9, 0.999, 1e-8
     t = state.step + 1
     state.m = beta1 * state.m + (1 - beta1) * slope
     state.v = beta2 * state.v + (1 - beta2) * slope**2
-    rate = state.outer_lr * 0.5 * (1 + math.cos(math.pi * state.step / outer_steps))
+    rate = state.outer_lr * 0.5 * (1 + math.cos(math.pi * state.step / outer.outer_steps))
     direction = (state.m / (1 - beta1**t)) / ((state.v / (1 - beta2**t)).sqrt() + eps)
-    state.schedule = (state.schedule - rate * direction).clamp(lr_min, lr_max)
+    state.schedule = (state.schedule - rate * direction).clamp(outer.lr_min, outer.lr_max)
 
 
 def _backtrack(
-    state: _State, value: float, slope: Tensor, problem: Problem, rule: Rule, lr_min: float, lr_max: float
+    states: list[_State],
+    descents: dict[int, tuple[float, Tensor]],
+    losses: Callable[[Tensor], Tensor],
+    outer: Outer,
 ) -> None:
-    """Projected gradient step with Armijo's condition along the projection arc (constant 1e-4)."""
+    """Projected gradient step with Armijo's condition along the projection arc (constant 1e-4).
+
+    `descents` holds (E, dE) of the searches that move; each of them shortens its own step.
+    """
     for _ in range(20):
-        candidate = (state.schedule - state.outer_lr * slope).clamp(lr_min, lr_max)
-        gain = float((slope * (state.schedule - candidate)).sum())
-        if not gain > 0:  # stationary: the bounds hold every component that would move
+        candidates, gains = [state.schedule for state in states], {}
+        for s, (_, slope) in descents.items():
+            candidate = (states[s].schedule - states[s].outer_lr * slope).clamp(outer.lr_min, outer.lr_max)
+            gain = float((slope * (states[s].schedule - candidate)).sum())
+            if gain > 0:  # else stationary: the bounds hold every component that would move
+                candidates[s], gains[s] = candidate, gain
+        if not gains:
             return
-        state.trainings += 1
-        new = final_loss(problem, candidate, rule)
-        if math.isfinite(new) and new <= value - 1e-4 * gain:
-            state.schedule = candidate
-            state.outer_lr *= 2.0
-            return
-        state.outer_lr *= 0.5
+        values = losses(torch.stack(candidates))
+        descents = {s: descents[s] for s in gains}
+        for s, gain in gains.items():
+            state, new = states[s], float(values[s])
+            state.trainings += 1
+            if math.isfinite(new) and new <= descents[s][0] - 1e-4 * gain:
+                state.schedule = candidates[s]
+                state.outer_lr *= 2.0
+                del descents[s]
+            else:
+                state.outer_lr *= 0.5
 
 
-def _check(
-    start: Tensor,
-    outer_steps: int,
-    outer_optimizer: str,
-    outer_lr: float | None,
-    lr_min: float,
-    lr_max: float,
-    clip_norm: float,
-) -> None:
-    if isinstance(outer_steps, bool) or not isinstance(outer_steps, int) or outer_steps < 0:
-        raise ValueError(f"outer_steps must be a whole number of at least 0, not {outer_steps!r}")
-    if outer_optimizer not in OUTER_OPTIMIZERS:
-        raise ValueError(
-            f"outer_optimizer must be one of {', '.join(OUTER_OPTIMIZERS)}, not {outer_optimizer!r}"
-        )
-    if outer_lr is not None and not (math.isfinite(outer_lr) and outer_lr > 0):
-        raise ValueError(f"outer_lr must be finite and above 0, not {outer_lr}")
-    if not clip_norm > 0:
-        raise ValueError(f"clip_norm must be above 0, not {clip_norm}")
-    if not (0 <= lr_min <= float(start.min()) and float(start.max()) <= lr_max):
-        raise ValueError(
-            f"the bounds [{lr_min}, {lr_max}] must hold the start, whose rates run from "
-            f"{float(start.min()):g} to {float(start.max()):g}, and not be negative"
-        )
-
-
-def _save(path: Path | None, state: _State, settings: dict[str, Any]) -> None:
+def _save(path: Path | None, states: list[_State], settings: dict[str, Any]) -> None:
     if path is None:
         return
-    plain: dict[str, Any] = {k: v for k, v in vars(state).items() if k != "history"}
-    plain["history"] = [asdict(step) for step in state.history]
+    plain = [{**vars(state), "history": [asdict(step) for step in state.history]} for state in states]
     part = path.with_suffix(path.suffix + ".part")
     path.parent.mkdir(parents=True, exist_ok=True)
     with part.open("wb") as file:
-        torch.save({"settings": settings, "state": plain}, file)
+        torch.save({"settings": settings, "states": plain}, file)
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)
 
 
-def _load(path: Path | None, settings: dict[str, Any]) -> _State | None:
+def _load(path: Path | None, settings: dict[str, Any]) -> list[_State] | None:
     if path is None or not path.exists():
         return None
     try:
         stored = torch.load(path, weights_only=True)
-        found, plain = stored["settings"], stored["state"]
-        plain["history"] = [OuterStep(**step) for step in plain["history"]]
-        state = _State(**plain)
+        found = stored["settings"]
+        states = [
+            _State(**{**plain, "history": [OuterStep(**step) for step in plain["history"]]})
+            for plain in stored["states"]
+        ]
     except OSError:
         raise
     except Exception as error:
@@ -226,4 +305,4 @@ def _load(path: Path | None, settings: dict[str, Any]) -> _State | None:
             raise ValueError(
                 f"{path} belongs to another call ({name} differs): delete it, name another, or call as before"
             )
-    return state
+    return states

@@ -1,22 +1,34 @@
-"""The one training loop: any tuner, any image task, with its cost counted."""
+"""The one training loop: any tuner, any image task, with its cost counted, resumed bit for bit."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from adatune_lite.checkpoint import Keeper
 from adatune_lite.tasks.data import Batch, ImageTask
 from adatune_lite.tuners import Diverged, Tuner
 
 OBSERVATIONS = 16
 """How often a training of 64 steps or more looks at the validation loss; not counted as cost."""
+
+
+class Clock(Keeper, Protocol):
+    """A keeper that says when to save and when to stop; the `Context` of a run is one."""
+
+    def due(self) -> bool:
+        """Whether it is time to save."""
+
+    def ending(self) -> bool:
+        """Whether to stop after that."""
 
 
 @dataclass
@@ -63,6 +75,7 @@ def train(
     outer: Callable[[int], Batch] | None = None,
     product: bool = False,
     report: Callable[[int, int], None] | None = None,
+    keeper: Clock | None = None,
 ) -> Trace:
     """Train for `steps` steps on the batches of (task, seed).
 
@@ -71,11 +84,20 @@ def train(
 
     Cost in plain steps, by the arithmetic of forward and backward passes: a step is 1, a product 2 more (the
     double backward of one batch), an outer gradient its images over the training batch's.
+    keeper: where the state between two steps is kept and taken up again, so that the weights, the series and
+    the random numbers are those of a training that nothing stopped, to the last bit. It then has the status
+    "stopped by budget" when the keeper says that time is up.
     A diverged training ends early, as a status and not an error.
     """
     trace = Trace()
+    begun = _restore(keeper.load(), net, tuner, trace) if keeper else 0
     every = max(4, steps // OBSERVATIONS)
-    for t in range(steps):
+    for t in range(begun, steps):
+        if keeper and t > begun and keeper.due():
+            keeper.save(_state(t, net, tuner, trace))
+            if keeper.ending():
+                trace.status = "stopped by budget"
+                return trace
         start = time.perf_counter()
         batch = task.batch(seed, t)
         extra = 0.0
@@ -102,3 +124,30 @@ def train(
     if trace.status == "finished" and not math.isfinite(trace.validation_loss[-1]):
         trace.status = f"diverged at step {steps}"
     return trace
+
+
+def _state(step: int, net: nn.Module, tuner: Tuner, trace: Trace) -> dict[str, Any]:
+    """Everything that the steps from `step` on depend on; batches are functions of the step alone."""
+    return {
+        "step": step,
+        "net": net.state_dict(),
+        "optimizer": tuner.optimizer.state_dict(),
+        "tuner": tuner.state_dict(),
+        "random": torch.get_rng_state(),
+        "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "trace": asdict(trace),
+    }
+
+
+def _restore(state: Any | None, net: nn.Module, tuner: Tuner, trace: Trace) -> int:
+    """Put a state back, if there is one; the number of the next step."""
+    if state is None:
+        return 0
+    net.load_state_dict(state["net"])
+    tuner.optimizer.load_state_dict(state["optimizer"])
+    tuner.load_state_dict(state["tuner"])
+    torch.set_rng_state(state["random"])
+    if state["random_cuda"]:
+        torch.cuda.set_rng_state_all(state["random_cuda"])
+    vars(trace).update(state["trace"])
+    return int(state["step"])

@@ -6,8 +6,9 @@ All networks are tiny and smooth (tanh, float64): on ReLU networks finite differ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 from adatune_lite import rules
 
 Weights = list[Tensor]
+NOTHING: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True)
@@ -28,38 +30,65 @@ class Setting:
     lr: float = 0.1
 
     def optimizer(self, weights: Sequence[Tensor], lr: float | None = None) -> torch.optim.Optimizer:
-        rate = self.lr if lr is None else lr
-        if self.kind == "sgd":
-            return torch.optim.SGD(weights, lr=rate, **self.options)
-        return torch.optim.Adam(weights, lr=rate, **self.options)
+        make = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "rmsprop": "RMSprop"}[self.kind]
+        optimizer: torch.optim.Optimizer = getattr(torch.optim, make)(
+            weights, lr=self.lr if lr is None else lr, **self.options
+        )
+        return optimizer
+
+    @cached_property
+    def values(self) -> dict[str, Any]:
+        """Every option of the rule by its name, torch's defaults among them."""
+        group = dict(self.optimizer([torch.zeros(1, requires_grad=True)]).param_groups[0])
+        del group["params"]
+        beta1, beta2 = group.get("betas", (0.0, 0.0))
+        return {**group, "beta1": beta1, "beta2": beta2}
 
     @property
     def rule(self) -> rules.Rule:
         if self.kind == "sgd":
             return rules.SGD(**self.options)
+        if self.kind == "rmsprop":
+            return rules.RMSprop(**self.options)
         beta1, beta2 = self.options.get("betas", (0.9, 0.999))
-        return rules.Adam(beta1, beta2, **{k: v for k, v in self.options.items() if k != "betas"})
+        others = {k: v for k, v in self.options.items() if k != "betas"}
+        return (rules.Adam if self.kind == "adam" else rules.AdamW)(beta1, beta2, **others)
 
-    def direction(self, w: Tensor, buffers: list[Tensor], g: Tensor, t: int) -> tuple[Tensor, list[Tensor]]:
-        """(d, new buffers) of w' = w - lr d, straight from FACTS 1.3 with torch's place of eps."""
-        o = self.options
-        g = g + o.get("weight_decay", 0.0) * w
+    def direction(
+        self, w: Tensor, buffers: list[Tensor], g: Tensor, t: int, tuned: Mapping[str, Any] = NOTHING
+    ) -> tuple[Tensor, list[Tensor]]:
+        """(d, new buffers) of w' = w - lr d, straight from FACTS 1.3 with torch's place of eps.
+
+        tuned: values that replace the setting's own, numbers or tensors.
+        """
+        o = {**self.values, **tuned}
+        if self.kind != "adamw":
+            g = g + o["weight_decay"] * w
         if self.kind == "sgd":
-            rho = o.get("momentum", 0.0)
+            rho = o["momentum"]
             if not rho:
                 return g, []
-            u = g if not buffers else rho * buffers[0] + (1 - o.get("dampening", 0.0)) * g
-            return (g + rho * u if o.get("nesterov") else u), [u]
-        b1, b2 = o.get("betas", (0.9, 0.999))
+            u = g if not buffers else rho * buffers[0] + (1 - o["dampening"]) * g
+            return (g + rho * u if o["nesterov"] else u), [u]
+        eps = o["eps"]
+        if self.kind == "rmsprop":
+            v, u = buffers or [torch.zeros_like(w), torch.zeros_like(w)]
+            v = o["alpha"] * v + (1 - o["alpha"]) * g**2
+            u = o["momentum"] * u + self._ratio(g, v, 1.0, eps)
+            return u, [v, u]
+        b1, b2 = o["beta1"], o["beta2"]
         m, v = buffers or [torch.zeros_like(w), torch.zeros_like(w)]
         m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g**2
-        correction = (1 - b2**t) ** 0.5
-        eps = o.get("eps", 1e-8)
-        # the root's slope at 0 is infinite: such a weight's direction is a constant by definition
+        d = self._ratio(m, v, (1 - b2**t) ** 0.5, eps) / (1 - b1**t)
+        return (d + o["weight_decay"] * w if self.kind == "adamw" else d), [m, v]
+
+    @staticmethod
+    def _ratio(x: Tensor, v: Tensor, correction: Any, eps: Any) -> Tensor:
+        """x / (sqrt(v) / correction + eps), a constant where v is 0: the root's slope is infinite there."""
         dead = v == 0
-        root = torch.where(dead, torch.ones_like(v), v).sqrt()
-        still = m.detach() / eps / correction if eps else torch.zeros_like(m)
-        return correction / (1 - b1**t) * torch.where(dead, still, m / (root + eps * correction)), [m, v]
+        sqrt = torch.where(dead, torch.ones_like(v), v).sqrt()
+        still = (x / eps).detach() if eps else torch.zeros_like(x)
+        return torch.where(dead, still, correction * x / (sqrt + eps * correction))
 
 
 SETTINGS = [
@@ -74,8 +103,55 @@ SETTINGS = [
     Setting("adam", "adam", lr=0.03),
     Setting("adam_decay", "adam", {"weight_decay": 0.1, "betas": (0.8, 0.95)}, 0.03),
     Setting("adam_eps0", "adam", {"eps": 0.0}, 0.03),
+    Setting("adamw", "adamw", {"weight_decay": 0.1, "betas": (0.8, 0.95), "eps": 0.01}, 0.03),
+    Setting("rmsprop", "rmsprop", {"eps": 1e-3}, 0.01),
+    Setting("rmsprop_decay", "rmsprop", {"weight_decay": 0.1, "alpha": 0.9, "eps": 0.01}, 0.01),
+    Setting("rmsprop_momentum", "rmsprop", {"momentum": 0.8, "alpha": 0.9}, 0.005),
+    Setting(
+        "rmsprop_all", "rmsprop", {"momentum": 0.8, "alpha": 0.9, "eps": 0.01, "weight_decay": 0.1}, 0.005
+    ),
+    Setting("rmsprop_eps0", "rmsprop", {"eps": 0.0, "alpha": 0.9}, 0.01),
 ]
 BY_NAME = {s.name: s for s in SETTINGS}
+HYPERS = [(s, name) for s in SETTINGS for name in s.rule.hypers]
+
+
+def tiny(dtype: torch.dtype) -> list[float]:
+    """Exactly zero, a denormal number, one whose square is denormal, and one whose square underflows."""
+    if dtype is torch.float64:
+        return [0.0, 5e-324, 1e-310, 3e-159, -1e-170]
+    return [0.0, 1e-45, 1e-40, 3e-20, -1e-30]
+
+
+def draw(generator: torch.Generator, dtype: torch.dtype) -> list[Tensor]:
+    return [torch.randn(*s, generator=generator, dtype=torch.float64).to(dtype) for s in ((4, 3), (5,), (1,))]
+
+
+def draw_gradient(generator: torch.Generator, dtype: torch.dtype, setting: Setting) -> list[Tensor]:
+    """Random gradients, many entries of them zero or nearly so (not without eps: torch divides 0 by 0)."""
+    g = draw(generator, dtype)
+    if setting.options.get("eps") != 0.0:
+        g[1] = torch.tensor(tiny(dtype), dtype=dtype)
+        g[0].view(-1)[:5] = torch.tensor(tiny(dtype), dtype=dtype)
+    return g
+
+
+def draw_state(
+    setting: Setting, dtype: torch.dtype, t: int
+) -> tuple[list[Tensor], list[list[Tensor]], list[Tensor]]:
+    """Weights, buffers and gradient before step t; where the gradient is tiny, so are the buffers."""
+    generator = torch.Generator().manual_seed(t)
+    w, g = draw(generator, dtype), draw_gradient(generator, dtype, setting)
+    buffers = [draw(generator, dtype) for _ in setting.rule.buffers]
+    for name, part in zip(setting.rule.buffers, buffers, strict=True):
+        for x in part:
+            if name.endswith(("_sq", "square_avg")):
+                x.square_()
+            if t == 1:
+                x.zero_()
+        if setting.kind != "sgd" and setting.options.get("eps") != 0.0:
+            part[1].zero_()
+    return w, buffers, g
 
 
 class Task:
@@ -113,30 +189,38 @@ class Task:
 
 
 class Unrolled:
-    """Training by the formulas with the graph kept: d E(w_t) / d lr_i comes from plain autograd."""
+    """Training by the formulas with the graph kept: d E(w_t) / d h_i comes from plain autograd.
+
+    h_i is the value that a hyper-parameter had in step i: the rate, or another one named in `step`.
+    """
 
     def __init__(self, task: Task, setting: Setting) -> None:
         self.task, self.setting = task, setting
         self.w: Weights = task.weights()
         self.buffers: list[list[Tensor]] = [[] for _ in self.w]
-        self.rates: list[Tensor] = []
+        self.used: list[dict[str, Tensor]] = []
 
-    def step(self, rate: float) -> None:
-        t = len(self.rates)
-        self.rates.append(torch.tensor(rate, dtype=torch.float64, requires_grad=True))
+    def step(self, rate: float, **tuned: float) -> None:
+        t = len(self.used)
+        h = {k: torch.tensor(v, dtype=torch.float64, requires_grad=True) for k, v in tuned.items()}
+        lr = torch.tensor(rate, dtype=torch.float64, requires_grad=True)
         grads = torch.autograd.grad(self.task.train(self.w, t), self.w, create_graph=True)
         for i, (w, g) in enumerate(zip(self.w, grads, strict=True)):
-            d, self.buffers[i] = self.setting.direction(w, self.buffers[i], g, t + 1)
-            self.w[i] = w - self.rates[-1] * d
+            d, self.buffers[i] = self.setting.direction(w, self.buffers[i], g, t + 1, h)
+            self.w[i] = w - lr * d
+        self.used.append({"lr": lr, **h})
 
-    def slopes(self) -> Tensor:
-        """d E(w_t) / d lr_i = grad E(w_t)^T P_{i+1}^{t-1} B_i for all i < t."""
-        found = torch.autograd.grad(self.task.outer(self.w), self.rates, retain_graph=True)
+    def slopes(self, name: str = "lr") -> Tensor:
+        """d E(w_t) / d h_i = grad E(w_t)^T P_{i+1}^{t-1} B_i for all i < t."""
+        leaves = [h[name] for h in self.used]
+        found = torch.autograd.grad(
+            self.task.outer(self.w), leaves, retain_graph=True, materialize_grads=True
+        )
         return torch.stack(found)
 
-    def discounted(self, mu: float) -> float:
+    def discounted(self, mu: float, name: str = "lr") -> float:
         """Delta_t of FACTS 1.4: sum over i of mu^(t-1-i) grad E(w_t)^T P_{i+1}^{t-1} B_i."""
-        slopes = self.slopes()
+        slopes = self.slopes(name)
         return float(sum(mu ** (len(slopes) - 1 - i) * s for i, s in enumerate(slopes)))
 
 
@@ -148,10 +232,17 @@ def unrolled_slopes(task: Task, setting: Setting, rates: Sequence[float]) -> Ten
     return loop.slopes()
 
 
-def torch_training(task: Task, setting: Setting, rates: Sequence[float]) -> Weights:
-    """The weights after training with the real torch optimizer."""
+def torch_training(
+    task: Task, setting: Setting, rates: Sequence[float], tuned: Mapping[str, float] = NOTHING
+) -> Weights:
+    """The weights after training with the real torch optimizer; `tuned` replaces settings, in any range."""
     weights = task.weights()
     optimizer = setting.optimizer(weights)
+    values = {**setting.values, **tuned}
+    group = optimizer.param_groups[0]
+    group.update({name: value for name, value in values.items() if name in group})
+    if "betas" in group:
+        group["betas"] = (values["beta1"], values["beta2"])
     for t, rate in enumerate(rates):
         optimizer.param_groups[0]["lr"] = rate
         optimizer.zero_grad()
@@ -160,9 +251,11 @@ def torch_training(task: Task, setting: Setting, rates: Sequence[float]) -> Weig
     return weights
 
 
-def torch_outer(task: Task, setting: Setting, rates: Sequence[float]) -> float:
+def torch_outer(
+    task: Task, setting: Setting, rates: Sequence[float], tuned: Mapping[str, float] = NOTHING
+) -> float:
     """E after training with the real torch optimizer."""
-    return float(task.outer(torch_training(task, setting, rates)).detach())
+    return float(task.outer(torch_training(task, setting, rates, tuned)).detach())
 
 
 # Central differences of fourth order: truncation h^4 f^(5) / 30 and rounding 1.5 eps |f| / h. With h = 1e-4
@@ -187,3 +280,9 @@ def close(a: float | Tensor, b: float | Tensor, rtol: float = 1e-9, atol: float 
     torch.testing.assert_close(
         torch.as_tensor(a, dtype=torch.float64), torch.as_tensor(b, dtype=torch.float64), rtol=rtol, atol=atol
     )
+
+
+def tangents(tuner: Any) -> list[Tensor]:
+    """All that a tuner carries from step to step, in one list."""
+    carried = [z for *_, z in tuner.state_dict()["tuned"]]
+    return [x for z in carried for parts in z for part in parts for x in part]

@@ -67,6 +67,9 @@ def test_the_desk_profile_is_the_papers_setting() -> None:
     assert (task.train, task.validation, task.batch, task.hidden) == (7000, 700, 100, (500, 500))
     assert (scale.steps, scale.draws, len(scale.tuning_seeds), len(scale.report_seeds)) == (512, 30, 3, 5)
     assert (scale.outer_steps, scale.long_outer_steps, experiment.START) == (60, 150, 0.01)
+    assert scale.variant_outer_steps == 20, (
+        "smaller than the main runs to keep to the budget: the page says so"
+    )
 
 
 @pytest.mark.parametrize("name", FIGURES)

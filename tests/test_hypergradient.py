@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -79,14 +79,69 @@ def test_zero_and_denormal_gradients(name: str) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["f64", "f32"])
 @pytest.mark.parametrize("name", ["sgd", "nesterov_decay", "adam"])
-def test_any_number_of_checkpoints_gives_the_same_digits(name: str, dtype: torch.dtype) -> None:
+def test_checkpoints_and_kept_graphs_give_the_same_digits(name: str, dtype: torch.dtype) -> None:
+    """Rows of odd length: where a row of the tape is not aligned, the rounding of sums differs."""
     task, setting = Task(dtype=dtype), BY_NAME[name]
     schedule = rates(setting, 7, moving=True)
     stored = schedule_hypergradient(problem(task), schedule, setting.rule)
-    for checkpoints in range(1, 8):
-        value, slope = schedule_hypergradient(problem(task), schedule, setting.rule, checkpoints=checkpoints)
+    ways: list[dict[str, Any]] = [{"checkpoints": k} for k in range(1, 8)]
+    for options in [*ways, {"keep_graph": True}]:
+        value, slope = schedule_hypergradient(problem(task), schedule, setting.rule, **options)
         assert value == stored[0]
         assert torch.equal(slope, stored[1])
+
+
+@pytest.mark.parametrize(("checkpoints", "states"), [(None, 65), (8, 9 + 7), (1, 2 + 63)])
+def test_states_share_as_many_rows_as_promised(checkpoints: int | None, states: int) -> None:
+    """Counted by their addresses; stored ones lie side by side in one block."""
+    places = set()
+
+    def train(w: Sequence[Tensor], t: int) -> Tensor:
+        places.add(w[0].data_ptr())
+        return (w[0] ** 2).sum()
+
+    p = Problem((torch.ones(16),), train, lambda w: train(w, 0))
+    schedule_hypergradient(p, [0.1] * 64, al.rules.SGD(), checkpoints=checkpoints)
+    assert len(places) == states
+    if checkpoints is None:
+        assert max(places) - min(places) == 64 * 16 * 4
+
+
+@pytest.mark.parametrize("keep_graph", [False, True])
+def test_forward_training_is_counted_once(keep_graph: bool) -> None:
+    """T gradients forward, T backward unless their graphs were kept; each checkpointed stretch once more."""
+    task, calls = Task(), []
+
+    def train(w: Sequence[Tensor], t: int) -> Tensor:
+        calls.append(t)
+        return task.train(w, t)
+
+    p = Problem(tuple(task.start), train, task.outer)
+    schedule_hypergradient(p, [0.1] * 4, al.rules.SGD(), keep_graph=keep_graph)
+    assert calls == [0, 1, 2, 3] if keep_graph else [0, 1, 2, 3, 3, 2, 1, 0]
+    calls.clear()
+    if not keep_graph:
+        schedule_hypergradient(p, [0.1] * 6, al.rules.SGD(), checkpoints=2)
+        assert calls == [0, 1, 2, 3, 4, 5, 5, 4, 3, 0, 1, 2, 1, 0]
+
+
+@pytest.mark.parametrize(
+    "outer",
+    [lambda w: w[0].sum() + w[1].sum(), lambda w: torch.sin(w[0] + w[1]).sum()],
+    ids=["expanded", "shared"],
+)
+def test_final_gradients_that_share_memory(outer: Callable[[Sequence[Tensor]], Tensor]) -> None:
+    """Autograd gives both weights of a sum the same tensor, and to a whole weight one stretched number."""
+    c = torch.randn(5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    weights = tuple(torch.ones(2, 3, dtype=torch.float64))
+
+    def train(w: Sequence[Tensor], t: int) -> Tensor:
+        return (torch.tanh(w[0] * c[t]) ** 2).sum() + torch.sin(w[1] + c[t]).sum()
+
+    p = Problem(weights, train, outer)
+    _, reverse = schedule_hypergradient(p, [0.1, 0.3, 0.2, 0.1, 0.2], al.rules.SGD())
+    _, forward = schedule_hypergradient(p, [0.1, 0.3, 0.2, 0.1, 0.2], al.rules.SGD(), method="forward")
+    close(reverse, forward)
 
 
 def test_float32_is_near_float64() -> None:
@@ -182,6 +237,9 @@ def test_non_finite_final_loss_comes_back() -> None:
         ([0.1], {"method": "sideways"}, '"reverse" or "forward"'),
         ([0.1], {"checkpoints": 0}, "between 1 and T = 1"),
         ([0.1], {"checkpoints": 2}, "between 1 and T = 1"),
+        ([0.1], {"checkpoints": 1, "keep_graph": True}, "keep_graph recomputes nothing"),
+        ([0.1], {"method": "forward", "keep_graph": True}, 'belong to method="reverse"'),
+        ([0.1], {"method": "forward", "checkpoints": 1}, 'belong to method="reverse"'),
     ],
 )
 def test_bad_arguments(schedule: Any, options: dict[str, Any], words: str) -> None:
@@ -191,7 +249,8 @@ def test_bad_arguments(schedule: Any, options: dict[str, Any], words: str) -> No
 
 def test_bad_problems_and_losses() -> None:
     task = Task()
-    for weights in ((), (torch.tensor([1, 2]),), ([1.0],)):
+    wrong: list[Any] = [(), (torch.tensor([1, 2]),), ([1.0],)]
+    for weights in wrong:
         with pytest.raises(ValueError, match="weight"):
             Problem(weights, task.train, task.outer)
     w0 = (torch.ones(2),)

@@ -123,11 +123,13 @@ def test_no_outer_step_only_measures(outer_optimizer: str) -> None:
 
 
 @both
-def test_checkpoints_change_no_digit(outer_optimizer: str) -> None:
+def test_checkpoints_and_kept_graphs_change_no_digit(outer_optimizer: str) -> None:
     options: dict[str, Any] = {"outer_steps": 3, "outer_optimizer": outer_optimizer}
     stored = lrs_opt(problem(), START, BY_NAME["adam"].rule, **options)
-    recomputed = lrs_opt(problem(), START, BY_NAME["adam"].rule, checkpoints=3, **options)
-    assert everything(stored) == everything(recomputed)
+    for ways in ({"checkpoints": 3}, {"keep_graph": True}):
+        assert everything(lrs_opt(problem(), START, BY_NAME["adam"].rule, **options, **ways)) == everything(
+            stored
+        )
 
 
 class Interrupted(Exception):
@@ -229,6 +231,7 @@ def test_stationary_start_stays() -> None:
         ({"outer_steps": 1, "lr_max": 0.04}, "must hold the start"),
         ({"outer_steps": 1, "lr_min": -0.1}, "not be negative"),
         ({"outer_steps": 1, "checkpoints": T + 1}, "checkpoints"),
+        ({"outer_steps": 1, "checkpoints": 2, "keep_graph": True}, "keep_graph recomputes nothing"),
     ],
 )
 def test_bad_arguments(options: dict[str, Any], words: str) -> None:
@@ -239,6 +242,6 @@ def test_bad_arguments(options: dict[str, Any], words: str) -> None:
 def test_bad_schedule_and_optimizer() -> None:
     with pytest.raises(ValueError, match="finite and not negative"):
         lrs_opt(problem(), [math.nan], al.rules.SGD(), outer_steps=1)
-    adamw = torch.optim.AdamW([torch.zeros(1, requires_grad=True)])
+    adagrad = torch.optim.Adagrad([torch.zeros(1, requires_grad=True)])
     with pytest.raises(al.UnsupportedOptimizer):
-        lrs_opt(problem(), START, adamw, outer_steps=1)
+        lrs_opt(problem(), START, adagrad, outer_steps=1)

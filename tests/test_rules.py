@@ -3,55 +3,46 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
-from oracles import BY_NAME, SETTINGS, Setting
+from oracles import (
+    BY_NAME,
+    FD_ATOL,
+    FD_RTOL,
+    HYPERS,
+    SETTINGS,
+    Setting,
+    Task,
+    Unrolled,
+    central_difference,
+    close,
+    draw,
+    draw_gradient,
+    draw_state,
+    tiny,
+    torch_outer,
+)
 from torch import Tensor
 
 from adatune_lite import rules
-from adatune_lite.rules import UnsupportedOptimizer, adjoint, from_optimizer, jvp_tangent
+from adatune_lite.curvature import gradient, product
+from adatune_lite.rules import UnsupportedOptimizer, adjoint, from_optimizer, jvp_tangent, vjp_adjoint
 
 # torch's own decompositions for forward mode, loaded at the first jvp, use torch.jit.script
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script.* is deprecated:FutureWarning")
 
 settings = pytest.mark.parametrize("setting", SETTINGS, ids=lambda s: s.name)
+NAMES: list[tuple[Setting, str | None]] = [*HYPERS, *((s, None) for s in SETTINGS)]
+
+
+def label(value: Any) -> str:
+    return value.name if isinstance(value, Setting) else str(value)
+
+
+hypers = pytest.mark.parametrize(("setting", "name"), NAMES, ids=label)
 dtypes = pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["f64", "f32"])
-
-
-def tiny(dtype: torch.dtype) -> list[float]:
-    """Exactly zero, a denormal number, one whose square is denormal, and one whose square underflows."""
-    if dtype is torch.float64:
-        return [0.0, 5e-324, 1e-310, 3e-159, -1e-170]
-    return [0.0, 1e-45, 1e-40, 3e-20, -1e-30]
-
-
-def draw(generator: torch.Generator, dtype: torch.dtype) -> list[Tensor]:
-    return [torch.randn(*s, generator=generator, dtype=torch.float64).to(dtype) for s in ((4, 3), (5,), (1,))]
-
-
-def gradients(generator: torch.Generator, dtype: torch.dtype, setting: Setting) -> list[Tensor]:
-    """Random gradients whose last entries are zero or nearly so (Adam without eps: torch divides 0 by 0)."""
-    g = draw(generator, dtype)
-    if setting.name != "adam_eps0":
-        g[1] = torch.tensor(tiny(dtype), dtype=dtype)
-        g[0].view(-1)[:5] = torch.tensor(tiny(dtype), dtype=dtype)
-    return g
-
-
-def state(
-    setting: Setting, dtype: torch.dtype, seed: int
-) -> tuple[list[Tensor], list[list[Tensor]], list[Tensor]]:
-    """Weights, buffers and gradient in mid-training; where the gradient is tiny, so are the buffers."""
-    generator = torch.Generator().manual_seed(seed)
-    w, g = draw(generator, dtype), gradients(generator, dtype, setting)
-    buffers = [draw(generator, dtype) for _ in setting.rule.buffers]
-    if setting.kind == "adam":
-        buffers[1] = [b.square() for b in buffers[1]]
-        if setting.name != "adam_eps0":
-            for b in buffers:
-                b[1].zero_()
-    return w, buffers, g
 
 
 @dtypes
@@ -65,7 +56,7 @@ def test_update_equals_torch(setting: Setting, dtype: torch.dtype) -> None:
     buffers = [[torch.zeros_like(w) for w in ours] for _ in rule.buffers]
     rtol = 1e-13 if dtype is torch.float64 else 1e-5
     for t in range(1, 21):
-        g = gradients(generator, dtype, setting)
+        g = draw_gradient(generator, dtype, setting)
         for w, x in zip(theirs, g, strict=True):
             w.grad = x.clone()
         optimizer.param_groups[0]["lr"] = lr = setting.lr / t
@@ -80,9 +71,9 @@ def test_update_equals_torch(setting: Setting, dtype: torch.dtype) -> None:
                 torch.testing.assert_close(part[i], optimizer.state[theirs[i]][name], rtol=rtol, atol=rtol)
 
 
-@pytest.mark.parametrize("name", ["adam", "adam_decay"])
+@pytest.mark.parametrize("name", ["adam", "adam_decay", "adamw", "rmsprop", "rmsprop_momentum"])
 @dtypes
-def test_adam_forward_value_where_the_second_moment_vanishes(name: str, dtype: torch.dtype) -> None:
+def test_forward_value_where_the_second_moment_vanishes(name: str, dtype: torch.dtype) -> None:
     """Nothing but tiny gradients on zero weights: the movements themselves are compared, without a floor."""
     setting = BY_NAME[name]
     g = torch.tensor(tiny(dtype), dtype=dtype)
@@ -90,25 +81,27 @@ def test_adam_forward_value_where_the_second_moment_vanishes(name: str, dtype: t
     theirs.grad = g.clone()
     setting.optimizer([theirs], lr=1.0).step()
     zeros = torch.zeros_like(g)
-    ours, _ = setting.rule.update(zeros, [zeros, zeros], g, {"lr": 1.0}, 1)
+    ours, _ = setting.rule.update(zeros, [zeros] * len(setting.rule.buffers), g, {"lr": 1.0}, 1)
     torch.testing.assert_close(ours, theirs.detach(), rtol=1e-6, atol=0.0)
 
 
-@pytest.mark.parametrize("mu", [0.0, 0.5, 1.0])
-@pytest.mark.parametrize("t", [1, 2, 7])
-@dtypes
-@settings
-def test_fused_tangent_equals_jvp(setting: Setting, dtype: torch.dtype, t: int, mu: float) -> None:
+@pytest.mark.parametrize(("t", "mu"), [(1, 1.0), (2, 0.0), (7, 0.5)])
+@pytest.mark.parametrize(
+    ("setting", "name", "dtype"),
+    [*((s, n, torch.float64) for s, n in NAMES), *((s, "lr", torch.float32) for s in SETTINGS)],
+    ids=label,
+)
+def test_fused_tangent_equals_jvp(
+    setting: Setting, name: str | None, dtype: torch.dtype, t: int, mu: float
+) -> None:
     """Also at exactly zero and denormal gradients, where the products in both are of order 1."""
     rule = setting.rule
-    w, buffers, g = state(setting, dtype, seed=t)
-    if t == 1:
-        buffers = [[torch.zeros_like(x) for x in b] for b in buffers]
+    w, buffers, g = draw_state(setting, dtype, t)
     generator = torch.Generator().manual_seed(9)
     z = [draw(generator, dtype) for _ in range(1 + len(buffers))]
     hz = draw(generator, dtype)
-    expected = jvp_tangent(rule, z, w, buffers, g, hz, 0.3, t, mu)
-    rule.tangent_(z, w, buffers, g, hz, 0.3, t, mu)
+    expected = jvp_tangent(rule, z, w, buffers, g, hz, 0.3, t, mu, name)
+    rule.tangent_(z, w, buffers, g, hz, 0.3, t, mu, name)
     rtol = 1e-12 if dtype is torch.float64 else 2e-5
     for fused, slow in zip(z, expected, strict=True):
         for a, b in zip(fused, slow, strict=True):
@@ -116,17 +109,55 @@ def test_fused_tangent_equals_jvp(setting: Setting, dtype: torch.dtype, t: int, 
             torch.testing.assert_close(a, b, rtol=rtol, atol=rtol)
 
 
-@settings
-def test_tangent_without_product_is_the_first_term(setting: Setting) -> None:
-    """hz = None means that Z is 0: the same as a product of zeros."""
+@hypers
+def test_tangent_without_product_is_the_first_term(setting: Setting, name: str | None) -> None:
+    """hz = None means that Z is 0: the same as a product of zeros, whatever z[0] holds."""
     rule = setting.rule
-    w, buffers, g = state(setting, torch.float64, seed=5)
+    w, buffers, g = draw_state(setting, torch.float64, 4)
     zeros = [[torch.zeros_like(x) for x in w] for _ in range(1 + len(buffers))]
-    expected = jvp_tangent(rule, zeros, w, buffers, g, zeros[0], 0.3, 4, 1.0)
+    expected = jvp_tangent(rule, zeros, w, buffers, g, zeros[0], 0.3, 4, 1.0, name)
     fused = [[torch.full_like(x, 7.0) for x in w]] + [[x.clone() for x in w] for w in zeros[1:]]
-    rule.tangent_(fused, w, buffers, g, None, 0.3, 4, 1.0)
+    rule.tangent_(fused, w, buffers, g, None, 0.3, 4, 1.0, name)
     for a, b in zip(fused, expected, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-13, atol=1e-15)
+
+
+@pytest.mark.parametrize(("setting", "name"), HYPERS, ids=label)
+def test_tangent_through_time_equals_autograd_and_differences(setting: Setting, name: str) -> None:
+    """mu = 1, one value for all 6 steps, through the real torch optimizer shifted in that value."""
+    task, loop, rule, value = Task(seed=1), Unrolled(Task(seed=1), setting), setting.rule, setting.values
+    w = task.weights()
+    buffers = [[torch.zeros_like(x) for x in w] for _ in rule.buffers]
+    z = [[torch.zeros_like(x) for x in w] for _ in range(1 + len(buffers))]
+    for t in range(6):
+        loop.step(setting.lr, **({} if name == "lr" else {name: value[name]}))
+        grads = [g for g in gradient(task.train(w, t), w, create_graph=True) if g is not None]
+        hz = product(grads, w, z[0]) if t else None
+        with torch.no_grad():
+            plain = [g.detach() for g in grads]
+            rule.tangent_(z, w, buffers, plain, hz, setting.lr, t + 1, 1.0, name)
+            moved = [
+                rule.update(x, [b[i] for b in buffers], plain[i], {"lr": setting.lr}, t + 1)
+                for i, x in enumerate(w)
+            ]
+        w = [x.requires_grad_() for x, _ in moved]
+        buffers = [[b[k] for _, b in moved] for k in range(len(buffers))]
+    found = sum(
+        float((g * x).sum()) for g, x in zip(torch.autograd.grad(task.outer(w), w), z[0], strict=True)
+    )
+    close(found, loop.discounted(1.0, name))
+    if name == "eps" and value["eps"] < 0.01:
+        return  # a step of finite differences would be too large for eps
+
+    def shifted(h: float) -> float:
+        rates, tuned = [setting.lr] * 6, {name: value[name] + h}
+        return torch_outer(task, setting, [r + h for r in rates] if name == "lr" else rates, tuned)
+
+    close(found, central_difference(shifted), FD_RTOL, FD_ATOL)
+
+
+def _inner(x: list[Tensor], y: list[Tensor]) -> float:
+    return sum(float((p * q).sum()) for p, q in zip(x, y, strict=True))
 
 
 @pytest.mark.parametrize("t", [1, 5])
@@ -134,31 +165,46 @@ def test_tangent_without_product_is_the_first_term(setting: Setting) -> None:
 def test_adjoint_is_the_transpose(setting: Setting, t: int) -> None:
     """<a, J v> = <J^T a, v> for random a and v = (weights, buffers, gradient, rate)."""
     rule = setting.rule
-    w, buffers, g = state(setting, torch.float64, seed=t)
-    if t == 1:
-        buffers = [[torch.zeros_like(x) for x in b] for b in buffers]
+    w, buffers, g = draw_state(setting, torch.float64, t)
     generator = torch.Generator().manual_seed(2)
     v = [draw(generator, torch.float64) for _ in range(1 + len(buffers))]
     v_gradient = draw(generator, torch.float64)
     a = [draw(generator, torch.float64) for _ in range(1 + len(buffers))]
     forward = jvp_tangent(rule, v, w, buffers, g, v_gradient, 0.3, t, 1.0)
     a_state, a_gradient, a_rate = adjoint(rule, a, w, buffers, g, 0.3, t)
-
-    def inner(x: list[Tensor], y: list[Tensor]) -> float:
-        return sum(float((p * q).sum()) for p, q in zip(x, y, strict=True))
-
-    left = sum(inner(x, y) for x, y in zip(a, forward, strict=True))
-    right = sum(inner(x, y) for x, y in zip(a_state, v, strict=True)) + inner(a_gradient, v_gradient)
+    left = sum(_inner(x, y) for x, y in zip(a, forward, strict=True))
+    right = sum(_inner(x, y) for x, y in zip(a_state, v, strict=True)) + _inner(a_gradient, v_gradient)
     right += float(a_rate)  # the jvp moves the rate with speed 1
     assert a_rate.dtype is torch.float64
     assert math.isfinite(left)
     assert left == pytest.approx(right, rel=1e-12, abs=1e-12)
 
 
+@pytest.mark.parametrize("t", [1, 2, 7])
 @dtypes
-def test_adam_has_slope_zero_where_the_second_moment_is_zero(dtype: torch.dtype) -> None:
+@settings
+def test_adjoint_equals_vjp(setting: Setting, dtype: torch.dtype, t: int) -> None:
+    """The fused one (SGD) against its twin; what it is given stays as it was."""
+    rule = setting.rule
+    w, buffers, g = draw_state(setting, dtype, t)
+    generator = torch.Generator().manual_seed(3)
+    a = [draw(generator, dtype) for _ in range(1 + len(buffers))]
+    given = [[x.clone() for x in part] for part in (*a, w, g, *buffers)]
+    state, gradient, rate = adjoint(rule, a, w, buffers, g, 0.3, t)
+    slow_state, slow_gradient, slow_rate = vjp_adjoint(rule, a, w, buffers, g, 0.3, t)
+    rtol = 1e-12 if dtype is torch.float64 else 2e-5
+    torch.testing.assert_close(rate, slow_rate, rtol=rtol, atol=rtol)
+    for x, y in zip((*state, gradient), (*slow_state, slow_gradient), strict=True):
+        torch.testing.assert_close(x, y, rtol=rtol, atol=rtol)
+    for x, y in zip((*a, w, g, *buffers), given, strict=True):
+        assert all(torch.equal(p, q) for p, q in zip(x, y, strict=True))
+
+
+@pytest.mark.parametrize("name", ["adam", "rmsprop_momentum"])
+@dtypes
+def test_slope_is_zero_where_the_second_moment_is_zero(name: str, dtype: torch.dtype) -> None:
     """Zero by an exactly zero gradient and by underflow of its square: d direction / d g is 0 both ways."""
-    rule = rules.Adam()
+    rule = BY_NAME[name].rule
     tiny_gradient = -1e-170 if dtype is torch.float64 else -1e-30
     g = [torch.tensor([0.0, tiny_gradient], dtype=dtype)]
     one, zero = [torch.ones_like(g[0])], [torch.zeros_like(g[0])]
@@ -171,11 +217,27 @@ def test_adam_has_slope_zero_where_the_second_moment_is_zero(dtype: torch.dtype)
     assert torch.equal(state_adjoint[0][0], one[0])
 
 
-@pytest.mark.parametrize("name", ["sgd", "sgd_decay", "adam_decay"])
+@settings
+def test_update_broadcasts_over_a_leading_axis_of_rates(setting: Setting) -> None:
+    """Three copies of the weights with their own rates move as each would alone."""
+    rule, rates = setting.rule, [0.1, 0.2, 0.0]
+    (w, *_), buffers, (g, *_) = draw_state(setting, torch.float64, 2)
+    stacked = torch.tensor(rates, dtype=torch.float64)[:, None, None]
+    many, kept = rule.update(
+        w.expand(3, 4, 3), [b[0].expand(3, 4, 3) for b in buffers], g.expand(3, 4, 3), {"lr": stacked}, 2
+    )
+    for k, lr in enumerate(rates):
+        one, own = rule.update(w, [b[0] for b in buffers], g, {"lr": lr}, 2)
+        assert torch.equal(many[k], one)
+        assert all(torch.equal(x[k], y) for x, y in zip(kept, own, strict=True))
+
+
+@pytest.mark.parametrize("name", ["sgd", "sgd_decay", "adam_decay", "adamw", "rmsprop_decay"])
 def test_regularised_gradient(name: str) -> None:
     setting = BY_NAME[name]
     w, g = [torch.tensor([2.0, -1.0])], [torch.tensor([0.5, 0.5])]
-    expected = g[0] + setting.options.get("weight_decay", 0.0) * w[0]
+    decay = 0.0 if name == "adamw" else setting.options.get("weight_decay", 0.0)
+    expected = g[0] + decay * w[0]
     assert torch.equal(setting.rule.regularised(g, w)[0], expected)
 
 
@@ -184,6 +246,14 @@ def test_rule_of_an_optimizer(setting: Setting) -> None:
     optimizer = setting.optimizer([torch.zeros(2, requires_grad=True)])
     assert from_optimizer(optimizer) == setting.rule
     assert rules.as_rule(optimizer) == rules.as_rule(setting.rule)
+
+
+def test_adamw_is_adam_with_decoupled_decay() -> None:
+    w = [torch.zeros(2, requires_grad=True)]
+    assert from_optimizer(torch.optim.AdamW(w)) == rules.AdamW()
+    decoupled = torch.optim.Adam(w, weight_decay=0.01, decoupled_weight_decay=True)
+    assert from_optimizer(decoupled) == rules.AdamW()
+    assert from_optimizer(torch.optim.Adam(w)) == rules.Adam() != rules.AdamW(weight_decay=0.0)
 
 
 def _two_groups(w: Tensor) -> torch.optim.Optimizer:
@@ -197,9 +267,10 @@ def _two_groups(w: Tensor) -> torch.optim.Optimizer:
         (lambda w: torch.optim.Adam([w], maximize=True), "maximize=False"),
         (lambda w: torch.optim.SGD([w], lr=0.1, maximize=True), "maximize=False"),
         (lambda w: torch.optim.SGD([w], lr=0.1, differentiable=True), "differentiable=False"),
-        (lambda w: torch.optim.Adam([w], decoupled_weight_decay=True), "decoupled_weight_decay=False"),
-        (lambda w: torch.optim.AdamW([w]), "AdamW"),
-        (lambda w: torch.optim.RMSprop([w]), "RMSprop"),
+        (lambda w: torch.optim.AdamW([w], amsgrad=True), "AdamW with amsgrad"),
+        (lambda w: torch.optim.RMSprop([w], centered=True), "centered=False"),
+        (lambda w: torch.optim.Adagrad([w], maximize=True), "Adagrad has no update rule here: use SGD, Adam"),
+        (lambda w: type("Mine", (torch.optim.SGD,), {})([w], lr=0.1), "Mine has no update rule"),
         (_two_groups, "one group"),
     ],
 )
@@ -220,8 +291,33 @@ def test_refuses_by_name(make: object, words: str) -> None:
         lambda: rules.Adam(beta2=-0.1),
         lambda: rules.Adam(eps=math.inf),
         lambda: rules.Adam(weight_decay=-1e-3),
+        lambda: rules.AdamW(weight_decay=-1e-3),
+        lambda: rules.RMSprop(alpha=1.0),
+        lambda: rules.RMSprop(momentum=-0.1),
     ],
 )
 def test_refuses_values_out_of_range(make: object) -> None:
     with pytest.raises(ValueError, match=r"must be a finite number|Nesterov"):
         make()  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("rule", "name", "choices"),
+    [
+        (rules.SGD(), "momentum", "lr, weight_decay"),
+        (rules.SGD(0.9, nesterov=True), "dampening", "lr, weight_decay, momentum"),
+        (rules.Adam(), "momentum", "lr, beta1, beta2, weight_decay, eps"),
+        (rules.RMSprop(eps=0.0), "eps", "lr, alpha, weight_decay"),
+    ],
+)
+def test_refuses_a_hyper_parameter_that_the_rule_does_not_have(
+    rule: rules.Rule, name: str, choices: str
+) -> None:
+    one = [torch.ones(2)]
+    z, b = [one, one, one], [one] * len(rule.buffers)
+    for call in (
+        lambda: rule.tangent_(z, one, b, one, one, 0.1, 2, 1.0, name),
+        lambda: jvp_tangent(rule, z, one, b, one, one, 0.1, 2, 1.0, name),
+    ):
+        with pytest.raises(ValueError, match=f"no derivative by '{name}': choose among {choices}"):
+            call()

@@ -20,6 +20,7 @@ from oracles import (
     central_difference,
     close,
     rates,
+    tangents,
     torch_outer,
 )
 from torch import Tensor
@@ -29,7 +30,7 @@ from adatune_lite.tuners import Tuner
 
 settings = pytest.mark.parametrize("setting", SETTINGS, ids=lambda s: s.name)
 T = 10
-HYPER_LR = {"sgd": 1e-2, "adam": 1e-3}
+HYPER_LR = {"sgd": 1e-2, "adam": 1e-3, "adamw": 1e-3, "rmsprop": 2e-4}
 
 Make = Callable[[torch.optim.Optimizer], Tuner]
 
@@ -93,7 +94,9 @@ def test_rtho_equals_finite_differences_through_time(setting: Setting, moving: b
     for rate, delta in run.steps(T):
         used.append(rate)
         if len(used) in (1, 2, T):
-            found = central_difference(lambda h: torch_outer(task, setting, [r + h for r in used]))
+            found = central_difference(
+                lambda h: torch_outer(task, setting, [r + h for r in used]), 1e-3 * setting.lr
+            )
             close(delta, found, FD_RTOL, FD_ATOL)
 
 
@@ -106,7 +109,7 @@ def test_zero_and_denormal_gradients(name: str, mu: float) -> None:
     for used, delta in run.steps(T):
         loop.step(used)
         close(delta, loop.discounted(mu))
-    assert all(torch.isfinite(x).all() for part in run.tuner.state_dict()["z"] for x in part)
+    assert all(torch.isfinite(x).all() for x in tangents(run.tuner))
 
 
 @pytest.mark.parametrize("name", ["momentum", "adam"])
@@ -151,15 +154,20 @@ def test_weights_that_some_losses_leave_out(name: str) -> None:
     close(tuner.hypergradient, central_difference(replay), FD_RTOL, FD_ATOL)
 
 
-HD_NAMES = ["sgd", "sgd_decay", "momentum", "nesterov", "nesterov_decay", "adam", "adam_decay"]
+HD_NAMES = ["sgd", "sgd_decay", "momentum", "nesterov", "nesterov_decay", "adam", "adam_decay", "rmsprop_all"]
 
 
+@pytest.mark.parametrize("multiplicative", [False, True])
 @pytest.mark.parametrize("name", HD_NAMES)
-def test_hd_equals_the_published_recursion(name: str) -> None:
-    """SGD-HD, SGDN-HD and Adam-HD of FACTS 2: lr += beta g_t . direction_{t-1}, then the step at that lr."""
+def test_hd_equals_the_published_recursion(name: str, multiplicative: bool) -> None:
+    """SGD-HD, SGDN-HD and Adam-HD of FACTS 2: lr += beta g_t . direction_{t-1}, then the step at that lr.
+
+    Multiplicative: lr *= 1 + beta cos(g_t, direction_{t-1}).
+    """
     task, setting = Task(), BY_NAME[name]
-    beta, lr, decay = HYPER_LR[setting.kind], setting.lr, setting.options.get("weight_decay", 0.0)
-    run = Run(lambda o: al.HD(o, beta), setting, task, outer=False)
+    lr, decay = setting.lr, setting.options.get("weight_decay", 0.0)
+    beta = 0.2 if multiplicative else HYPER_LR[setting.kind]
+    run = Run(lambda o: al.HD(o, beta, multiplicative=multiplicative), setting, task, outer=False)
     w = task.weights()
     buffers: list[list[Tensor]] = [[] for _ in w]
     previous: list[Tensor] = []
@@ -167,8 +175,13 @@ def test_hd_equals_the_published_recursion(name: str) -> None:
         grads = torch.autograd.grad(task.train(w, t), w)
         with torch.no_grad():
             if previous:
-                pairs = zip(grads, w, previous, strict=True)
-                lr = lr + beta * sum(float(((g + decay * x) * d).sum()) for g, x, d in pairs)
+                g = torch.cat([(g + decay * x).flatten() for g, x in zip(grads, w, strict=True)])
+                d = torch.cat([d.flatten() for d in previous])
+                lr = (
+                    lr * (1 + beta * float(g @ d / (g.norm() * d.norm())))
+                    if multiplicative
+                    else (lr + beta * float(g @ d))
+                )
             close(used, lr, rtol=1e-12)
             assert run.tuner.lr == used
             previous = []
@@ -271,6 +284,9 @@ TUNERS: dict[str, tuple[Make, bool]] = {
     "rtho": (lambda o: al.RTHO(o, 1e-3, every=2), True),
     "hd_outer": (lambda o: al.HD(o, 1e-3), True),
     "hd": (lambda o: al.HD(o, 1e-3), False),
+    "hd_multiplicative": (lambda o: al.HD(o, 1e-3, multiplicative=True), False),
+    "many": (lambda o: al.MARTHE(o, 0.9, 1e-3, tune=("lr", "weight_decay")), True),
+    "adaptive": (lambda o: al.MARTHE(o, "adaptive", "adaptive", alpha=1e-6), True),
     "fixed": (lambda o: al.FixedSchedule(o, [0.01 * (t + 1) for t in range(12)]), False),
 }
 
@@ -312,6 +328,12 @@ def test_state_of_another_kind_is_refused() -> None:
     other = Run(TUNERS["fixed"][0], setting, task, outer=False)
     with pytest.raises(ValueError, match="does not belong to a FixedSchedule"):
         other.tuner.load_state_dict(state)
+    other = Run(TUNERS["many"][0], setting, task)
+    with pytest.raises(ValueError, match=r"tunes \[\(0, 'lr'\)\], this tuner .*weight_decay"):
+        other.tuner.load_state_dict(state)
+    other = Run(TUNERS["adaptive"][0], setting, task)
+    with pytest.raises(ValueError, match="adapts"):
+        other.tuner.load_state_dict(state)
     other = Run(TUNERS["marthe"][0], BY_NAME["adam"], task)
     with pytest.raises(ValueError, match="other weights or another rule"):
         other.tuner.load_state_dict(state)
@@ -326,7 +348,7 @@ def test_state_of_another_kind_is_refused() -> None:
         (lambda o: al.MARTHE(o, mu=1.5), r"mu must be a number in \[0, 1\]"),
         (lambda o: al.MARTHE(o, mu=-0.1), "mu"),
         (lambda o: al.MARTHE(o, mu=math.nan), "mu"),
-        (lambda o: al.MARTHE(o, mu="adaptive"), "mu"),
+        (lambda o: al.MARTHE(o, mu="auto"), "mu"),
         (lambda o: al.MARTHE(o, hyper_lr=-1e-9), "hyper_lr"),
         (lambda o: al.RTHO(o, hyper_lr=math.inf), "hyper_lr"),
         (lambda o: al.HD(o, hyper_lr="adaptive"), "hyper_lr"),

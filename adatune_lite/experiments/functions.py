@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -130,6 +131,7 @@ def training(spec: RunSpec, context: Context) -> Outcome:
         outer=outer,
         product=product,
         report=context.report,
+        keeper=context,
     )
     finished = trace.status == "finished"
     return Outcome(
@@ -154,6 +156,17 @@ def problem(net: nn.Module, task: ImageTask, seed: int) -> Problem:
     return Problem({k: w.detach().clone() for k, w in net.named_parameters()}, train_loss, final_loss)
 
 
+def _graphs_fit(steps: int, net: nn.Module, device: str) -> bool:
+    """Whether one run a core keeps states, gradients and graphs in half the memory; no digit hangs on it."""
+    needed = 3 * steps * sum(w.nbytes for w in net.parameters())
+    if device == "cuda":
+        return needed < torch.cuda.mem_get_info()[1] / 2
+    if not hasattr(os, "sysconf"):  # Windows
+        return False
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return needed * (os.cpu_count() or 1) < memory / 2
+
+
 def optimised_schedule(spec: RunSpec, context: Context) -> Outcome:
     """LRS-OPT from a constant start (setting lr) or from the schedule of `spec.source`.
 
@@ -165,7 +178,7 @@ def optimised_schedule(spec: RunSpec, context: Context) -> Outcome:
     start: Tensor | Sequence[float] = [float(spec.get("lr", 0.01))] * spec.steps
     if spec.source:
         start = source_schedule(spec, context)
-    outer_steps = int(spec.get("outer_steps"))
+    outer_steps, checkpoints = int(spec.get("outer_steps")), int(spec.get("checkpoints", 0))
     begun = time.perf_counter()
     out = lrs_opt(
         problem(net, task, spec.seed),
@@ -175,8 +188,9 @@ def optimised_schedule(spec: RunSpec, context: Context) -> Outcome:
         outer_optimizer=spec.get("outer_optimizer", "adam"),
         outer_lr=spec.get("outer_lr", 0.02),
         lr_max=spec.get("lr_max", 1.0),
-        checkpoints=int(spec.get("checkpoints", 0)) or None,
-        resume=context.checkpoint,
+        checkpoints=checkpoints or None,
+        keep_graph=not checkpoints and _graphs_fit(spec.steps, net, context.device),
+        resume=context.checkpoint.path,
         on_step=lambda step: context.report(step.step, outer_steps),
     )
     seconds = time.perf_counter() - begun

@@ -27,6 +27,7 @@ from types import ModuleType
 
 import torch
 
+from adatune_lite.checkpoint import Checkpoint
 from adatune_lite.runs import freshness, provenance
 from adatune_lite.runs.context import Context
 from adatune_lite.runs.freshness import Canary, CanaryError, Part, Small
@@ -96,7 +97,7 @@ def compute(experiment: ModuleType, functions: str = FUNCTIONS) -> Made:
                 raise CanaryError(
                     f"the canary's run {name!r} must be float64 and at most {MOST_STEPS} steps long"
                 )
-            context = Context("cpu", store, Path(folder) / f"{position}.pt")
+            context = Context("cpu", store, Checkpoint(Path(folder) / f"{position}.pt", name))
             with seeded(spec, "cpu"):
                 outcome = table[spec.function](spec, context)
             made.setdefault(spec.function, {})[name] = _small(spec, outcome)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import math
-import pickle
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from adatune_lite import files
 from adatune_lite.runs.record import Record
 from adatune_lite.runs.spec import RunSpec
 from adatune_lite.runs.store import Store
+
+if TYPE_CHECKING:
+    from adatune_lite.checkpoint import Checkpoint
+
+SAVE_EVERY = 30.0
+"""Seconds between two checkpoints: what a kill -9 costs at most, besides the step under way."""
 
 
 class SourceMissing(ValueError):
@@ -34,15 +36,15 @@ class Context:
     """Kind of device to compute on: "cpu" or "cuda"."""
     store: Store
     """Records made so far."""
-    checkpoint: Path
-    """A file of this run alone, for `save` and `load`; removed once the record is written."""
+    checkpoint: Checkpoint
+    """The file of this run alone; removed once the record is written."""
     report: Callable[[int, int], None] = _silent
     """Progress within the run: (done, total)."""
     deadline: float = math.inf
-    """Time (`time.time()`) at which the budget ends."""
-    started: float = field(default_factory=time.time)
-    spent: float = 0.0
-    """Seconds spent on this run before it was resumed."""
+    """Time (`time.time()`) at which the run should stop, once it has saved."""
+    save_every: float = SAVE_EVERY
+    """Seconds between two checkpoints."""
+    _saved: float = field(default_factory=time.monotonic)
 
     def source(self, spec: RunSpec) -> Record:
         """The record that `spec` names as its source, with exactly the digits that it names.
@@ -58,35 +60,27 @@ class Context:
             "run the experiment that makes it first"
         )
 
-    def time_left(self) -> float:
-        """Seconds of the budget; a run function may return "stopped by budget" after it has saved."""
-        return self.deadline - time.time()
+    def ending(self) -> bool:
+        """Whether the budget has ended: save, and return the outcome "stopped by budget"."""
+        return time.time() >= self.deadline
 
-    def seconds(self) -> float:
-        """Seconds spent on this run, those before a resume included."""
-        return self.spent + time.time() - self.started
+    def due(self) -> bool:
+        """Whether it is time to save, because of the last one or the end of the budget."""
+        return self.ending() or time.monotonic() - self._saved >= self.save_every
 
     def save(self, state: Any) -> None:
-        """Replace the checkpoint by `state`: tensors and plain values, nothing that needs unpickling.
+        """Replace the checkpoint by `state`: tensors and plain values.
 
         A checkpoint that cannot be written costs a resume, not the run.
         """
-        import torch
-
-        buffer = io.BytesIO()
-        torch.save({"run": self.checkpoint.stem, "seconds": self.seconds(), "state": state}, buffer)
         with contextlib.suppress(OSError):
-            files.replace(self.checkpoint, buffer.getvalue())
+            self.checkpoint.save(state)
+        self._saved = time.monotonic()
 
     def load(self) -> Any | None:
-        """The state saved last, on the cpu, or None: there is none, it is damaged, or it is another run's."""
-        import torch
+        """The state saved last, on the cpu, or None.
 
-        try:
-            kept = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
-            if kept["run"] != self.checkpoint.stem:
-                return None
-            self.spent = float(kept["seconds"])
-            return kept["state"]
-        except (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError):
-            return None
+        Raises:
+            CheckpointError: the file is damaged or another run's; it stays as it is.
+        """
+        return self.checkpoint.load()

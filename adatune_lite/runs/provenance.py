@@ -18,7 +18,7 @@ from typing import Any
 from adatune_lite.files import PACKAGE
 
 DECIDING = (
-    "rules.py",
+    "rules",
     "curvature.py",
     "hypergradient.py",
     "tuners",

@@ -27,6 +27,7 @@ from pathlib import Path
 import torch
 
 from adatune_lite import files
+from adatune_lite.checkpoint import Checkpoint
 from adatune_lite.runs import provenance
 from adatune_lite.runs.context import Context
 from adatune_lite.runs.record import Outcome, Record
@@ -36,7 +37,7 @@ from adatune_lite.runs.store import Conflict, Store, StoreError
 FUNCTIONS = "adatune_lite.experiments.functions"
 """Module whose RUN_FUNCTIONS are looked up by `RunSpec.function`."""
 
-RESUMABLE = ("lrs_opt",)
+RESUMABLE = ("training", "lrs_opt")
 """Run functions that carry on from their checkpoint wherever they are stopped; others start anew."""
 
 RunFunction = Callable[[RunSpec, Context], Outcome]
@@ -101,10 +102,8 @@ def perform(planned: Planned, setting: Setting, report: Callable[[int, int], Non
             return Done(error=f"{planned}: no run function {spec.function!r}; there are {', '.join(table)}")
         code = provenance.code_hash(spec.function)
         name = f"{spec.hash[:16]}-{code[:8]}-{setting.device}-{spec.precision}"
-        checkpoint = files.scratch_folder() / "checkpoints" / f"{name}.pt"
-        checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        checkpoint = Checkpoint(files.scratch_folder() / "checkpoints" / f"{name}.pt", name)
         context = Context(setting.device, setting.store, checkpoint, report, setting.deadline)
-        context.spent = _spent(checkpoint)
         start = datetime.now(UTC).isoformat(timespec="seconds")
         with one_thread(), seeded(spec, setting.device):
             provenance.start_peak(setting.device)
@@ -113,8 +112,7 @@ def perform(planned: Planned, setting: Setting, report: Callable[[int, int], Non
                     outcome = table[spec.function](spec, context)
             except OutOfTime:
                 outcome = Outcome("stopped by budget")
-                _keep_spent(checkpoint, context.seconds())
-            seconds = context.seconds()
+            seconds = checkpoint.seconds()
             if outcome.status == "stopped by budget":
                 return Done(outcome.status, seconds)  # Its checkpoint, not a record, carries it on.
             facts = provenance.describe(setting.device) | provenance.data(spec.task.dataset)
@@ -124,8 +122,7 @@ def perform(planned: Planned, setting: Setting, report: Callable[[int, int], Non
         record = Record.of(spec, outcome, code=code, device=setting.device, labels=labels, provenance=facts)
         done = _keep(record, planned, setting.store)
         if not done.fatal:
-            checkpoint.unlink(missing_ok=True)
-            _clock(checkpoint).unlink(missing_ok=True)
+            checkpoint.remove()
         return done
     except Exception as error:  # Whatever it is, the other runs go on.
         return Done(error=f"{planned}: {_sentence(error)}{_details(planned)}")
@@ -145,23 +142,6 @@ def _keep(record: Record, planned: Planned, store: Store) -> Done:
             )
         return Done("", seconds, f"{planned}: {error}", True)
     return Done(record.status, seconds)
-
-
-def _clock(checkpoint: Path) -> Path:
-    # Run functions that keep a checkpoint of their own form in that file do not note the time in it.
-    return checkpoint.with_suffix(".seconds")
-
-
-def _spent(checkpoint: Path) -> float:
-    try:
-        return float(_clock(checkpoint).read_text()) if checkpoint.exists() else 0.0
-    except (OSError, ValueError):
-        return 0.0
-
-
-def _keep_spent(checkpoint: Path, seconds: float) -> None:
-    with contextlib.suppress(OSError):
-        files.replace(_clock(checkpoint), f"{seconds:.3f}\n".encode())
 
 
 @contextlib.contextmanager

@@ -8,6 +8,8 @@ from itertools import pairwise
 import torch
 from torch import nn
 
+from adatune_lite.tasks.networks import conv4, lenet5, resnet18, vgg11
+
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
 
 
@@ -27,11 +29,17 @@ def mlp(
     return nn.Sequential(*layers, nn.Linear(widths[-1], classes))
 
 
-MODELS: dict[str, Callable[..., nn.Module]] = {"mlp": mlp}
+MODELS: dict[str, Callable[..., nn.Module]] = {
+    "mlp": mlp,
+    "conv4": conv4,
+    "lenet5": lenet5,
+    "vgg11": vgg11,
+    "resnet18": resnet18,
+}
 
 
 def build(name: str, *, seed: int | None = None, **options: object) -> nn.Module:
-    """A network by name, `options` as its function takes them.
+    """A network by name, `options` as its function takes them: classes, channels and width for images.
 
     seed: draws the initial weights from this seed and leaves the global random state alone; without it the
     global state is used. Raises ValueError for a name that does not exist.

@@ -1,6 +1,22 @@
 """Online tuners of the learning rate, with one interface."""
 
+from adatune_lite.tuners.autolr import AutoLR
+from adatune_lite.tuners.autolr_settings import autolr_settings, superbatch
 from adatune_lite.tuners.base import Diverged, FixedSchedule, Tuner
-from adatune_lite.tuners.hypergradient import HD, MARTHE, RTHO
+from adatune_lite.tuners.classical import CycledMomentum, ReduceOnPlateau
+from adatune_lite.tuners.hd import HD
+from adatune_lite.tuners.hypergradient import MARTHE, RTHO
 
-__all__ = ["HD", "MARTHE", "RTHO", "Diverged", "FixedSchedule", "Tuner"]
+__all__ = [
+    "HD",
+    "MARTHE",
+    "RTHO",
+    "AutoLR",
+    "CycledMomentum",
+    "Diverged",
+    "FixedSchedule",
+    "ReduceOnPlateau",
+    "Tuner",
+    "autolr_settings",
+    "superbatch",
+]

@@ -6,14 +6,18 @@ import copy
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from adatune_lite.curvature import gradient
+from adatune_lite.curvature import LossError, check_second_derivative, gradient, product
 from adatune_lite.hypergradient import check_schedule
 from adatune_lite.tuners.closures import BufferGuard, Closure, evaluate
+
+Gradients = list[Tensor | None]
+"""One entry for each weight; None where a loss does not use it."""
 
 
 class Diverged(RuntimeError):
@@ -55,9 +59,10 @@ class Tuner:
         """The hypergradients of the last step, keyed as `values`."""
         return {(0, "lr"): self.hypergradient}
 
-    def step(self, train_loss: Closure, outer_loss: Closure | None = None) -> Tensor:
+    def step(self, train_loss: Closure | list[Closure], outer_loss: Closure | None = None) -> Tensor:
         """One training step; closures return a scalar loss at the present weights.
 
+        A list of training closures is gradient accumulation: the loss is their mean, one graph at a time.
         A training loss or gradient that is not finite leaves weights, optimizer, tuner and module buffers as
         they were. Raises Diverged at the second such step in a row, LossError for a closure that breaks the
         rules: at the first step, and then everything is as before.
@@ -85,7 +90,7 @@ class Tuner:
         self._failures, self._steps = state["failures"], state["steps"]
 
     def _weights(self) -> list[Tensor]:
-        return [p for p in self.optimizer.param_groups[0]["params"] if p.requires_grad]
+        return [p for group in self.optimizer.param_groups for p in group["params"] if p.requires_grad]
 
     def _reset(self) -> None:
         """Forget what is carried from step to step."""
@@ -121,8 +126,14 @@ class Tuner:
 
     def _optimizer_step(self, weights: Sequence[Tensor], grads: Sequence[Tensor | None]) -> None:
         self._set_gradients(weights, grads)
-        self.optimizer.param_groups[0]["lr"] = self.used_lr = self._lr
+        self._write()
+        self.used_lr = self._lr
         self.optimizer.step()
+
+    def _write(self) -> None:
+        """Hand what is tuned to the optimizer: one rate for all its groups."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._lr
 
     def _failed(self, what: str) -> None:
         self._failures += 1
@@ -141,23 +152,102 @@ class FixedSchedule(Tuner):
         self.schedule = check_schedule(schedule)
         self._lr = self.schedule[0]
 
-    def step(self, train_loss: Closure, outer_loss: Closure | None = None) -> Tensor:
+    def step(self, train_loss: Closure | list[Closure], outer_loss: Closure | None = None) -> Tensor:
         if self._steps >= len(self.schedule):
             raise ValueError(f"the schedule has {len(self.schedule)} steps and all are done")
         weights = self._weights()
         with self._refusable(weights):
             with BufferGuard() as guard:
-                loss = evaluate(train_loss, "train_loss", weights, first=self._steps == 0)
-                grads = gradient(loss, weights, what="train_loss")
-            if not all_finite(loss, grads):
+                found = training_gradient(train_loss, weights, first=self._steps == 0)
+            if not found.finite:
                 guard.restore()
                 self._failed("the training loss or its gradient")
-                return loss.detach()
+                return found.loss
             self._failures = 0
-            self._optimizer_step(weights, grads)
+            self._optimizer_step(weights, found.grads)
             self._steps += 1
             self._lr = self.schedule[min(self._steps, len(self.schedule) - 1)]
-        return loss.detach()
+        return found.loss
+
+
+@dataclass
+class Gathered:
+    """What a step needs of the training loss, without graph; means over the closures of a list."""
+
+    loss: Tensor
+    grads: Gradients
+    products: list[Gradients]
+    """Hessian-vector products with each direction."""
+    finite: bool = True
+    """Whether the loss and gradient of each closure are; if not, the first that are not are here alone."""
+
+
+def training_gradient(
+    train_loss: Closure | list[Closure],
+    weights: Sequence[Tensor],
+    directions: Sequence[Sequence[Tensor]] = (),
+    *,
+    first: bool = False,
+) -> Gathered:
+    """Loss, gradient and products of one closure or of the mean of several, one graph at a time.
+
+    first: closures are checked for changes of the weights and, where there is a direction, for functions
+    without a second derivative. Raises LossError with the name of the closure.
+    """
+    if isinstance(train_loss, list) and not train_loss:
+        raise LossError("train_loss must hold at least one closure, not an empty list")
+    closures = train_loss if isinstance(train_loss, list) else [train_loss]
+    total: Gathered | None = None
+    for i, closure in enumerate(closures):
+        name = f"train_loss[{i}]" if isinstance(train_loss, list) else "train_loss"
+        loss = evaluate(closure, name, weights, first=first)
+        grads = gradient(loss, weights, create_graph=bool(directions), what=name)
+        plain = [None if g is None else g.detach() for g in grads]
+        if not all_finite(loss, plain):
+            return Gathered(loss.detach(), plain, [], finite=False)
+        if first and directions:
+            check_second_derivative(grads)
+        last = len(directions) - 1
+        products = [_product(grads, weights, z, retain=k < last) for k, z in enumerate(directions)]
+        del grads
+        if total is None:
+            total = Gathered(loss.detach(), plain, products)
+        else:
+            total.loss = total.loss + loss.detach()
+            total.grads = _sum(total.grads, plain)
+            total.products = [_sum(x, y) for x, y in zip(total.products, products, strict=True)]
+    assert total is not None
+    if len(closures) == 1:
+        return total
+    return Gathered(
+        total.loss / len(closures),
+        _divided(total.grads, len(closures)),
+        [_divided(x, len(closures)) for x in total.products],
+    )
+
+
+def _product(
+    grads: Gradients, weights: Sequence[Tensor], direction: Sequence[Tensor], *, retain: bool
+) -> Gradients:
+    used = [(i, g) for i, g in enumerate(grads) if g is not None]
+    found = product(
+        [g for _, g in used],
+        [weights[i] for i, _ in used],
+        [direction[i] for i, _ in used],
+        retain_graph=retain,
+    )
+    out: Gradients = [None] * len(grads)
+    for (i, _), x in zip(used, found, strict=True):
+        out[i] = x
+    return out
+
+
+def _divided(x: Gradients, count: int) -> Gradients:
+    return [None if g is None else g / count for g in x]
+
+
+def _sum(a: Gradients, b: Gradients) -> Gradients:
+    return [y if x is None else x if y is None else x + y for x, y in zip(a, b, strict=True)]
 
 
 def all_finite(loss: Tensor, grads: Sequence[Tensor | None]) -> bool:

@@ -1,41 +1,54 @@
-"""MARTHE, RTHO and HD: online learning rates from a discounted forward hypergradient.
+"""MARTHE and RTHO: online learning rates from a discounted forward hypergradient.
 
-One recursion (MARTHE, arXiv 1910.08525; mu = 1: RTHO, arXiv 1703.01785; mu = 0: HD, arXiv 1703.04782 with
-the outer gradient on other data):
+One recursion (MARTHE, arXiv 1910.08525; mu = 1: RTHO, arXiv 1703.01785; mu = 0: HD, see `tuners.hd`):
 
     Z_0 = 0,    Z_{t+1} = mu A_t Z_t + B_t,    Delta = grad E(w_{t+1}) . Z_{t+1}
     lr_{t+1} = min(lr_max, max(lr_min, lr_t - hyper_lr Delta))
 
 where A_t and B_t are the derivatives of the optimizer's whole step with respect to its state (weights and
 buffers) and to the rate. Order of one step: gradient at w_t; Z_{t+1} at lr_t; optimizer step; Delta; new
-rate.
+rate. Any other scalar of the optimizer (`Rule.hypers`) is tuned in the same way, with a Z and a product of
+its own; so is each parameter group.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from adatune_lite.curvature import LossError, check_second_derivative, dot, gradient, product
-from adatune_lite.rules import Tensors, from_optimizer
-from adatune_lite.tuners.base import Tuner, all_finite
+from adatune_lite.curvature import LossError, dot, gradient
+from adatune_lite.rules import Rule, Tensors
+from adatune_lite.tuners.adaptive import START, Adaptive, adaptive
+from adatune_lite.tuners.base import Gradients, Tuner, training_gradient
+from adatune_lite.tuners.clipping import clipping
 from adatune_lite.tuners.closures import BufferGuard, Closure, evaluate
+from adatune_lite.tuners.tuned import Key, PerName, Tuned, choose
 
 
 class MARTHE(Tuner):
     """Discounted forward hypergradient, 0 <= mu <= 1.
 
-    optimizer: `torch.optim.SGD` or `Adam` with one parameter group; its lr is the start.
-    mu: discount per step of the past in Z.
-    hyper_lr: step of the rate against Delta, >= 0 (unit: rate squared per loss).
+    optimizer: `torch.optim.SGD`, `Adam`, `AdamW` or `RMSprop`; its settings are the start.
+    mu: discount per step of the past in Z; or "adaptive".
+    hyper_lr: step of a value against its Delta, >= 0 (unit: value squared per loss); a number for all, or a
+        mapping of names, or of (group, name), to numbers; or "adaptive".
+    tune: names of what is tuned, in each parameter group: "lr", "momentum", "weight_decay", "beta1" ...; each
+        value costs a product per step. A momentum that reaches 0 becomes the smallest number above it, so
+        that torch keeps its buffer.
+    bounds: (low, high) by name or by (group, name), of all but the rate.
     lr_min, lr_max: the rate is projected to [lr_min, lr_max]; lr_max None is no upper bound.
-    clip_hypergradient: bound on |Delta| in the update of the rate; `hypergradient` stays raw.
+    clip_hypergradient: bound on |Delta| in the update of a value; `hypergradient` stays raw.
+    clip_grad_value, clip_grad_norm: bound of the training gradient's entries, or of its norm over all groups,
+        as in `torch.nn.utils`; a part of the step, so that Z goes through it.
+    adapt_rule, alpha: see `tuners.adaptive`; for one rate in one group, at every step.
     outer_batchnorm: "batch" (exact: the outer batch's own statistics) or "running" (an approximation, since
         running statistics are a state that Z does not carry).
-    every: the rate moves at every `every`-th step; Z moves at each.
+    every: values move at every `every`-th step; Z moves at each.
 
     Raises ValueError for arguments out of range, UnsupportedOptimizer for an optimizer without a rule.
     """
@@ -43,159 +56,238 @@ class MARTHE(Tuner):
     def __init__(
         self,
         optimizer: torch.optim.Optimizer,
-        mu: float = 0.99,
-        hyper_lr: float = 1e-6,
+        mu: float | str = 0.99,
+        hyper_lr: float | str | PerName = 1e-6,
         *,
+        tune: Sequence[str] = ("lr",),
+        bounds: PerName | None = None,
         lr_min: float = 0.0,
         lr_max: float | None = None,
         clip_hypergradient: float | None = None,
+        clip_grad_value: float | None = None,
+        clip_grad_norm: float | None = None,
+        adapt_rule: str = "marthe_tf",
+        alpha: float | None = None,
         outer_batchnorm: str = "batch",
         every: int = 1,
     ) -> None:
         super().__init__(optimizer)
-        self.rule = from_optimizer(optimizer)
-        if not (isinstance(mu, int | float) and 0 <= mu <= 1):
-            raise ValueError(f"mu must be a number in [0, 1], not {mu!r}")
-        if not (isinstance(hyper_lr, int | float) and math.isfinite(hyper_lr) and hyper_lr >= 0):
-            raise ValueError(f"hyper_lr must be a finite number and not negative, not {hyper_lr!r}")
-        if not (math.isfinite(lr_min) and 0 <= lr_min <= self._lr):
-            raise ValueError(f"lr_min must lie between 0 and the start rate {self._lr:g}, not {lr_min}")
-        if lr_max is not None and not lr_max >= self._lr:
-            raise ValueError(f"lr_max must be at least the start rate {self._lr:g}, not {lr_max}")
+        if mu != "adaptive" and not (isinstance(mu, int | float) and 0 <= mu <= 1):
+            raise ValueError(f'mu must be a number in [0, 1] or "adaptive", not {mu!r}')
         if clip_hypergradient is not None and not clip_hypergradient > 0:
             raise ValueError(f"clip_hypergradient must be above 0, not {clip_hypergradient}")
         if outer_batchnorm not in ("batch", "running"):
             raise ValueError(f'outer_batchnorm must be "batch" or "running", not {outer_batchnorm!r}')
         if isinstance(every, bool) or not isinstance(every, int) or every < 1:
             raise ValueError(f"every must be a whole number of at least 1, not {every!r}")
-        self.mu, self.hyper_lr = float(mu), float(hyper_lr)
-        self.lr_min, self.lr_max = float(lr_min), math.inf if lr_max is None else float(lr_max)
+        self._adaptive: Adaptive | None = adaptive(mu, hyper_lr, adapt_rule, alpha)
+        if self._adaptive and (len(optimizer.param_groups) > 1 or tuple(tune) != ("lr",) or every > 1):
+            raise ValueError('"adaptive" is for tune=("lr",), one parameter group and every=1')
+        self.mu = 0.0 if isinstance(mu, str) else float(mu)
+        self._has_past = mu == "adaptive" or self.mu > 0
+        """Whether Z may reach back further than the last step."""
+        self._tuned, self._rules = choose(
+            optimizer,
+            tune,
+            START if hyper_lr == "adaptive" else hyper_lr,
+            bounds or {},
+            (float(lr_min), math.inf if lr_max is None else float(lr_max)),
+            self._has_past,
+        )
+        self._clip = clipping(clip_grad_value, clip_grad_norm)
         self.clip_hypergradient = math.inf if clip_hypergradient is None else float(clip_hypergradient)
         self.outer_batchnorm, self.every = outer_batchnorm, every
         self._moved = False
-        weights = self._weights()
-        carried = 1 + len(self.rule.buffers) if self.mu > 0 else 1
-        self._z = [[torch.zeros_like(w, requires_grad=False) for w in weights] for _ in range(carried)]
 
-    def step(self, train_loss: Closure, outer_loss: Closure | None = None) -> Tensor:
+    @property
+    def hyper_lr(self) -> float:
+        """The step of the first tuned value."""
+        return self._tuned[0].hyper_lr
+
+    @property
+    def values(self) -> dict[Key, float]:
+        return {(x.group, x.name): x.value for x in self._tuned}
+
+    @property
+    def hypergradients(self) -> dict[Key, float]:
+        return {(x.group, x.name): x.hypergradient for x in self._tuned}
+
+    def step(self, train_loss: Closure | list[Closure], outer_loss: Closure | None = None) -> Tensor:
         if outer_loss is None:
             raise LossError(
                 f"{type(self).__name__} needs outer_loss: a function without arguments that returns the loss "
                 "on validation data"
             )
         weights = self._weights()
-        # the first step has no past; its product only asks whether there is a second derivative
-        with_past = self.mu > 0 and (self._moved or self._steps == 0)
         with self._refusable(weights):
             with BufferGuard() as guard:
-                loss = evaluate(train_loss, "train_loss", weights, first=self._steps == 0)
-                grads = gradient(loss, weights, create_graph=with_past, what="train_loss")
-                finite = all_finite(loss, grads)
-                hz = self._past(weights, grads) if finite and with_past else None
-            if not finite:
+                found = training_gradient(train_loss, weights, self._directions(), first=self._steps == 0)
+            if not found.finite:
                 guard.restore()
                 self._failed("the training loss or its gradient")
-                return loss.detach()
-            plain = [None if g is None else g.detach() for g in grads]
-            del grads
-            self._carry(weights, plain, hz)
-            self._optimizer_step(weights, plain)
+                return found.loss
+            grads, products = found.grads, found.products if self.mu > 0 and self._moved else []
+            if self._clip:
+                grads, products = self._clip(grads, products)
+            slope = self._carry(weights, grads, products)
+            self._optimizer_step(weights, grads)
             self._steps += 1
+            if self._adaptive and self._adaptive.rule == "adatune":
+                slope = found.grads
             if self._steps % self.every == 0:
-                self._outer_step(outer_loss, weights)
+                self._outer_step(outer_loss, weights, slope)
             else:
                 self._failures = 0
-        return loss.detach()
+        return found.loss
 
-    def _past(self, weights: Tensors, grads: list[Tensor | None]) -> Tensors | None:
-        """The Hessian-vector product with Z, for the weights that the loss uses; None while Z is 0."""
+    def _directions(self) -> list[Tensors]:
+        """Where products are needed. At the first step Z is 0: one asks if there is a second derivative."""
         if self._steps == 0:
-            check_second_derivative(grads)
-        used = [(g, w, z) for g, w, z in zip(grads, weights, self._z[0], strict=True) if g is not None]
-        hz = product([g for g, _, _ in used], [w for _, w, _ in used], [z for _, _, z in used])
-        return hz if self._moved else None
+            return [self._tuned[0].direction] if self._has_past else []
+        return [x.direction for x in self._tuned] if self.mu > 0 and self._moved else []
+
+    def _present(self) -> list[tuple[Rule, float]]:
+        """Rule and rate of each group, with the tuned values as they are now."""
+        self._write()
+        found = []
+        for k, (rule, group) in enumerate(zip(self._rules, self.optimizer.param_groups, strict=True)):
+            values: dict[str, Any] = {x.name: x.value for x in self._tuned if x.group == k and x.name != "lr"}
+            found.append((replace(rule, **values) if values else rule, float(group["lr"])))
+        return found
 
     @torch.no_grad()
-    def _carry(self, weights: Tensors, grads: list[Tensor | None], hz: Tensors | None) -> None:
-        """Z <- mu A Z + B at the present weights, buffers and rate, before the optimizer moves them."""
-        used = [i for i, g in enumerate(grads) if g is not None]
-        groups: dict[int, list[int]] = {}
-        for k, i in enumerate(used):
-            groups.setdefault(self._number(weights[i]), []).append(k)
-        for t, members in groups.items():
-            chosen = [used[k] for k in members]
-            w = [weights[i] for i in chosen]
-            self.rule.tangent_(
-                [[part[i] for i in chosen] for part in self._z],
-                w,
-                self._buffers(w, t),
-                [g for i in chosen if (g := grads[i]) is not None],
-                None if hz is None else [hz[k] for k in members],
-                self._lr,
-                t,
-                self.mu,
-            )
-        for i in set(range(len(weights))) - set(used):  # a weight that the loss leaves out: A = I, B = 0
-            for part in self._z:
-                part[i].mul_(self.mu)
-        self._moved = True
+    def _carry(self, weights: Tensors, grads: Gradients, products: Sequence[Gradients]) -> Gradients:
+        """Z <- mu A Z + B at the present weights, buffers and values, before the optimizer moves them.
 
-    def _number(self, weight: Tensor) -> int:
+        Returns B of the rate for an adaptive mu, else nothing.
+        """
+        if self._adaptive and not products:
+            self._reset()  # what mu = 0 forgets: `tangent_` of the rate writes the weights' part alone
+        direct: Gradients = [None] * len(weights)
+        begin = 0
+        for k, (rule, lr) in enumerate(self._present()):
+            count = len(self._tuned[0].z[k][0])
+            used = [i for i in range(count) if grads[begin + i] is not None]
+            numbered: dict[int, list[int]] = {}
+            for i in used:
+                numbered.setdefault(self._number(rule, weights[begin + i]), []).append(i)
+            for t, members in numbered.items():
+                w = [weights[begin + i] for i in members]
+                b = self._buffers(rule, w, t)
+                g = chosen(grads, begin, members)
+                for j, x in enumerate(self._tuned):
+                    name = x.name if x.group == k else None
+                    hz = chosen(products[j], begin, members) if products else None
+                    if name or hz:
+                        z = [[part[i] for i in members] for part in x.z[k]]
+                        rule.tangent_(z, w, b, g, hz, lr, t, self.mu, name)
+                if self._adaptive and self._adaptive.adapts_mu:
+                    fresh = [torch.empty_like(x) for x in w]
+                    rule.tangent_([fresh], w, b, g, None, lr, t, 0.0)
+                    for i, slope in zip(members, fresh, strict=True):
+                        direct[begin + i] = slope
+            for i in set(range(count)) - set(used):  # a weight that the loss leaves out: A = I, B = 0
+                for x in self._tuned:
+                    for part in x.z[k]:
+                        part[i].mul_(self.mu)
+            begin += count
+        self._moved = True
+        return direct
+
+    def _number(self, rule: Rule, weight: Tensor) -> int:
         """The number of the weight's next step; one that some losses leave out lags behind the others."""
         state = self.optimizer.state.get(weight, {})
-        if any(state.get(name) is None for name in self.rule.buffers):
+        if any(state.get(name) is None for name in rule.buffers):
             return 1
         return int(state["step"]) + 1 if "step" in state else 2
 
-    def _buffers(self, weights: Tensors, t: int) -> list[Tensors]:
+    def _buffers(self, rule: Rule, weights: Tensors, t: int) -> list[Tensors]:
         """The optimizer's buffers before step t of these weights; zeros before the first one."""
         if t == 1:
-            return [[torch.zeros_like(w) for w in weights] for _ in self.rule.buffers]
-        return [[self.optimizer.state[w][name] for w in weights] for name in self.rule.buffers]
+            return [[torch.zeros_like(w) for w in weights] for _ in rule.buffers]
+        return [[self.optimizer.state[w][name] for w in weights] for name in rule.buffers]
 
-    def _outer_step(self, outer_loss: Closure, weights: Tensors) -> None:
+    def _outer_step(self, outer_loss: Closure, weights: Tensors, slope: Gradients) -> None:
         with BufferGuard(self.outer_batchnorm) as guard:
             outer = evaluate(outer_loss, "outer_loss", weights, first=self._steps == 1)
             grads = gradient(outer, weights, what="outer_loss")
         guard.restore()
-        pairs = [(g, z) for g, z in zip(grads, self._z[0], strict=True) if g is not None]
-        delta = float(dot([g for g, _ in pairs], [z for _, z in pairs]))
-        self._move(delta, "the outer loss or the hypergradient", math.isfinite(float(outer.detach())))
+        finite = math.isfinite(float(outer.detach()))
+        if self._move(grads, "the outer loss or the hypergradient", finite) and self._adaptive:
+            self.mu = self._adaptive.next_mu(self.mu, along(grads, slope), self._lr)
+            self._adaptive.note(self.hypergradient)
 
-    def _move(self, delta: float, what: str, finite: bool = True) -> None:
-        """The projected step of the rate; a Delta that is not finite keeps the rate and forgets the past."""
-        self.hypergradient = delta
-        if not (finite and math.isfinite(delta)):
+    def _move(self, outer: Gradients, what: str, finite: bool = True) -> bool:
+        """The projected steps of all values; a Delta that is not finite keeps them and forgets the past."""
+        for x in self._tuned:
+            x.hypergradient = along(outer, x.direction)
+        self.hypergradient = self._tuned[0].hypergradient
+        if not (finite and all(math.isfinite(x.hypergradient) for x in self._tuned)):
             self._reset()
+            if self._adaptive:
+                self._adaptive.forget()
             self._failed(what)
-            return
+            return False
         self._failures = 0
-        clipped = min(self.clip_hypergradient, max(-self.clip_hypergradient, delta))
-        self._lr = min(self.lr_max, max(self.lr_min, self._lr - self.hyper_lr * clipped))
-        self.optimizer.param_groups[0]["lr"] = self._lr
+        for x in self._tuned:
+            if self._adaptive:
+                x.hyper_lr = self._adaptive.hyper_lr_before(x.hyper_lr)
+            x.move(self._step_of(x, outer))
+            if self._adaptive:
+                x.hyper_lr = self._adaptive.hyper_lr_after(x.hyper_lr, x.hypergradient, x.value)
+        self._write()
+        return True
+
+    def _step_of(self, x: Tuned, outer: Gradients) -> float:
+        """What hyper_lr multiplies: Delta within its bound."""
+        return min(self.clip_hypergradient, max(-self.clip_hypergradient, x.hypergradient))
+
+    def _write(self) -> None:
+        for x in self._tuned:
+            x.write(self.optimizer)
+        self._lr = float(self.optimizer.param_groups[0]["lr"])
 
     def _reset(self) -> None:
-        for part in self._z:
-            torch._foreach_zero_(part)
+        for x in self._tuned:
+            for parts in x.z:
+                for part in parts:
+                    torch._foreach_zero_(part)
         self._moved = False
 
     def state_dict(self) -> dict[str, Any]:
         return {
             **super().state_dict(),
-            "z": [[x.clone() for x in part] for part in self._z],
+            "tuned": [
+                [x.group, x.name, x.value, x.hyper_lr, x.hypergradient, _copied(x.z)] for x in self._tuned
+            ],
             "moved": self._moved,
+            "mu": self.mu,
+            "adaptive": self._adaptive.state_dict() if self._adaptive else {},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
-        shapes = [[tuple(x.shape) for x in part] for part in state["z"]]
-        if shapes != [[tuple(x.shape) for x in part] for part in self._z]:
-            raise ValueError("this state belongs to other weights or another rule: the shapes of Z differ")
-        for part, saved in zip(self._z, state["z"], strict=True):
-            for x, y in zip(part, saved, strict=True):
-                x.copy_(y)
-        self._moved = state["moved"]
-        self.optimizer.param_groups[0]["lr"] = self._lr
+        names = [(group, name) for group, name, *_ in state["tuned"]]
+        if names != list(self.values):
+            raise ValueError(f"this state tunes {names}, this tuner {list(self.values)}")
+        for x, (*_, saved) in zip(self._tuned, state["tuned"], strict=True):
+            if _shapes(saved) != _shapes(x.z):
+                raise ValueError(
+                    "this state belongs to other weights or another rule: the shapes of Z differ"
+                )
+        if bool(self._adaptive) != bool(state["adaptive"]):
+            raise ValueError(
+                "this state is of a tuner whose mu or hyper_lr adapts, or this tuner is and it is not"
+            )
+        for x, (_, _, x.value, x.hyper_lr, x.hypergradient, saved) in zip(
+            self._tuned, state["tuned"], strict=True
+        ):
+            for part, kept in zip(_flat(x.z), _flat(saved), strict=True):
+                part.copy_(kept)
+        if self._adaptive:
+            vars(self._adaptive).update(state["adaptive"])
+        self._moved, self.mu = state["moved"], state["mu"]
+        self._write()
 
 
 class RTHO(MARTHE):
@@ -208,39 +300,24 @@ class RTHO(MARTHE):
         super().__init__(optimizer, 1.0, hyper_lr, **options)
 
 
-class HD(MARTHE):
-    """Hypergradient descent.
+def chosen(values: Gradients, begin: int, members: Sequence[int]) -> Tensors:
+    """Entries begin + i, without those that are None."""
+    return [x for i in members if (x := values[begin + i]) is not None]
 
-    Without `outer_loss` it is the published one (Baydin et al., equation 8 and its variants): before the
-    step, lr <- lr - hyper_lr (g_t . B_{t-1}) with training gradients, so `lr` is then the rate used last.
-    With `outer_loss` it is MARTHE with mu = 0. One run keeps to one of the two.
-    """
 
-    def __init__(self, optimizer: torch.optim.Optimizer, hyper_lr: float = 1e-6, **options: Any) -> None:
-        super().__init__(optimizer, 0.0, hyper_lr, **options)
+def along(outer: Gradients, direction: Sequence[Tensor | None]) -> float:
+    """Inner product over the weights that both have."""
+    pairs = [(g, z) for g, z in zip(outer, direction, strict=True) if g is not None and z is not None]
+    return float(dot([g for g, _ in pairs], [z for _, z in pairs])) if pairs else 0.0
 
-    def step(self, train_loss: Closure, outer_loss: Closure | None = None) -> Tensor:
-        if outer_loss is not None:
-            return super().step(train_loss, outer_loss)
-        weights = self._weights()
-        with self._refusable(weights):
-            with BufferGuard() as guard:
-                loss = evaluate(train_loss, "train_loss", weights, first=self._steps == 0)
-                grads = gradient(loss, weights, what="train_loss")
-            if not all_finite(loss, grads):
-                guard.restore()
-                self._failed("the training loss or its gradient")
-                return loss.detach()
-            if self._moved and self._steps % self.every == 0:
-                every = zip(grads, weights, self._z[0], strict=True)
-                used = [(g, w, z) for g, w, z in every if g is not None]
-                with torch.no_grad():
-                    outer = self.rule.regularised([g for g, _, _ in used], [w for _, w, _ in used])
-                    delta = float(dot(outer, [z for _, _, z in used]))
-                self._move(delta, "the hypergradient")
-            else:
-                self._failures = 0
-            self._carry(weights, grads, None)
-            self._optimizer_step(weights, grads)
-            self._steps += 1
-        return loss.detach()
+
+def _copied(z: list[list[Tensors]]) -> list[list[Tensors]]:
+    return [[[x.clone() for x in part] for part in parts] for parts in z]
+
+
+def _flat(z: list[list[Tensors]]) -> Tensors:
+    return [x for parts in z for part in parts for x in part]
+
+
+def _shapes(z: list[list[Tensors]]) -> list[list[list[tuple[int, ...]]]]:
+    return [[[tuple(x.shape) for x in part] for part in parts] for parts in z]

@@ -71,6 +71,8 @@ class Scale:
     outer_steps: int
     long_outer_steps: int
     """Outer steps of one longer LRS-OPT run on the first reporting seed; 0 leaves it out."""
+    variant_outer_steps: int
+    """Outer steps of LRS-OPT in the sensitivity runs."""
     pair_seeds: int
     """Reporting seeds of the warm start and of the sensitivity runs."""
     map_hyper_lrs: tuple[float, ...]
@@ -83,12 +85,12 @@ _EMBEDDED = TaskSpec("mnist5k", train=4000, validation=500, test=500)
 _HALF_DECADES = tuple(float(f"{10 ** (k / 2):.3g}") for k in range(-12, -2))
 
 PROFILES: dict[str, Scale] = {
-    "smoke": Scale(replace(_EMBEDDED, hidden=(16, 16)), 16, 2, 2, (100,), (0, 1), 3, 0, 1, (1e-4, 1e-2)),
+    "smoke": Scale(replace(_EMBEDDED, hidden=(16, 16)), 16, 2, 2, (100,), (0, 1), 3, 0, 3, 1, (1e-4, 1e-2)),
     "quick": Scale(
-        replace(_EMBEDDED, hidden=(100, 100)), 64, 4, 3, (100,), (0, 1), 8, 12, 1, (1e-4, 1e-3, 1e-2)
+        replace(_EMBEDDED, hidden=(100, 100)), 64, 4, 3, (100,), (0, 1), 8, 12, 8, 1, (1e-4, 1e-3, 1e-2)
     ),
-    "desk": Scale(_MNIST, 512, 30, 10, (100, 101, 102), (0, 1, 2, 3, 4), 60, 150, 2, _HALF_DECADES),
-    "paper": Scale(_MNIST, 512, 30, 30, (100, 101, 102), tuple(range(10)), 1000, 0, 2, _HALF_DECADES),
+    "desk": Scale(_MNIST, 512, 30, 10, (100, 101, 102), (0, 1, 2, 3, 4), 60, 150, 20, 2, _HALF_DECADES),
+    "paper": Scale(_MNIST, 512, 30, 30, (100, 101, 102), tuple(range(10)), 1000, 0, 1000, 2, _HALF_DECADES),
 }
 
 _PRIORITY = {
@@ -247,7 +249,8 @@ def sensitivity_runs(scale: Scale, found: Mapping[str, Choice]) -> dict[tuple[st
             task = replace(task, hidden=(*task.hidden, task.hidden[-1]))
         if "activation" in change:
             task = replace(task, activation=str(change["activation"]))
-        changed = replace(scale, task=task, report_seeds=scale.report_seeds[: scale.pair_seeds])
+        seeds = scale.report_seeds[: scale.pair_seeds]
+        changed = replace(scale, task=task, report_seeds=seeds, outer_steps=scale.variant_outer_steps)
         outer = {"outer_batch": min(100, task.validation)} if "outer_batch" in change else {}
         for method in ("constant", "cosine", *ONLINE):
             if method not in found or (outer and method in ("constant", "cosine", "hd")):

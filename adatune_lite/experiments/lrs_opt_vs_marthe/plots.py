@@ -249,6 +249,8 @@ def sensitivity(results: Results) -> Figure:
             records = main if variant == "main" else data.get((variant, method), [])
             x = place + 0.08 * (k - (len(methods) - 1) / 2)
             label = LABELS[method] if place == 0 else None
+            if label and method == "lrs_opt":
+                label += f" ({results.scale.variant_outer_steps} outer steps in the variants)"
             axes.plot(
                 [x] * len(records),
                 [final_loss(r) for r in records],

@@ -18,6 +18,8 @@ def setting(results: Results) -> str:
         f"draws for every method on {len(scale.tuning_seeds)} tuning seeds, {len(scale.report_seeds)} other "
         f"seeds reported; {scale.mu_draws} draws at each fixed mu; {scale.outer_steps:,} outer steps."
     )
+    if scale.variant_outer_steps < scale.outer_steps:
+        text += f" In (g) LRS-OPT has {scale.variant_outer_steps} outer steps, to keep to the budget of time."
     if results.profile in ("smoke", "quick"):
         text += " This is a reduced scale: it shows that the code runs, not what the paper's setting gives."
     absent = results.missing_roles()

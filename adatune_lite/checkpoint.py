@@ -1,0 +1,88 @@
+"""A checkpoint: one file with the state of one computation, replaced as a whole and verified when it is read.
+
+The file is a line with a SHA-256 followed by what `torch.save` makes of tensors and plain values; nothing in
+it needs unpickling. It is written beside its predecessor, synced and renamed: at any moment, also of a
+kill -9, one of the two is there, whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from adatune_lite import files
+
+HEAD = b"adatune_lite checkpoint 1 "
+
+
+class CheckpointError(ValueError):
+    """A file is no whole checkpoint, or the checkpoint of something else."""
+
+
+class Keeper(Protocol):
+    """Where a computation keeps its state; a `Checkpoint` is one, and the `Context` of a run."""
+
+    def save(self, state: Any) -> None:
+        """Replace the state."""
+
+    def load(self) -> Any | None:
+        """The state saved last, on the cpu; None if there is none."""
+
+
+@dataclass
+class Checkpoint:
+    """A file, and whose state it holds."""
+
+    path: Path
+    owner: str
+    """What the state belongs to: a file of another owner is refused and stays as it is."""
+    spent: float = 0.0
+    """Seconds spent before this process took over, up to the last `save`; known after `load`."""
+    started: float = field(default_factory=time.monotonic)
+
+    def seconds(self) -> float:
+        """Seconds spent so far, in this process and before it."""
+        return self.spent + time.monotonic() - self.started
+
+    def save(self, state: Any) -> None:
+        """Replace the file.
+
+        Raises:
+            OSError: the folder cannot be written or the disk is full; the file is as before.
+        """
+        buffer = io.BytesIO()
+        torch.save({"owner": self.owner, "seconds": self.seconds(), "state": state}, buffer)
+        body = buffer.getvalue()
+        files.replace(self.path, HEAD + hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
+
+    def load(self) -> Any | None:
+        """The state saved last, on the cpu; None if there is no file.
+
+        Raises:
+            CheckpointError: the file is damaged, or of another owner.
+            OSError: it cannot be read.
+        """
+        try:
+            head, _, body = self.path.read_bytes().partition(b"\n")
+        except FileNotFoundError:
+            return None
+        if head != HEAD + hashlib.sha256(body).hexdigest().encode():
+            raise CheckpointError(f"the checkpoint {self.path} is damaged: delete it to start anew")
+        kept = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
+        if kept["owner"] != self.owner:
+            raise CheckpointError(
+                f"the checkpoint {self.path} belongs to {kept['owner']!r}, not to {self.owner!r}: "
+                "move it away, or name another file"
+            )
+        self.spent = float(kept["seconds"])
+        return kept["state"]
+
+    def remove(self) -> None:
+        """Delete the file, if there is one."""
+        self.path.unlink(missing_ok=True)

@@ -1,0 +1,112 @@
+"""The learning-rate range test: train while the rate grows, and see where the loss turns.
+
+Smith, arXiv 1506.01186 and 1803.09820; AutoLR (ICLR 2020 submission), appendix E and Figure 8. Rates grow
+geometrically from lr_min to lr_max; the loss of each mini-batch is smoothed,
+
+    m_t = beta m_{t-1} + (1 - beta) l_t,    s_t = m_t / (1 - beta^(t+1)).
+
+Two readings of the largest rate for a one-cycle schedule: the rate at the lowest s ("minimum"; a good choice
+is a bit below it), and a tenth of that, which libraries use by default and AutoLR found too low.
+
+torch-lr-finder 0.2.2 does the same for a DataLoader and a criterion; here a training is a closure, its random
+state and BatchNorm statistics come back as well, and matplotlib is not needed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from adatune_lite.curvature import gradient
+from adatune_lite.tuners.autolr_snapshot import Snapshot, Watch
+from adatune_lite.tuners.closures import evaluate
+
+
+@dataclass(frozen=True)
+class LRRange:
+    """Rates, and the smoothed loss before the step at each."""
+
+    lr: tuple[float, ...]
+    loss: tuple[float, ...]
+    exploded: bool
+    """Whether the loss exploded before the last rate; the rates then end before it."""
+
+    @property
+    def minimum(self) -> float:
+        """The rate at the lowest loss."""
+        return self.lr[self.loss.index(min(self.loss))]
+
+    @property
+    def tenth(self) -> float:
+        """A tenth of `minimum`."""
+        return self.minimum / 10
+
+    @property
+    def at_edge(self) -> bool:
+        """Whether the loss never turned: `minimum` then says nothing, and the test needs larger rates."""
+        return not self.exploded and self.minimum == self.lr[-1]
+
+
+def lr_range_test(
+    optimizer: torch.optim.Optimizer,
+    train_loss: Callable[[int], Tensor],
+    *,
+    lr_min: float = 1e-6,
+    lr_max: float = 10.0,
+    steps: int = 100,
+    smoothing: float = 0.9,
+    stop: float = 4.0,
+) -> LRRange:
+    """Train for `steps` steps with growing rates, then put everything back as it was.
+
+    train_loss(t): the loss on the t-th mini-batch at the present weights.
+    smoothing: beta. stop: the test ends where the smoothed loss exceeds its lowest value `stop` times, or is
+    not finite.
+
+    Raises ValueError for arguments out of range, LossError for a broken closure.
+    """
+    if not 0 < lr_min < lr_max < math.inf:
+        raise ValueError(f"rates must obey 0 < lr_min < lr_max, not {lr_min} and {lr_max}")
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 2:
+        raise ValueError(f"steps must be a whole number of at least 2, not {steps!r}")
+    if not 0 <= smoothing < 1:
+        raise ValueError(f"smoothing must be at least 0 and below 1, not {smoothing}")
+    if not stop > 1:
+        raise ValueError(f"stop must be above 1, not {stop}")
+    groups = optimizer.param_groups
+    weights = [p for group in groups for p in group["params"] if p.requires_grad]
+    before, rates = Snapshot.take(weights, optimizer), [group["lr"] for group in groups]
+    grads = [p.grad for p in weights]
+    found: list[tuple[float, float]] = []
+    mean = 0.0
+    guard = Watch()
+    try:
+        with guard:
+            for t in range(steps):
+                lr = lr_min * (lr_max / lr_min) ** (t / (steps - 1))
+                loss = evaluate(lambda t=t: train_loss(t), "train_loss", weights, first=t == 0)
+                mean = smoothing * mean + (1 - smoothing) * float(loss.detach())
+                smoothed = mean / (1 - smoothing ** (t + 1))
+                if not math.isfinite(smoothed) or (found and smoothed > stop * min(s for _, s in found)):
+                    break
+                found.append((lr, smoothed))
+                for p, g in zip(weights, gradient(loss, weights, what="train_loss"), strict=True):
+                    p.grad = g
+                for group in groups:
+                    group["lr"] = lr
+                optimizer.step()
+    finally:
+        guard.restore()
+        before.restore(weights, optimizer)
+        for group, rate in zip(groups, rates, strict=True):
+            group["lr"] = rate
+        for p, grad in zip(weights, grads, strict=True):
+            p.grad = grad
+    if not found:
+        raise ValueError("the loss is not finite at the start, before any step")
+    lrs, losses = zip(*found, strict=True)
+    return LRRange(lrs, losses, exploded=len(found) < steps)

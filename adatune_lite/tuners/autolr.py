@@ -1,0 +1,346 @@
+"""AutoLR: explore at a high rate, then follow the minimum of a parabola along the step.
+
+Kwatra, Thejas, Iyer, Ramjee, Sivathanu, "AutoLR", ICLR 2020 submission (OpenReview SkgtbaVYvH). The paper
+leaves much open; what it leaves open is decided here and said so.
+
+The step that ends a window (steps window, 2 window, ...) decides the rate, its own rate first. The optimizer
+takes it at the present rate lr on trial, from w to w - lr d: that measures the direction d of whatever
+optimizer it is. One superbatch gives losses at w - (lr + eps) d, a parabola through them the best eps within
+bounds (`autolr_fit`), and where that is not 0 the optimizer takes the step anew at lr + eps.
+
+Explore, the first explore_steps steps: the rate only rises. Exploit, from then on: the parabola is asked only
+once the rate has saturated, and then the rate may fall or rise.
+
+Drop rate: the fall of one held superbatch's loss since it was measured last, per step. Held is the superbatch
+of the last decision, whose loss at the new rate the fit has measured or predicts; before the first decision
+superbatch 0, measured at the start by the check below and shared with the first fit. So explore costs its
+samples and nothing more.
+
+Saturation: at first relative, (drop rate of the first window) > saturation x (present one), or a loss that no
+longer falls. The present drop rate at the first crossing (0 where the loss rises) then is the absolute
+threshold for the rest. Raises in explore do not begin the count anew: they creep (the paper's Figure 10:
+0.12 %), and a count begun on the plateau would compare noise with noise.
+
+Rollback: where the window after a change in exploit has a lower drop rate than the window before it, or a
+loss that is not finite, training goes back to where it would be without the change: weights, optimizer state,
+module buffers and random state after that step at the old rate. The step that finds this takes no gradient
+step. Raises in explore are not judged: drop rates fall there whatever the rate does.
+
+The rate stays as it is, with the reason in the log, where the optimizer does not move (empty direction), the
+losses do not differ by more than rounding (flat), one of them is not finite, or the loss is not positive (no
+room for |eps|^3 < r L). Without a minimum (concave fit) eps is the lower end of the bounds, with one beyond
+them the bound.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adatune_lite.curvature import LossError
+from adatune_lite.tuners.autolr_checks import (
+    WANTED,
+    check_kind,
+    check_outer,
+    check_proportional,
+    rounding,
+    superbatch_loss,
+)
+from adatune_lite.tuners.autolr_fit import Parabola, choose, fit_parabola, parabola, positions, trust_bound
+from adatune_lite.tuners.autolr_log import Change, Decision
+from adatune_lite.tuners.autolr_snapshot import Snapshot, Watch
+from adatune_lite.tuners.base import Gradients, Tuner, training_gradient
+from adatune_lite.tuners.closures import Closure
+
+Tensors = list[Tensor]
+
+_NOT_FINITE = "a loss is not finite"
+
+
+class AutoLR(Tuner):
+    """Explore, then exploit with a quadratic model of the loss along the step.
+
+    optimizer: any optimizer of `torch.optim` whose step is a function of gradients and proportional to one
+        learning rate; all parameter groups share that rate, which is the seed rate.
+    explore_steps: the first steps, in which the rate only rises; `autolr_settings` has the paper's.
+    window: steps between two decisions. samples: losses of a fit, odd. superbatch: mini-batches that
+        `outer_loss(k)` averages, for the cost alone.
+    saturation: see above, >= 1; None lets the rate fall at every window.
+    epsilon_threshold: r of |eps|^3 < r L (unit: rate cubed per loss); None is no trust bound.
+    lr_min: lower bound of the rate. rollback: whether a change is judged.
+    total_steps: length of the training, for a check of explore_steps alone.
+    model: the network, where its buffers (BatchNorm) cannot be found by hooks on the modules that run.
+
+    `step` takes outer_loss(k), the mean loss over superbatch k of the training data: the same k, the same
+    data. All evaluations of one k run without gradient, under one forked random seed, so that dropout is
+    allowed, in the modes that the closure finds, and leave module buffers alone. The first step checks on
+    superbatch 0 that two evaluations agree.
+
+    `log` holds a `Decision` per window.
+
+    Raises ValueError for arguments out of range, UnsupportedOptimizer at construction for an optimizer that
+    needs a closure and at the first step for one whose step is not proportional to lr.
+    """
+
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        explore_steps: int,
+        *,
+        window: int = 1000,
+        samples: int = 5,
+        saturation: float | None = 100.0,
+        epsilon_threshold: float | None = 1e-3,
+        lr_min: float = 0.0,
+        superbatch: int = 100,
+        rollback: bool = True,
+        total_steps: int | None = None,
+        model: torch.nn.Module | None = None,
+    ) -> None:
+        check_kind(optimizer)
+        super().__init__(optimizer)
+        for name, number, least in (
+            ("explore_steps", explore_steps, 0),
+            ("window", window, 1),
+            ("samples", samples, 3),
+            ("superbatch", superbatch, 1),
+        ):
+            if isinstance(number, bool) or not isinstance(number, int) or number < least:
+                raise ValueError(f"{name} must be a whole number of at least {least}, not {number!r}")
+        if samples % 2 == 0:
+            raise ValueError(f"samples must be odd, so that eps = 0 is one of them, not {samples}")
+        if total_steps is not None and explore_steps > total_steps:
+            raise ValueError(
+                f"explore_steps must be at most the training's {total_steps} steps, not {explore_steps}"
+            )
+        if saturation is not None and not 1 <= saturation < math.inf:
+            raise ValueError(f"saturation must be finite and at least 1 (or None), not {saturation!r}")
+        if epsilon_threshold is not None and not 0 < epsilon_threshold < math.inf:
+            raise ValueError(
+                f"epsilon_threshold must be finite and above 0 (or None), not {epsilon_threshold!r}"
+            )
+        if not self._lr > 0:
+            raise ValueError("AutoLR scales the optimizer's step, so the seed rate must be above 0")
+        if not 0 <= lr_min <= self._lr:
+            raise ValueError(f"lr_min must lie between 0 and the seed rate {self._lr:g}, not {lr_min}")
+        self.explore_steps, self.window, self.samples = explore_steps, window, samples
+        self.saturation, self.epsilon_threshold = saturation, epsilon_threshold
+        self.lr_min, self.superbatch, self.rollback = float(lr_min), superbatch, rollback
+        self._buffers: Tensors = list(model.buffers()) if model is not None else []
+        self._reset()
+
+    def _reset(self) -> None:
+        self.log: list[Decision] = []
+        self._forwards = 0
+        self._next = 0
+        """Index of the next fit's superbatch."""
+        self._held, self._held_loss, self._held_at = 0, math.nan, 0
+        """The held superbatch, its loss, and the steps done when that was measured."""
+        self._first = self._absolute = math.nan
+        """Drop rate of the first window, and that of the first crossing; NaN before they are known."""
+        self._change: Change | None = None
+
+    @property
+    def extra_passes(self) -> float:
+        """Cost of all superbatch losses in plain steps: a forward pass without gradient is a third of one."""
+        return self._forwards * self.superbatch / 3
+
+    def step(self, train_loss: Closure | list[Closure], outer_loss: Any = None) -> Tensor:
+        if outer_loss is None:
+            raise LossError(f"AutoLR needs {WANTED}")
+        weights = self._weights()
+        with self._refusable(weights):
+            with Watch() as guard:
+                found = training_gradient(train_loss, weights, first=self._steps == 0)
+            if not found.finite:
+                guard.restore()
+                self._failed("the training loss or its gradient")
+                return found.loss
+            grads = found.grads
+            if self._steps == 0:
+                check_proportional(
+                    lambda lr: self._move(weights, grads, lr), weights, self.optimizer, self._lr
+                )
+                self._held_loss = check_outer(outer_loss, weights)
+            self._note_buffers(guard)
+            finite = True
+            if (self._steps + 1) % self.window:
+                self._move(weights, grads, self._lr)
+            else:
+                finite = self._decide(outer_loss, weights, grads, guard)
+            self.used_lr = self._lr
+            self._steps += 1
+        if finite:
+            self._failures = 0
+        else:
+            self._failed("a superbatch loss")
+        return found.loss
+
+    def _move(self, weights: Tensors, grads: Gradients, lr: float) -> None:
+        self._set_gradients(weights, grads)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.optimizer.step()
+
+    def _note_buffers(self, guard: Watch) -> None:
+        """Buffers seen for the first time; before that nothing had changed them since any snapshot."""
+        known = {id(b) for b in self._buffers}
+        for buffer, before in guard.seen():
+            if id(buffer) not in known:
+                self._buffers.append(buffer)
+                if self._change and len(self._buffers) > len(self._change.snapshot.buffers):
+                    self._change.snapshot.buffers.append(before)
+
+    def _decide(self, outer_loss: Any, weights: Tensors, grads: Gradients, guard: Watch) -> bool:
+        """The step that ends a window; whether all losses were finite. Raises with everything as before."""
+        start, lr, before = Snapshot.take(weights, self.optimizer), self._lr, dict(vars(self))
+        try:
+            self._move(weights, grads, lr)
+            found = self._look(outer_loss, weights, start)
+            if found.decision == "rollback":
+                self._go_back(weights)
+            elif found.new_lr != lr:
+                if self.rollback and found.phase == "exploit" and found.drop_rate is not None:
+                    trial = Snapshot.take(weights, self.optimizer, self._buffers)
+                    self._change = Change(trial, lr, found.drop_rate, found.losses[len(found.losses) // 2])
+                start.restore(weights, self.optimizer)
+                self._lr = found.new_lr
+                self._move(weights, grads, self._lr)
+        except BaseException:
+            start.restore(weights, self.optimizer)
+            guard.restore()
+            vars(self).update(before)
+            raise
+        self.log.append(found)
+        return _NOT_FINITE not in found.reason
+
+    def _look(self, outer_loss: Any, weights: Tensors, start: Snapshot) -> Decision:
+        """The decision, taken at the weights of the trial step, which stay."""
+        done, lr, k = self._steps + 1, self._lr, self._next
+        phase = "explore" if done <= self.explore_steps else "exploit"
+        drop_rate = middle = None
+
+        def keep(reason: str) -> Decision:
+            return Decision(done, phase, "keep", reason, lr, lr, drop_rate)
+
+        if phase == "exploit" or k == self._held:
+            held = self._loss(outer_loss, self._held, weights)
+            drop_rate = (self._held_loss - held) / (done - self._held_at)
+            if self._change and not drop_rate >= self._change.drop_rate:
+                reason = "the drop rate fell" if math.isfinite(held) else "the loss is no longer finite"
+                return Decision(done, phase, "rollback", reason, lr, self._change.lr, drop_rate)
+            self._change = None
+            if not math.isfinite(held):
+                return keep(f"{_NOT_FINITE} on the held superbatch")
+            if math.isnan(self._first):
+                self._first = drop_rate
+            self._held_loss, self._held_at = held, done
+            if phase == "exploit" and not self._saturated(drop_rate):
+                return keep("not saturated")
+            middle = held if k == self._held else None
+        if all(torch.equal(w, x) for w, x in zip(weights, start.weights, strict=True)):
+            return keep("empty direction")
+        if middle is None:
+            middle = self._loss(outer_loss, k, weights)
+        self._next += 1
+        if not math.isfinite(middle):
+            return keep(f"{_NOT_FINITE} at eps = 0")
+        self._held, self._held_loss, self._held_at = k, middle, done
+        bound = trust_bound(lr, middle, self.epsilon_threshold)
+        if not bound > 0:
+            return keep("no room for eps: the loss is not positive")
+        eps, losses = self._sample(outer_loss, k, weights, start, bound, middle)
+        fit, move, reason = self._model(phase, eps, losses, bound, weights)
+        self._held_loss = parabola(fit, move) if fit and move not in eps else losses[eps.index(move)]
+        new_lr = max(self.lr_min, lr + move)
+        decision = "keep" if new_lr == lr else "raise" if new_lr > lr else "lower"
+        return Decision(
+            done, phase, decision, reason, lr, new_lr, drop_rate, k, tuple(eps), tuple(losses), fit
+        )
+
+    def _loss(self, outer_loss: Any, k: int, weights: Tensors) -> float:
+        self._forwards += 1
+        return superbatch_loss(outer_loss, k, weights)
+
+    def _saturated(self, drop_rate: float) -> bool:
+        if self.saturation is None:
+            return True
+        if math.isnan(self._absolute) and (drop_rate <= 0 or self.saturation * drop_rate < self._first):
+            self._absolute = max(drop_rate, 0.0)
+        return drop_rate <= self._absolute
+
+    def _sample(
+        self, outer_loss: Any, k: int, weights: Tensors, start: Snapshot, bound: float, middle: float
+    ) -> tuple[list[float], list[float]]:
+        """(eps, losses) on superbatch k around the trial step; the weights end where they were."""
+        ahead = [w.detach().clone() for w in weights]
+        eps = positions(self._lr, bound, self.samples)
+        losses = []
+        for e in eps:
+            if e == 0:
+                losses.append(middle)
+                continue
+            with torch.no_grad():
+                for w, x, y in zip(weights, start.weights, ahead, strict=True):
+                    w.copy_(torch.lerp(x, y, 1 + e / self._lr))
+            losses.append(self._loss(outer_loss, k, weights))
+        with torch.no_grad():
+            for w, y in zip(weights, ahead, strict=True):
+                w.copy_(y)
+        return eps, losses
+
+    def _model(
+        self, phase: str, eps: list[float], losses: list[float], bound: float, weights: Tensors
+    ) -> tuple[Parabola | None, float, str]:
+        """(fit, eps of the new rate, reason)."""
+        if not all(map(math.isfinite, losses)):
+            return None, 0.0, f"{_NOT_FINITE} among the samples"
+        if max(losses) - min(losses) <= rounding(losses[len(losses) // 2], weights):
+            return None, 0.0, "flat: the samples differ by rounding alone"
+        fit = fit_parabola(eps, losses)
+        move, reason = choose(fit, max(-bound, self.lr_min - self._lr), bound, eps[-1])
+        if phase == "explore" and move < 0:
+            return fit, 0.0, f"explore only raises ({reason} is below)"
+        return fit, move, reason
+
+    def _go_back(self, weights: Tensors) -> None:
+        """Where training would be had the rate not changed; what is held starts from there."""
+        change = self._change
+        assert change is not None
+        if [b.shape for b in self._buffers] != [b.shape for b in change.snapshot.buffers]:
+            raise ValueError("the network's buffers are not those of the saved state: give AutoLR the model")
+        change.snapshot.restore(weights, self.optimizer, self._buffers)
+        self._lr, self._change = change.lr, None
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._lr
+        self._held_loss, self._held_at = change.loss, self._steps + 1
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            **super().state_dict(),
+            "log": [asdict(found) for found in self.log],
+            "forwards": self._forwards,
+            "next": self._next,
+            "held": [self._held, self._held_loss, self._held_at],
+            "thresholds": [self._first, self._absolute],
+            "change": asdict(self._change) if self._change else None,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        change = copy.deepcopy(state.get("change"))
+        if change:
+            change = Change(**{**change, "snapshot": Snapshot(**change["snapshot"])})
+            if [w.shape for w in change.snapshot.weights] != [w.shape for w in self._weights()]:
+                raise ValueError("this state belongs to other weights: their shapes differ")
+        super().load_state_dict(state)
+        self.log = [Decision(**found) for found in state["log"]]
+        self._forwards, self._next, self._change = state["forwards"], state["next"], change
+        self._held, self._held_loss, self._held_at = state["held"]
+        self._first, self._absolute = state["thresholds"]
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._lr

@@ -1,0 +1,109 @@
+"""Superbatch losses, and what AutoLR asks of an optimizer and of an outer loss before it trusts them."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adatune_lite.curvature import LossError
+from adatune_lite.rules import UnsupportedOptimizer
+from adatune_lite.tuners.autolr_snapshot import Snapshot, cuda_devices
+from adatune_lite.tuners.closures import BufferGuard
+
+WANTED = "outer_loss: a function of the superbatch index k that returns the mean loss over superbatch k"
+
+_SEED = 1_000_003
+"""Superbatch k runs under the random seed _SEED + k, far from the small numbers that people choose."""
+
+
+def rounding(loss: float, weights: Sequence[Tensor]) -> float:
+    """Differences of losses up to this one say nothing."""
+    return 8 * torch.finfo(weights[0].dtype).eps * abs(loss)
+
+
+def check_kind(optimizer: object) -> None:
+    """Raises UnsupportedOptimizer for no optimizer or one with a closure, ValueError for several rates."""
+    kind = type(optimizer).__name__
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise UnsupportedOptimizer(f"AutoLR needs an optimizer of torch.optim, not {kind}")
+    if isinstance(optimizer, torch.optim.LBFGS):
+        raise UnsupportedOptimizer(
+            f"AutoLR needs an optimizer whose step is a function of gradients; {kind} takes the loss itself"
+        )
+    rates = sorted({float(group["lr"]) for group in optimizer.param_groups})
+    if len(rates) > 1:
+        raise ValueError(
+            f"AutoLR tunes one learning rate, and the groups have {', '.join(f'{r:g}' for r in rates)}: "
+            "give all parameter groups the same lr"
+        )
+
+
+def check_proportional(
+    move: Callable[[float], None], weights: Sequence[Tensor], optimizer: torch.optim.Optimizer, lr: float
+) -> None:
+    """Raises UnsupportedOptimizer unless the step at lr is twice that at lr / 2 and leaves the same state.
+
+    move: takes the optimizer's step at a rate. Weights and state end where they were.
+    """
+    start = Snapshot.take(weights, optimizer)
+    ends = []
+    for rate in (lr, lr / 2):
+        move(rate)
+        ends.append(Snapshot.take(weights, optimizer))
+        start.restore(weights, optimizer)
+    whole, half = ends
+    proportional = whole.same_state(half)
+    for x, y, z in zip(start.weights, whole.weights, half.weights, strict=True):
+        # A hundredth of the step, or what rounding the weights leaves of it.
+        slack = 0.01 * (y - x).abs() + 8 * torch.finfo(x.dtype).eps * x.abs()
+        proportional &= bool(((2 * (z - x) - (y - x)).abs() <= slack).all())
+    if not proportional:
+        raise UnsupportedOptimizer(
+            f"AutoLR needs an optimizer whose step is proportional to lr; that of {type(optimizer).__name__} "
+            "is not: use SGD, Adam or one like them"
+        )
+
+
+def superbatch_loss(outer_loss: Any, k: int, weights: Sequence[Tensor]) -> float:
+    """The loss on superbatch k, without gradient, under the random seed of k; module buffers stay.
+
+    Raises LossError for a closure without argument, one that returns no scalar, or changes the weights.
+    """
+    try:
+        inspect.signature(outer_loss).bind(k)
+    except TypeError as error:
+        raise LossError(f"AutoLR needs {WANTED}, called as outer_loss({k})") from error
+    versions = [w._version for w in weights]
+    devices = cuda_devices(weights)
+    with torch.no_grad(), BufferGuard() as guard, torch.random.fork_rng(devices):
+        torch.manual_seed(_SEED + k)
+        loss = outer_loss(k)
+    guard.restore()
+    if not isinstance(loss, Tensor) or loss.numel() != 1 or not loss.is_floating_point():
+        kind = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+        raise LossError(f"outer_loss must return a scalar floating-point tensor, not {kind}")
+    if versions != [w._version for w in weights]:
+        raise LossError("outer_loss changed the weights; it may only read them")
+    return float(loss)
+
+
+def check_outer(outer_loss: Any, weights: Sequence[Tensor]) -> float:
+    """The loss on superbatch 0 at the start. Two evaluations must agree and leave every weight as it was."""
+    before = [w.detach().clone() for w in weights]
+    first, second = (superbatch_loss(outer_loss, 0, weights) for _ in range(2))
+    if not all(torch.equal(w, x) for w, x in zip(weights, before, strict=True)):
+        raise LossError("outer_loss changed the weights; it may only read them")
+    if not math.isfinite(first + second):
+        raise LossError(f"outer_loss(0) is {first:g} at the start; AutoLR needs a finite loss to start from")
+    if abs(first - second) > rounding(first, weights):
+        raise LossError(
+            f"outer_loss(0) gave {first:.9g} and then {second:.9g} at the same weights under the same random "
+            "seed; the usual cause is data augmentation outside torch's random state, or data drawn anew at "
+            "each call: make it a function of k and of torch's random state"
+        )
+    return first

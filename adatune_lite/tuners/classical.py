@@ -1,0 +1,135 @@
+"""Classical schedules that are more than rates: momentum that cycles, a rate that waits for losses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from adatune_lite.curvature import LossError
+from adatune_lite.tuners.base import FixedSchedule, Tuner, training_gradient
+from adatune_lite.tuners.closures import BufferGuard, Closure
+
+
+class CycledMomentum(FixedSchedule):
+    """A schedule of the rate and one of the momentum, as one-cycle has (arXiv 1803.09820).
+
+    momentum: one value in [0, 1) for each step (`schedules.mirrored_momentum`); it becomes the momentum of
+    SGD and RMSprop, and beta1 of Adam and its kin.
+
+    Raises ValueError for series of different length, values out of range, an optimizer without momentum.
+    """
+
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        schedule: Tensor | Sequence[float],
+        momentum: Tensor | Sequence[float],
+    ) -> None:
+        super().__init__(optimizer, schedule)
+        self.momentum = [float(m) for m in momentum]
+        if len(self.momentum) != len(self.schedule):
+            raise ValueError(
+                f"momentum has {len(self.momentum)} values and the schedule {len(self.schedule)} steps: "
+                "give one for each"
+            )
+        if not all(0 <= m < 1 for m in self.momentum):
+            raise ValueError("every momentum must be at least 0 and below 1")
+        if not all("momentum" in group or "betas" in group for group in optimizer.param_groups):
+            raise ValueError(f"{type(optimizer).__name__} has no momentum to cycle: use SGD or Adam")
+
+    def _optimizer_step(self, weights: Sequence[Tensor], grads: Sequence[Tensor | None]) -> None:
+        momentum = self.momentum[self._steps]
+        for group in self.optimizer.param_groups:
+            if "betas" in group:
+                group["betas"] = (momentum, *group["betas"][1:])
+            else:
+                group["momentum"] = momentum
+        super()._optimizer_step(weights, grads)
+
+
+class ReduceOnPlateau(Tuner):
+    """The rate falls where the loss has stopped falling: torch's `ReduceLROnPlateau`.
+
+    every: steps between two looks at the loss: the outer loss where `step` takes one, evaluated without
+        gradient at these steps alone; else the mean training loss since the last look.
+    factor, patience (looks without improvement that are forgiven), threshold (relative), lr_min: torch's.
+
+    A loss that is not finite counts as no improvement. Raises ValueError for arguments out of range.
+    """
+
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        every: int,
+        *,
+        factor: float = 0.1,
+        patience: int = 10,
+        threshold: float = 1e-4,
+        lr_min: float = 0.0,
+    ) -> None:
+        super().__init__(optimizer)
+        for name, number, least in (("every", every, 1), ("patience", patience, 0)):
+            if isinstance(number, bool) or not isinstance(number, int) or number < least:
+                raise ValueError(f"{name} must be a whole number of at least {least}, not {number!r}")
+        if not 0 < factor < 1:
+            raise ValueError(f"factor must lie between 0 and 1, not {factor}")
+        if not 0 <= threshold < 1:
+            raise ValueError(f"threshold must be at least 0 and below 1, not {threshold}")
+        if not 0 <= lr_min <= self._lr:
+            raise ValueError(f"lr_min must lie between 0 and the start rate {self._lr:g}, not {lr_min}")
+        self.every = every
+        self._scheduler = ReduceLROnPlateau(
+            optimizer, factor=factor, patience=patience, threshold=threshold, min_lr=lr_min
+        )
+        self._sum = 0.0
+
+    def step(self, train_loss: Closure | list[Closure], outer_loss: Closure | None = None) -> Tensor:
+        weights = self._weights()
+        with self._refusable(weights):
+            with BufferGuard() as guard:
+                found = training_gradient(train_loss, weights, first=self._steps == 0)
+            if not found.finite:
+                guard.restore()
+                self._failed("the training loss or its gradient")
+                return found.loss
+            self._failures = 0
+            self._optimizer_step(weights, found.grads)
+            self._steps += 1
+            if outer_loss is None:
+                self._sum += float(found.loss)
+            if self._steps % self.every == 0:
+                self._scheduler.step(self._look(outer_loss))
+                self._lr = float(self.optimizer.param_groups[0]["lr"])
+                self._sum = 0.0
+        return found.loss
+
+    def _look(self, outer_loss: Closure | None) -> float:
+        if outer_loss is None:
+            return self._sum / self.every
+        with torch.no_grad(), BufferGuard() as guard:
+            loss = outer_loss()
+        guard.restore()
+        if not isinstance(loss, Tensor) or loss.numel() != 1:
+            raise LossError(f"outer_loss must return a scalar tensor, not {type(loss).__name__}")
+        # inf is never better than the best loss, whereas torch's comparison has no answer for NaN.
+        return float(loss) if math.isfinite(float(loss)) else math.inf
+
+    def state_dict(self) -> dict[str, Any]:
+        kept = {name: getattr(self._scheduler, name) for name in _KEPT}
+        return {**super().state_dict(), "plateau": kept, "sum": self._sum}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        vars(self._scheduler).update(state["plateau"])
+        self._sum = state["sum"]
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._lr
+
+
+_KEPT = ("best", "num_bad_epochs", "cooldown_counter", "last_epoch")
+"""What the scheduler remembers; the rest are settings."""

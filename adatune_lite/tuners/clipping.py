@@ -1,0 +1,67 @@
+"""Clipping of the training gradient as a stage before the rule, with its own derivative.
+
+By value, c(g)_i = min(v, max(-v, g_i)):  c'(g) x = x where |g_i| <= v, else 0.
+
+By norm, c(g) = s g with s = min(1, M / (|g| + 1e-6)), |g| the norm over all weights, as
+`torch.nn.utils.clip_grad_norm_`:  c'(g) x = s x - s <g, x> / (|g| (|g| + 1e-6)) g where s < 1, else x.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from adatune_lite.curvature import dot
+
+Gradients = list[Tensor | None]
+Clip = Callable[[Gradients, Sequence[Gradients]], tuple[Gradients, list[Gradients]]]
+"""(gradient, tangents) to (clipped gradient, its tangents); None stays None, in all at the same places."""
+
+
+def clipping(by_value: float | None, by_norm: float | None) -> Clip | None:
+    """The stage, None where there is none; raises ValueError for bounds out of range or both kinds."""
+    for name, bound in (("clip_grad_value", by_value), ("clip_grad_norm", by_norm)):
+        if bound is not None and not (math.isfinite(bound) and bound > 0):
+            raise ValueError(f"{name} must be a finite number above 0, not {bound!r}")
+    if by_value is not None and by_norm is not None:
+        raise ValueError("give clip_grad_value or clip_grad_norm, not both")
+    if by_value is not None:
+        return lambda grads, tangents: clip_value(grads, tangents, by_value)
+    if by_norm is not None:
+        return lambda grads, tangents: clip_norm(grads, tangents, by_norm)
+    return None
+
+
+def clip_value(
+    grads: Gradients, tangents: Sequence[Gradients], bound: float
+) -> tuple[Gradients, list[Gradients]]:
+    """Clip each entry to [-bound, bound]."""
+    clipped = [None if g is None else g.clamp(-bound, bound) for g in grads]
+    moved: list[Gradients] = []
+    for tangent in tangents:
+        pairs = zip(grads, tangent, strict=True)
+        moved.append(
+            [None if g is None or x is None else x.masked_fill(g.abs() > bound, 0.0) for g, x in pairs]
+        )
+    return clipped, moved
+
+
+def clip_norm(
+    grads: Gradients, tangents: Sequence[Gradients], bound: float
+) -> tuple[Gradients, list[Gradients]]:
+    """Scale the gradient of all weights together to a norm of at most `bound`."""
+    used = [g for g in grads if g is not None]
+    norm = float(torch.linalg.vector_norm(torch.stack(list(torch._foreach_norm(used)))))
+    scale = bound / (norm + 1e-6)
+    if scale >= 1:
+        return grads, list(tangents)
+    moved: list[Gradients] = []
+    for tangent in tangents:
+        along = float(dot(used, [x for x in tangent if x is not None]))
+        fall = -scale * along / (norm * (norm + 1e-6)) if norm else 0.0
+        pairs = zip(grads, tangent, strict=True)
+        moved.append([None if g is None or x is None else scale * x + fall * g for g, x in pairs])
+    return [None if g is None else g * scale for g in grads], moved

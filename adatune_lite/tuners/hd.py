@@ -1,0 +1,87 @@
+"""HD: hypergradient descent (Baydin et al., arXiv 1703.04782), as published or with an outer loss."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adatune_lite.rules import Tensors
+from adatune_lite.tuners.base import Gradients, training_gradient
+from adatune_lite.tuners.closures import BufferGuard, Closure
+from adatune_lite.tuners.hypergradient import MARTHE, chosen
+from adatune_lite.tuners.tuned import PerName, Tuned
+
+
+class HD(MARTHE):
+    """Hypergradient descent.
+
+    Without `outer_loss` it is the published one (Baydin et al., equation 8 and its variants): before the
+    step, lr <- lr - hyper_lr (g_t . B_{t-1}) with training gradients, so `lr` is then the rate used last.
+    With `outer_loss` it is MARTHE with mu = 0. One run keeps to one of the two.
+
+    multiplicative: lr <- lr (1 - hyper_lr g_t . B_{t-1} / (|g_t| |B_{t-1}|)), their equation 9 for any
+        optimizer; hyper_lr then has no unit.
+    """
+
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        hyper_lr: float | str | PerName = 1e-6,
+        *,
+        multiplicative: bool = False,
+        **options: Any,
+    ) -> None:
+        super().__init__(optimizer, 0.0, hyper_lr, **options)
+        self.multiplicative = multiplicative
+
+    def step(self, train_loss: Closure | list[Closure], outer_loss: Closure | None = None) -> Tensor:
+        if outer_loss is not None:
+            return super().step(train_loss, outer_loss)
+        weights = self._weights()
+        with self._refusable(weights):
+            with BufferGuard() as guard:
+                found = training_gradient(train_loss, weights, first=self._steps == 0)
+            if not found.finite:
+                guard.restore()
+                self._failed("the training loss or its gradient")
+                return found.loss
+            if self._moved and self._steps % self.every == 0:
+                if (
+                    self._move(self._regularised(weights, found.grads), "the hypergradient")
+                    and self._adaptive
+                ):
+                    self._adaptive.note(self.hypergradient)
+            else:
+                self._failures = 0
+            grads = self._clip(found.grads, [])[0] if self._clip else found.grads
+            self._carry(weights, grads, [])
+            self._optimizer_step(weights, grads)
+            self._steps += 1
+        return found.loss
+
+    @torch.no_grad()
+    def _regularised(self, weights: Tensors, grads: Gradients) -> Gradients:
+        """The training gradient with coupled weight decay."""
+        out: Gradients = [None] * len(grads)
+        begin = 0
+        for k, (rule, _) in enumerate(self._present()):
+            end = begin + len(self._tuned[0].z[k][0])
+            used = [i for i in range(begin, end) if grads[i] is not None]
+            found = rule.regularised(chosen(grads, 0, used), [weights[i] for i in used])
+            for i, g in zip(used, found, strict=True):
+                out[i] = g
+            begin = end
+        return out
+
+    def _step_of(self, x: Tuned, outer: Gradients) -> float:
+        if not self.multiplicative:
+            return super()._step_of(x, outer)
+        pairs = [(g, z) for g, z in zip(outer, x.direction, strict=True) if g is not None]
+        lengths = [
+            float(torch.stack(list(torch._foreach_norm(list(v)))).norm()) for v in zip(*pairs, strict=True)
+        ]
+        length = math.prod(lengths)
+        return x.value * x.hypergradient / length if length else 0.0

@@ -1,0 +1,172 @@
+"""What a tuner tunes: named scalars of the optimizer's parameter groups, their bounds and their tangents."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from adatune_lite.rules import Rule, Tensors, group_rule
+
+Key = tuple[int, str]
+PerName = Mapping[Any, Any]
+"""Values by name, or by (group, name) where groups differ."""
+
+KEEPS_BUFFER = sys.float_info.min
+"""The smallest momentum: torch treats it as 0 in every sum, but unlike at 0 it keeps its buffer."""
+
+BOUNDS = {
+    "momentum": (KEEPS_BUFFER, 1 - 1e-6),
+    "dampening": (0.0, 1.0),
+    "weight_decay": (0.0, math.inf),
+    "beta1": (0.0, 1 - 1e-6),
+    "beta2": (0.0, 1 - 1e-6),
+    "alpha": (0.0, 1 - 1e-6),
+    "eps": (1e-16, math.inf),
+}
+"""Where values but the rate may be; those below 1 have a memory of a million steps at most."""
+
+
+@dataclass
+class Tuned:
+    """One tuned value: scalar `name` of parameter group `group`, in [low, high]."""
+
+    group: int
+    name: str
+    value: float
+    low: float
+    high: float
+    hyper_lr: float
+    z: list[list[Tensors]]
+    """Z, the derivative of the training state by this value: by group, part (weights, then each buffer)."""
+    hypergradient: float = math.nan
+
+    @property
+    def direction(self) -> Tensors:
+        """Z of all weights."""
+        return [x for parts in self.z for x in parts[0]]
+
+    def move(self, delta: float) -> None:
+        """The projected step."""
+        self.value = min(self.high, max(self.low, self.value - self.hyper_lr * delta))
+
+    def write(self, optimizer: torch.optim.Optimizer) -> None:
+        """Hand the value to the optimizer."""
+        group = optimizer.param_groups[self.group]
+        if self.name == "beta1":
+            group["betas"] = (self.value, group["betas"][1])
+        elif self.name == "beta2":
+            group["betas"] = (group["betas"][0], self.value)
+        else:
+            group[self.name] = self.value
+
+
+def choose(
+    optimizer: torch.optim.Optimizer,
+    tune: Sequence[str],
+    hyper_lr: float | str | PerName,
+    bounds: PerName,
+    lr_bounds: tuple[float, float],
+    past: bool,
+) -> tuple[list[Tuned], list[Rule]]:
+    """The tuned values, name by name in each group, and the rule of each group.
+
+    past: whether Z is carried from step to step, so that it has a part for each buffer; with a tuned rate
+    and no past it has the weights' part alone.
+
+    Raises ValueError for names that the optimizer does not have, for a hyper_lr that is missing, of a name
+    that is not tuned or out of range, and for bounds that exclude the start; UnsupportedOptimizer for an
+    optimizer without a rule.
+    """
+    if isinstance(tune, str) or not tune or len(set(tune)) != len(tune):
+        raise ValueError(f'tune must be a tuple of different names such as ("lr", "momentum"), not {tune!r}')
+    if "momentum" in tune:
+        for group in optimizer.param_groups:  # from 0 on the rule needs its buffer
+            if group.get("momentum") == 0:
+                group["momentum"] = KEEPS_BUFFER
+    groups = optimizer.param_groups
+    rules = [group_rule(optimizer, group) for group in groups]
+    keys = [(k, name) for k in range(len(groups)) for name in tune]
+    _check_keys("hyper_lr", hyper_lr, keys)
+    _check_keys("bounds", bounds, keys)
+    found = []
+    for k, name in keys:
+        if name not in rules[k].hypers:
+            raise ValueError(
+                f"{type(optimizer).__name__} has no {name!r} to tune in group {k}: "
+                f"choose among {', '.join(rules[k].hypers)}"
+            )
+        if name == "lr":
+            value, (low, high) = _rate(groups[k], *lr_bounds), lr_bounds
+        else:
+            value = float(getattr(rules[k], name))
+            low, high = _limits(_of(bounds, k, name, BOUNDS[name]), name, value)
+        with_buffers = past or name != "lr"
+        z = [
+            [
+                [torch.zeros_like(w, requires_grad=False) for w in group["params"] if w.requires_grad]
+                for _ in range(1 + len(rule.buffers) * with_buffers)
+            ]
+            for group, rule in zip(groups, rules, strict=True)
+        ]
+        found.append(
+            Tuned(k, name, value, low, high, _hyper_lr(_of(hyper_lr, k, name, hyper_lr), k, name), z)
+        )
+    return found, rules
+
+
+def _check_keys(what: str, given: object, keys: Sequence[Key]) -> None:
+    """Every key of a mapping must be about something that is tuned."""
+    known = {*keys, *(name for _, name in keys)}
+    for key in given if isinstance(given, Mapping) else ():
+        if key == "lr" and what == "bounds":
+            raise ValueError("bounds of the rate are lr_min and lr_max, not an entry of bounds")
+        if key not in known:
+            raise ValueError(
+                f"{what} has an entry {key!r}, which is not tuned: tune={sorted(known, key=str)}"
+            )
+
+
+def _of(given: object, group: int, name: str, default: object) -> Any:
+    """The entry of (group, name), else of the name, else the default; a plain value is for all."""
+    if not isinstance(given, Mapping):
+        return default
+    return given.get((group, name), given.get(name, default))
+
+
+def _hyper_lr(value: Any, group: int, name: str) -> float:
+    if isinstance(value, Mapping):
+        raise ValueError(f"hyper_lr has no entry for {name!r} (of group {group}), which is tuned")
+    if isinstance(value, bool) or not (
+        isinstance(value, int | float) and math.isfinite(value) and value >= 0
+    ):
+        raise ValueError(f"hyper_lr must be a finite number and not negative, not {value!r}")
+    return float(value)
+
+
+def _rate(group: dict[str, Any], low: float, high: float) -> float:
+    lr = float(group["lr"])
+    if not (math.isfinite(low) and 0 <= low <= lr):
+        raise ValueError(f"lr_min must lie between 0 and the start rate {lr:g}, not {low}")
+    if not high >= lr:
+        raise ValueError(f"lr_max must be at least the start rate {lr:g}, not {high}")
+    return lr
+
+
+def _limits(given: Any, name: str, value: float) -> tuple[float, float]:
+    """The given bounds, within what the rule allows."""
+    least, most = BOUNDS[name]
+    try:
+        low, high = (float(x) for x in given)
+    except (TypeError, ValueError):
+        raise ValueError(f"bounds of {name!r} must be a pair of numbers, not {given!r}") from None
+    low = max(low, KEEPS_BUFFER) if name == "momentum" and low >= 0 else low
+    if not least <= low <= high <= most:
+        raise ValueError(f"bounds of {name!r} must be a pair within [{least:g}, {most:g}], not {given!r}")
+    if not low <= value <= high:
+        raise ValueError(f"the bounds {given!r} of {name!r} exclude its start {value:g}")
+    return low, high

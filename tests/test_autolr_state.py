@@ -1,0 +1,269 @@
+"""What AutoLR leaves alone, takes back and saves, bit for bit: weights, buffers, random numbers."""
+
+from __future__ import annotations
+
+import copy
+import io
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import adatune_lite as al
+from adatune_lite.tuners import Tuner
+
+OPTIMIZERS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
+    "momentum": lambda w: torch.optim.SGD(w, lr=0.05, momentum=0.9, weight_decay=0.01),
+    "adam": lambda w: torch.optim.Adam(w, lr=0.02),
+}
+optimizers = pytest.mark.parametrize("optimizer", OPTIMIZERS)
+
+
+class World:
+    """A float32 network with BatchNorm and dropout, batches by step, superbatches by index."""
+
+    def __init__(self, optimizer: str, make: Callable[[torch.optim.Optimizer], Tuner]) -> None:
+        generator = torch.Generator().manual_seed(0)
+        self.net = nn.Sequential(
+            nn.Linear(3, 6), nn.BatchNorm1d(6), nn.Tanh(), nn.Dropout(0.25), nn.Linear(6, 1)
+        )
+        with torch.no_grad():
+            for p in self.net.parameters():
+                p.copy_(torch.randn(p.shape, generator=generator))
+        self.x = torch.randn(40, 8, 3, generator=generator)
+        self.optimizer = OPTIMIZERS[optimizer](self.net.parameters())
+        self.tuner: Any = make(self.optimizer)
+        self.t = 0
+        torch.manual_seed(11)
+
+    def loss(self, x: Tensor) -> Tensor:
+        return (self.net(x) - x.square().sum(1, keepdim=True)).square().mean()
+
+    def outer(self, k: int) -> Tensor:
+        return self.loss(self.x[20 + k % 20])
+
+    def step(self, outer: Callable[[int], Tensor] | None = None) -> None:
+        x = self.x[self.t % 20]
+        self.tuner.step(lambda: self.loss(x), outer or self.outer)
+        self.t += 1
+
+    def training(self) -> dict[str, Any]:
+        """All that a rollback must put back."""
+        parts = {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict()["state"]}
+        return copy.deepcopy({**parts, "random": torch.get_rng_state(), "lr": self.tuner.lr})
+
+
+def same(a: Any, b: Any) -> bool:
+    """To the last bit."""
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(v, b[k]) for k, v in a.items())
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return torch.equal(a, b) if isinstance(a, Tensor) else str(a) == str(b)
+
+
+def plain(optimizer: str) -> World:
+    """The same training at the seed rate, with nothing around it."""
+    return World(optimizer, lambda o: al.FixedSchedule(o, [o.param_groups[0]["lr"]] * 40))
+
+
+@optimizers
+@pytest.mark.parametrize("model", [False, True])
+def test_extra_passes_leave_no_trace(optimizer: str, model: bool) -> None:
+    """Explore on a loss that keeps the rate is plain training: weights, buffers, random numbers."""
+    world, alone = World(optimizer, lambda o: al.AutoLR(o, 40, window=2)), plain(optimizer)
+    if model:
+        world.tuner = al.AutoLR(world.optimizer, 40, window=2, model=world.net)
+    for _ in range(6):
+        world.step(lambda k: world.outer(k) * 0 + 1)
+    found = world.training()
+    torch.manual_seed(11)
+    for _ in range(6):
+        alone.step()
+    assert same(found, alone.training())
+    assert [d.reason for d in world.tuner.log] == ["flat: the samples differ by rounding alone"] * 3
+    assert int(world.net.state_dict()["1.num_batches_tracked"]) == 6
+    assert all(m.training for m in world.net.modules())
+
+
+def test_samples_share_their_dropout() -> None:
+    """One random seed for all evaluations of a superbatch, another for the next."""
+    world = World("momentum", lambda o: al.AutoLR(o, 40, window=1))
+    drawn: dict[int, set[float]] = {}
+
+    def outer(k: int) -> Tensor:
+        drawn.setdefault(k, set()).add(torch.rand(()).item())
+        return world.outer(k)
+
+    for _ in range(3):
+        world.step(outer)
+    assert [len(values) for values in drawn.values()] == [1, 1, 1]
+    assert len(set.union(*drawn.values())) == 3
+
+
+def scripted(world: World, losses: Iterator[float]) -> Callable[[int], Tensor]:
+    """The given losses, from passes through the network that would move BatchNorm and draw dropout."""
+    return lambda k: world.outer(k) * 0 + next(losses)
+
+
+@optimizers
+def test_rollback_is_bit_for_bit(optimizer: str) -> None:
+    """After it, everything is as if the change at step 3 had never been made, now and later."""
+    world = World(optimizer, lambda o: al.AutoLR(o, 0, window=3, saturation=None, epsilon_threshold=None))
+    alone = plain(optimizer)
+    #        the check; held and middle; the other samples; worse a window later
+    losses = iter([5.0, 5.0, 4.0, 3.9, 3.95, 4.2, 4.4, 3.95])
+    for _ in range(6):
+        world.step(scripted(world, losses))
+    assert [d.decision for d in world.tuner.log] == ["lower", "rollback"]
+    found = world.training()
+    for _ in range(2):
+        world.step()
+    later = world.training()
+    torch.manual_seed(11)
+    for _ in range(3):
+        alone.step()
+    assert same(found, alone.training())
+    alone.t = 6
+    for _ in range(2):
+        alone.step()
+    assert same(later, alone.training())
+
+
+def test_rollback_covers_buffers_first_seen_after_the_change() -> None:
+    world = World("momentum", lambda o: al.AutoLR(o, 0, window=2, saturation=None, epsilon_threshold=None))
+    late = nn.BatchNorm1d(3)
+    before = copy.deepcopy(late.state_dict())
+    losses = iter([5.0, 5.0, 4.0, 3.9, 3.95, 4.2, 4.4, 3.95])
+
+    def training(front: nn.Module, t: int) -> Tensor:
+        return world.loss(front(world.x[t]))
+
+    for t in range(4):
+        front = late if t >= 2 else nn.Identity()
+        world.tuner.step(partial(training, front, t), scripted(world, losses))
+    assert world.tuner.log[-1].decision == "rollback"
+    assert same(dict(late.state_dict()), dict(before))
+    assert int(world.net.state_dict()["1.num_batches_tracked"]) == 2
+
+
+def test_a_failure_at_the_end_of_a_window_leaves_batchnorm_alone() -> None:
+    """The weights are tested with the refusals; the random state alone has moved on."""
+    world = World("momentum", lambda o: al.AutoLR(o, 0, window=2, saturation=None))
+    world.step()
+    before = world.training()
+
+    def fails(k: int) -> Tensor:
+        world.outer(k)
+        raise KeyError("no superbatch")
+
+    with pytest.raises(KeyError):
+        world.step(fails)
+    assert same({**world.training(), "random": 0}, {**before, "random": 0})
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@optimizers
+def test_rollback_is_bit_for_bit_on_cuda(optimizer: str) -> None:
+    """Dropout draws from the device's random state: that of the rollback is plain training's."""
+
+    def world(make: Callable[[torch.optim.Optimizer], Tuner]) -> World:
+        made = World(optimizer, make)
+        made.net.cuda()
+        made.x = made.x.cuda()
+        made.optimizer = OPTIMIZERS[optimizer](made.net.parameters())
+        made.tuner = make(made.optimizer)
+        torch.manual_seed(11)
+        return made
+
+    tested = world(lambda o: al.AutoLR(o, 0, window=3, saturation=None, epsilon_threshold=None))
+    losses = iter([5.0, 5.0, 4.0, 3.9, 3.95, 4.2, 4.4, 3.95])
+    for _ in range(6):
+        tested.step(scripted(tested, losses))
+    assert [d.decision for d in tested.tuner.log] == ["lower", "rollback"]
+    found = tested.training(), torch.cuda.get_rng_state()
+    alone = world(lambda o: al.FixedSchedule(o, [o.param_groups[0]["lr"]] * 40))
+    for _ in range(3):
+        alone.step()
+    assert same(found, (alone.training(), torch.cuda.get_rng_state()))
+
+
+STEPS = 20
+
+
+def noisy(o: torch.optim.Optimizer) -> al.AutoLR:
+    """Small superbatches and windows, so that all kinds of decisions come up."""
+    return al.AutoLR(o, 6, window=2, saturation=1.0, epsilon_threshold=None, superbatch=1)
+
+
+@cache
+def whole(optimizer: str) -> tuple[dict[str, Any], list[bytes]]:
+    """(final state, the file saved before each step) of a run that nothing stopped."""
+    world = World(optimizer, noisy)
+    files = []
+    for _ in range(STEPS):
+        file = io.BytesIO()
+        torch.save(saved(world), file)
+        files.append(file.getvalue())
+        world.step()
+    found = {d.decision for d in world.tuner.log}
+    assert found == {"raise", "lower", "keep", "rollback"}, found
+    return saved(world), files
+
+
+def saved(world: World) -> dict[str, Any]:
+    return {
+        "net": world.net.state_dict(),
+        "optimizer": world.optimizer.state_dict(),
+        "tuner": world.tuner.state_dict(),
+        "random": torch.get_rng_state(),
+    }
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "at"),
+    [*(("momentum", at) for at in range(STEPS)), *(("adam", at) for at in range(3, STEPS, 5))],
+)
+def test_saved_state_continues_bit_for_bit(optimizer: str, at: int) -> None:
+    """From every step: in explore, at the ends of windows, with a change to be judged, after a rollback."""
+    expected, files = whole(optimizer)
+    state = torch.load(io.BytesIO(files[at]), weights_only=True)
+    world = World(optimizer, noisy)
+    world.net.load_state_dict(state["net"])
+    world.optimizer.load_state_dict(state["optimizer"])
+    world.tuner.load_state_dict(state["tuner"])
+    torch.set_rng_state(state["random"])
+    world.t = at
+    for _ in range(STEPS - at):
+        world.step()
+    assert same(saved(world), expected)
+    assert same(state["tuner"], torch.load(io.BytesIO(files[at]), weights_only=True)["tuner"])
+
+
+def test_state_of_another_training_is_refused() -> None:
+    world = World("momentum", noisy)
+    world.step()
+    with pytest.raises(ValueError, match="does not belong to a AutoLR"):
+        world.tuner.load_state_dict(plain("momentum").tuner.state_dict())
+    state = world.tuner.state_dict()
+    while state["change"] is None:
+        world.step()
+        state = world.tuner.state_dict()
+    small = al.AutoLR(torch.optim.SGD([torch.zeros(2, requires_grad=True)], lr=0.1), 6)
+    before = small.state_dict()
+    with pytest.raises(ValueError, match="other weights"):
+        small.load_state_dict(state)
+    assert same(small.state_dict(), before)
+    other = World("momentum", noisy)
+    other.net.load_state_dict(world.net.state_dict())
+    other.tuner.load_state_dict(state)
+    other.net = nn.Sequential(*[m for m in other.net if not isinstance(m, nn.BatchNorm1d)])
+    other.t = other.tuner.state_dict()["steps"]
+    if other.t % 2 == 0:
+        other.step()
+    with pytest.raises(ValueError, match="buffers are not those of the saved state"):
+        other.step(lambda k: other.outer(k) * 0 + 1e6)
