@@ -9,6 +9,7 @@ from adatune_lite.hypergradient import Problem, schedule_hypergradient
 from adatune_lite.lr_range import lr_range_test
 from adatune_lite.lrs_opt import lrs_opt
 from adatune_lite.rules import UnsupportedOptimizer
+from adatune_lite.seeds import SeedProblem, lrs_opt_seeds, seed_hypergradients
 from adatune_lite.tuners import (
     HD,
     MARTHE,
@@ -36,15 +37,18 @@ __all__ = [
     "LossError",
     "Problem",
     "ReduceOnPlateau",
+    "SeedProblem",
     "Tuner",
     "UnsupportedOptimizer",
     "autolr_settings",
     "lr_range_test",
     "lrs_opt",
+    "lrs_opt_seeds",
     "notebook",
     "rules",
     "schedule_hypergradient",
     "schedules",
+    "seed_hypergradients",
     "superbatch",
     "tasks",
 ]

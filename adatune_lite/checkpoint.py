@@ -14,11 +14,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
-
 from adatune_lite import files
 
 HEAD = b"adatune_lite checkpoint 1 "
+
+
+def folder() -> Path:
+    """Where the checkpoints of runs are kept."""
+    return files.scratch_folder() / "checkpoints"
+
+
+def is_whole(content: bytes) -> bool:
+    """Whether these are the bytes of a checkpoint as it was written."""
+    head, _, body = content.partition(b"\n")
+    return head == HEAD + hashlib.sha256(body).hexdigest().encode()
 
 
 class CheckpointError(ValueError):
@@ -56,6 +65,8 @@ class Checkpoint:
         Raises:
             OSError: the folder cannot be written or the disk is full; the file is as before.
         """
+        import torch
+
         buffer = io.BytesIO()
         torch.save({"owner": self.owner, "seconds": self.seconds(), "state": state}, buffer)
         body = buffer.getvalue()
@@ -68,12 +79,15 @@ class Checkpoint:
             CheckpointError: the file is damaged, or of another owner.
             OSError: it cannot be read.
         """
+        import torch
+
         try:
-            head, _, body = self.path.read_bytes().partition(b"\n")
+            content = self.path.read_bytes()
         except FileNotFoundError:
             return None
-        if head != HEAD + hashlib.sha256(body).hexdigest().encode():
+        if not is_whole(content):
             raise CheckpointError(f"the checkpoint {self.path} is damaged: delete it to start anew")
+        body = content[content.index(b"\n") + 1 :]
         kept = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
         if kept["owner"] != self.owner:
             raise CheckpointError(

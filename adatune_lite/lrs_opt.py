@@ -9,7 +9,6 @@ projected Adam with cosine decay is the default here, projected gradient descent
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adatune_lite.checkpoint import Checkpoint, CheckpointError, Keeper
 from adatune_lite.hypergradient import Problem, check_schedule, final_loss, schedule_hypergradient
 from adatune_lite.rules import Rule, as_rule
 
@@ -137,7 +137,7 @@ def lrs_opt(
     clip_norm: float = 1.0,
     checkpoints: int | None = None,
     keep_graph: bool = False,
-    resume: Path | None = None,
+    resume: Path | Keeper | None = None,
     on_step: Callable[[OuterStep], None] | None = None,
 ) -> LRSOptResult:
     """Lower E over the schedule with `outer_steps` steps, each at the cost of one hypergradient.
@@ -147,13 +147,14 @@ def lrs_opt(
         clipped to Euclidean norm `clip_norm`) or "gradient" (projected gradient descent, step halved until E
         falls and doubled after a success; `outer_lr` is the first step, 0.01 by default).
     checkpoints, keep_graph: as in `schedule_hypergradient`.
-    resume: a file in which the state is kept after every outer step, and from which an interrupted call with
-        the same arguments continues bit for bit; it is the caller's to delete.
+    resume: a file (or a keeper, as the context of a run is) in which the state is kept after every outer
+        step, and from which an interrupted call with the same arguments continues bit for bit; it is the
+        caller's to delete.
     on_step: called after every evaluation.
 
     A non-finite E (or hypergradient) goes back to the best schedule with half the outer rate; three in a
     row, or one at the start, end the search with what was found. Raises ValueError for arguments out of
-    range and for a file that is damaged or belongs to another start or other settings.
+    range, CheckpointError for a file that is damaged or belongs to another start or other settings.
     """
     outer = Outer(outer_steps, outer_optimizer, outer_lr, lr_min, lr_max, clip_norm)
     rule = as_rule(rule)
@@ -178,7 +179,7 @@ def search(
     outer: Outer,
     slopes: Callable[[Tensor], tuple[Tensor, Tensor]],
     losses: Callable[[Tensor], Tensor],
-    resume: Path | None,
+    resume: Path | Keeper | None,
     on_step: Callable[[int, OuterStep], None] | None,
 ) -> list[LRSOptResult]:
     """The outer loop of S searches side by side, of which none feels the others.
@@ -189,7 +190,8 @@ def search(
     """
     outer.check_start(starts)
     settings = {"start": starts, "rule": repr(rule), "options": repr(outer)}
-    states = _load(resume, settings) or [_State.at(start, outer.rate) for start in starts]
+    keeper = Checkpoint(resume, "lrs_opt") if isinstance(resume, Path) else resume
+    states = _load(keeper, settings) or [_State.at(start, outer.rate) for start in starts]
 
     def schedules() -> Tensor:
         return torch.stack([state.schedule for state in states])
@@ -220,13 +222,13 @@ def search(
         _backtrack(states, descents, losses, outer)
         for s in going:
             states[s].step += 1
-        _save(resume, states, settings)
+        _save(keeper, states, settings)
     if last := [s for s, state in enumerate(states) if state.unmeasured()]:
         values = losses(schedules())
         for s in last:
             states[s].trainings += 1
             report(s, float(values[s]), math.nan)
-        _save(resume, states, settings)
+        _save(keeper, states, settings)
     return [LRSOptResult(x.best_schedule, x.best, x.history, x.hypergradients, x.trainings) for x in states]
 
 
@@ -272,37 +274,25 @@ def _backtrack(
                 state.outer_lr *= 0.5
 
 
-def _save(path: Path | None, states: list[_State], settings: dict[str, Any]) -> None:
-    if path is None:
+def _save(keeper: Keeper | None, states: list[_State], settings: dict[str, Any]) -> None:
+    if keeper is None:
         return
     plain = [{**vars(state), "history": [asdict(step) for step in state.history]} for state in states]
-    part = path.with_suffix(path.suffix + ".part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with part.open("wb") as file:
-        torch.save({"settings": settings, "states": plain}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    keeper.save({"settings": settings, "states": plain})
 
 
-def _load(path: Path | None, settings: dict[str, Any]) -> list[_State] | None:
-    if path is None or not path.exists():
+def _load(keeper: Keeper | None, settings: dict[str, Any]) -> list[_State] | None:
+    kept = keeper.load() if keeper else None
+    if kept is None:
         return None
-    try:
-        stored = torch.load(path, weights_only=True)
-        found = stored["settings"]
-        states = [
-            _State(**{**plain, "history": [OuterStep(**step) for step in plain["history"]]})
-            for plain in stored["states"]
-        ]
-    except OSError:
-        raise
-    except Exception as error:
-        raise ValueError(f"{path} is not a readable state of lrs_opt: delete it or name another") from error
     for name, value in settings.items():
-        same = torch.equal(found[name], value) if name == "start" else found[name] == value
-        if not same:
-            raise ValueError(
-                f"{path} belongs to another call ({name} differs): delete it, name another, or call as before"
+        found = kept["settings"][name]
+        if not (torch.equal(found, value) if name == "start" else found == value):
+            raise CheckpointError(
+                f"the state to resume from belongs to another call ({name} differs): delete it, "
+                "name another, or call as before"
             )
-    return states
+    return [
+        _State(**{**plain, "history": [OuterStep(**step) for step in plain["history"]]})
+        for plain in kept["states"]
+    ]

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adatune_lite.checkpoint import Keeper
 from adatune_lite.curvature import LossError, check_scalar
 from adatune_lite.hypergradient import Problem, Rate, check_schedule, plain_training, reverse_sweep
 from adatune_lite.lrs_opt import LRSOptResult, Outer, OuterStep, search
@@ -103,7 +104,7 @@ def lrs_opt_seeds(
     clip_norm: float = 1.0,
     checkpoints: int | None = None,
     keep_graph: bool = False,
-    resume: Path | None = None,
+    resume: Path | Keeper | None = None,
     on_step: Callable[[int, OuterStep], None] | None = None,
 ) -> list[LRSOptResult]:
     """`lrs_opt` of S seeds side by side, each as if it were alone: one result for each.

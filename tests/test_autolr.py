@@ -125,6 +125,14 @@ def test_explore_never_lowers() -> None:
     assert line.w.item() == -0.1
 
 
+def test_raises_in_explore_are_not_judged() -> None:
+    """The loss rises after it: no rollback, but a saturated rate and the next fit."""
+    line = Line({0: bowl(-0.13), 1: bowl(-0.26)})
+    assert line.step().decision == "raise"
+    found = line.step()
+    assert found.drop_rate == pytest.approx(-(0.13**2)) and found.superbatch == 1
+
+
 def test_explore_lasts_for_its_steps_and_a_window_decides_at_its_end() -> None:
     line = Line({k: stairs(*range(9, 0, -1)) for k in range(9)}, explore_steps=5, window=2)
     for _ in range(8):
@@ -291,6 +299,7 @@ def test_rate_stays_positive_and_above_lr_min() -> None:
         line = Line({0: bowl(9.0)}, explore_steps=0, saturation=None, epsilon_threshold=None, lr_min=lr_min)
         assert line.step().new_lr == pytest.approx(expected)
         assert line.tuner.lr >= lr_min
+        assert line.tuner.state_dict()["held"][1] == pytest.approx(bowl(9.0)(-expected))
 
 
 def test_a_concave_fit_goes_to_the_lower_end() -> None:

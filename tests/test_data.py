@@ -215,6 +215,16 @@ def test_batches_are_a_pure_function_of_seed_and_step() -> None:
     assert not torch.equal(task.batch(4, 0)[1], first[0][1])
 
 
+def test_order_names_the_images_of_the_batches() -> None:
+    task = image_task(TaskSpec("mnist5k", train=130, validation=20, test=20, batch=40))
+    order = task.order(seed=3, steps=7)
+    assert order.shape == (7, 40)
+    images, labels = task.training()
+    for step in range(7):
+        x, y = task.batch(3, step)
+        assert torch.equal(images[order[step]], x) and torch.equal(labels[order[step]], y)
+
+
 def test_images_keep_their_labels() -> None:
     task = image_task(EMBEDDED, dtype=torch.float64)
     label = {x.numpy().tobytes(): int(y) for x, y in zip(*task.training(), strict=True)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import multiprocessing
 import os
 import signal
@@ -27,6 +28,7 @@ from adatune_lite.runs.progress import PLAIN_EVERY, State, console, duration, qu
 from adatune_lite.runs.record import Outcome, Record
 from adatune_lite.runs.spec import RunSpec
 from adatune_lite.runs.store import Store, StoreError
+from adatune_lite.runs.worker import Setting, perform
 
 execute = partial(execution.execute, functions="fake_runs", progress=quiet)
 complete = partial(execution.complete, functions="fake_runs", progress=quiet)
@@ -147,6 +149,7 @@ def test_run_stopped_by_the_budget_is_carried_on(store: Store, checkout: Path) -
 
 
 def test_end_of_the_budget_stops_what_is_under_way_and_its_checkpoint_carries_on(store: Store) -> None:
+    execute([run(7)], store)  # what a process does once shall not eat up the budget
     planned = run(0, method="count")
     summary = execute([planned, run(1, method="count", priority=-1)], store, budget_s=1.2)
     assert (summary.done, summary.interrupted, summary.left, summary.failed) == (0, 1, 2, [])
@@ -173,7 +176,7 @@ def test_a_run_too_long_for_the_budget_is_started_only_if_it_can_be_carried_on(
     known.learn(planned.spec, 100.0)
 
     def started(seconds: float) -> bool:
-        return execution._Queue([planned], known, 1, time.time() + seconds, None).next() is planned
+        return execution._Queue([planned], known, 1, time.time() + seconds, None).next() == (planned,)
 
     assert started(101) and not started(99)
     monkeypatch.setattr(execution, "RESUMABLE", ("count",))
@@ -269,6 +272,30 @@ def test_device_and_numbers_are_checked(store: Store) -> None:
             execute([run(0)], store, device="cuda")
     with pytest.raises(ExecutionError, match="has the profiles smoke, desk, not 'huge'"):
         complete(fake_runs, "huge", store)
+
+
+def test_runs_that_differ_in_their_seed_alone_are_made_in_one_go(store: Store, checkout: Path) -> None:
+    group = [run(seed, method="pair") for seed in (3, 5)]
+    other = run(0, method="pair", priority=-1, lr=0.5)
+    alone = run(0, method="noise", priority=-2)
+    waiting = [alone, other, *group]
+    queue = execution._Queue(waiting, Durations(), 1, math.inf, None, execution.side_by_side("fake_runs"))
+    assert [queue.next() for _ in range(4)] == [tuple(group), (other,), (alone,), None]
+    on_cpu = execution._Queue(waiting, Durations(), 1, math.inf, None)
+    assert on_cpu.next() == (group[0],), "one run, one thread"
+
+    setting = Setting(store, "cpu", "fake_runs")
+    first = perform(tuple(group), setting, lambda done, total: None)
+    assert [done.status for done in first] == ["stopped by budget"] * 2
+    (kept,) = checkout.glob("data/scratch/checkpoints/*.pt")
+    assert "-3-5-" in kept.name
+    assert [done.status for done in perform(tuple(group), setting, lambda *_: None)] == ["finished"] * 2
+    for planned in group:
+        record = store.get(planned.spec)
+        assert record is not None
+        assert record.metrics == {"loss": planned.spec.seed, "of": 2.0}
+        assert record.provenance["side_by_side"] == 2
+    assert not kept.exists()
 
 
 class TestContext:

@@ -174,7 +174,7 @@ def test_resume_refuses_another_call_and_a_damaged_file(tmp_path: Path) -> None:
             lrs_opt(problem(), schedule, other, resume=file, **options)
     assert file.read_bytes() == kept
     file.write_bytes(kept[: len(kept) // 2])
-    with pytest.raises(ValueError, match="not a readable state"):
+    with pytest.raises(ValueError, match="damaged: delete it to start anew"):
         lrs_opt(problem(), START, rule, outer_steps=1, resume=file)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 import zipfile
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import fake_runs
 import pytest
 from fake_runs import run
 
+from adatune_lite import checkpoint
+from adatune_lite.checkpoint import Checkpoint
 from adatune_lite.runs import execute as execution
 from adatune_lite.runs import pack as packing
 from adatune_lite.runs.merge import Merged, MergeError, merge
@@ -140,6 +143,38 @@ class TestPack:
         for source in (path, tmp_path / "packs"):
             assert not into(here, source).refused
             assert contents(here) == contents(there)
+
+    def test_runs_under_way_go_on_elsewhere(
+        self, here: Store, there: Store, tmp_path: Path, checkout: Path
+    ) -> None:
+        planned = run(0, method="resume")
+        execution.execute([planned], there, functions="fake_runs", progress=quiet, budget_s=60)
+        (under_way,) = checkpoint.folder().glob("*.pt")
+        content = under_way.read_bytes()
+        big = tmp_path / "big.pt"
+        big.write_bytes(random.Random(0).randbytes(PACK_LIMIT))
+        done = pack(there.root, tmp_path / "packs", [under_way, big])
+        assert (done.records, done.checkpoints, len(done.too_large), done.left_out) == (5, 1, 1, [])
+        under_way.unlink()
+        merged = into(here, tmp_path / "packs")
+        assert (len(merged.new), merged.checkpoints, merged.refused) == (5, 1, [])
+        assert under_way.read_bytes() == content
+        for _ in range(2):
+            execution.execute([planned], here, functions="fake_runs", progress=quiet)
+        record = here.get(planned.spec)
+        assert record is not None and record.metrics["loss"] == 3.0, "the first of three steps was there"
+
+    def test_a_checkpoint_here_stays_and_a_damaged_one_is_refused(
+        self, here: Store, there: Store, tmp_path: Path, checkout: Path
+    ) -> None:
+        Checkpoint(tmp_path / "a.pt", "a").save(1)
+        (tmp_path / "b.pt").write_bytes(b"garbage")
+        pack(there.root, tmp_path / "packs", [tmp_path / "a.pt", tmp_path / "b.pt"])
+        Checkpoint(checkpoint.folder() / "a.pt", "a").save(2)
+        merged = into(here, tmp_path / "packs")
+        assert merged.checkpoints == 0 and "b.pt in " in merged.refused[0]
+        assert Checkpoint(checkpoint.folder() / "a.pt", "a").load() == 2
+        assert [path.name for path in checkpoint.folder().iterdir()] == ["a.pt"]
 
     def test_equal_records_give_equal_packs(self, there: Store, tmp_path: Path) -> None:
         (first,) = pack(there.root, tmp_path / "one").paths

@@ -85,7 +85,7 @@ def test_forward_value_where_the_second_moment_vanishes(name: str, dtype: torch.
     torch.testing.assert_close(ours, theirs.detach(), rtol=1e-6, atol=0.0)
 
 
-@pytest.mark.parametrize(("t", "mu"), [(1, 1.0), (2, 0.0), (7, 0.5)])
+@pytest.mark.parametrize(("t", "mu"), [(1, 1.0), (7, 0.5)])
 @pytest.mark.parametrize(
     ("setting", "name", "dtype"),
     [*((s, n, torch.float64) for s, n in NAMES), *((s, "lr", torch.float32) for s in SETTINGS)],
@@ -124,12 +124,12 @@ def test_tangent_without_product_is_the_first_term(setting: Setting, name: str |
 
 @pytest.mark.parametrize(("setting", "name"), HYPERS, ids=label)
 def test_tangent_through_time_equals_autograd_and_differences(setting: Setting, name: str) -> None:
-    """mu = 1, one value for all 6 steps, through the real torch optimizer shifted in that value."""
+    """mu = 1, one value for all 4 steps, through the real torch optimizer shifted in that value."""
     task, loop, rule, value = Task(seed=1), Unrolled(Task(seed=1), setting), setting.rule, setting.values
     w = task.weights()
     buffers = [[torch.zeros_like(x) for x in w] for _ in rule.buffers]
     z = [[torch.zeros_like(x) for x in w] for _ in range(1 + len(buffers))]
-    for t in range(6):
+    for t in range(4):
         loop.step(setting.lr, **({} if name == "lr" else {name: value[name]}))
         grads = [g for g in gradient(task.train(w, t), w, create_graph=True) if g is not None]
         hz = product(grads, w, z[0]) if t else None
@@ -150,7 +150,7 @@ def test_tangent_through_time_equals_autograd_and_differences(setting: Setting, 
         return  # a step of finite differences would be too large for eps
 
     def shifted(h: float) -> float:
-        rates, tuned = [setting.lr] * 6, {name: value[name] + h}
+        rates, tuned = [setting.lr] * 4, {name: value[name] + h}
         return torch_outer(task, setting, [r + h for r in rates] if name == "lr" else rates, tuned)
 
     close(found, central_difference(shifted), FD_RTOL, FD_ATOL)
@@ -180,11 +180,11 @@ def test_adjoint_is_the_transpose(setting: Setting, t: int) -> None:
     assert left == pytest.approx(right, rel=1e-12, abs=1e-12)
 
 
-@pytest.mark.parametrize("t", [1, 2, 7])
+@pytest.mark.parametrize("t", [1, 7])
 @dtypes
-@settings
-def test_adjoint_equals_vjp(setting: Setting, dtype: torch.dtype, t: int) -> None:
-    """The fused one (SGD) against its twin; what it is given stays as it was."""
+@pytest.mark.parametrize("setting", [s for s in SETTINGS if s.kind == "sgd"], ids=label)
+def test_fused_adjoint_equals_vjp(setting: Setting, dtype: torch.dtype, t: int) -> None:
+    """What it is given stays as it was."""
     rule = setting.rule
     w, buffers, g = draw_state(setting, dtype, t)
     generator = torch.Generator().manual_seed(3)

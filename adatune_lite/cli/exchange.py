@@ -59,7 +59,8 @@ def merge(given: argparse.Namespace) -> int:
     for sentence in done.refused:
         print(sentence, file=sys.stderr)
     stale = f" ({done.stale} of them stale)" if done.stale else ""
-    print(f"{len(done.new)} records merged{stale}, {done.present} were there already")
+    carried = f"; {done.checkpoints} runs go on from where they were" if done.checkpoints else ""
+    print(f"{len(done.new)} records merged{stale}, {done.present} were there already{carried}")
     return BAD_INPUT if done.refused else 0
 
 
@@ -74,10 +75,11 @@ def pack(given: argparse.Namespace) -> int:
 
 def packed(done: Packed, folder: Path) -> str:
     """What was packed, in words; what was not goes to standard error."""
-    for sentence in done.left_out:
+    for sentence in (*done.left_out, *done.too_large):
         print(sentence, file=sys.stderr)
+    under_way = f" and {done.checkpoints} checkpoints" if done.checkpoints else ""
     size = sum(path.stat().st_size for path in done.paths) / 1e6
-    return f"{done.records} records in {len(done.paths)} packs ({size:.1f} MB) in {folder}"
+    return f"{done.records} records{under_way} in {len(done.paths)} packs ({size:.1f} MB) in {folder}"
 
 
 def export(given: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adatune_lite import experiments, files
+from adatune_lite import checkpoint, experiments, files
 from adatune_lite.cli.exchange import packed
 from adatune_lite.cli.tables import table
 from adatune_lite.runs.compare import HEAD, compare, store_for_again
@@ -115,7 +115,7 @@ def run(given: argparse.Namespace) -> int:
 
 def _pack(given: argparse.Namespace) -> bool:
     folder = given.out / "packs" if given.pack is True else given.pack
-    done = pack(given.out, folder)
+    done = pack(given.out, folder, checkpoint.folder().glob("*.pt"))
     print(packed(done, folder))
     return not done.left_out
 

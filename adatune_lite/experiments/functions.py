@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import time
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
@@ -15,12 +14,13 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
 from adatune_lite.hypergradient import Problem
-from adatune_lite.lrs_opt import lrs_opt
+from adatune_lite.lrs_opt import LRSOptResult, lrs_opt
 from adatune_lite.rules import from_optimizer
 from adatune_lite.runs.context import Context
 from adatune_lite.runs.record import Floats, Outcome, Series
 from adatune_lite.runs.spec import RunSpec, SpecError
 from adatune_lite.schedules import SCHEDULES, schedule
+from adatune_lite.seeds import SeedProblem, lrs_opt_seeds
 from adatune_lite.tasks import models
 from adatune_lite.tasks.data import ImageTask, image_task
 from adatune_lite.training import Trace, evaluate, train
@@ -156,15 +156,20 @@ def problem(net: nn.Module, task: ImageTask, seed: int) -> Problem:
     return Problem({k: w.detach().clone() for k, w in net.named_parameters()}, train_loss, final_loss)
 
 
-def _graphs_fit(steps: int, net: nn.Module, device: str) -> bool:
-    """Whether one run a core keeps states, gradients and graphs in half the memory; no digit hangs on it."""
-    needed = 3 * steps * sum(w.nbytes for w in net.parameters())
-    if device == "cuda":
-        return needed < torch.cuda.mem_get_info()[1] / 2
-    if not hasattr(os, "sysconf"):  # Windows
-        return False
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return needed * (os.cpu_count() or 1) < memory / 2
+def seed_problem(nets: Sequence[nn.Module], task: ImageTask, seeds: Sequence[int], steps: int) -> SeedProblem:
+    """The `problem` of several seeds side by side."""
+    images, labels = task.training()
+    x, y = task.validation()
+
+    def train_loss(weights: dict[str, Tensor], t: int, order: Tensor) -> Tensor:
+        return cross_entropy(functional_call(nets[0], weights, (images[order[t]],)), labels[order[t]])
+
+    def final_loss(weights: dict[str, Tensor], _: Tensor) -> Tensor:
+        return cross_entropy(functional_call(nets[0], weights, (x,)), y)
+
+    starts = [dict(net.named_parameters()) for net in nets]
+    weights = {k: torch.stack([start[k].detach() for start in starts]) for k in starts[0]}
+    return SeedProblem(weights, train_loss, final_loss, torch.stack([task.order(s, steps) for s in seeds]))
 
 
 def optimised_schedule(spec: RunSpec, context: Context) -> Outcome:
@@ -174,26 +179,60 @@ def optimised_schedule(spec: RunSpec, context: Context) -> Outcome:
     metrics come from a plain training with the best schedule.
     """
     task, net = _setting(spec, context.device)
-    rule = from_optimizer(_optimizer(spec, net, 0.0))
-    start: Tensor | Sequence[float] = [float(spec.get("lr", 0.01))] * spec.steps
-    if spec.source:
-        start = source_schedule(spec, context)
-    outer_steps, checkpoints = int(spec.get("outer_steps")), int(spec.get("checkpoints", 0))
-    begun = time.perf_counter()
     out = lrs_opt(
         problem(net, task, spec.seed),
-        start,
-        rule,
-        outer_steps=outer_steps,
-        outer_optimizer=spec.get("outer_optimizer", "adam"),
-        outer_lr=spec.get("outer_lr", 0.02),
-        lr_max=spec.get("lr_max", 1.0),
-        checkpoints=checkpoints or None,
-        keep_graph=not checkpoints and _graphs_fit(spec.steps, net, context.device),
-        resume=context.checkpoint.path,
-        on_step=lambda step: context.report(step.step, outer_steps),
+        _start(spec, context),
+        from_optimizer(_optimizer(spec, net, 0.0)),
+        **_search(spec, [net], context),
+        on_step=lambda step: context.report(step.step, int(spec.get("outer_steps"))),
     )
-    seconds = time.perf_counter() - begun
+    return _optimised(spec, net, task, out, context.checkpoint.seconds())
+
+
+def optimised_schedules(specs: Sequence[RunSpec], context: Context) -> list[Outcome]:
+    """LRS-OPT for several seeds in one sweep: what `optimised_schedule` gives, up to rounding."""
+    spec = specs[0]
+    task, nets = _setting(spec, context.device)[0], [_setting(s, context.device)[1] for s in specs]
+    outs = lrs_opt_seeds(
+        seed_problem(nets, task, [s.seed for s in specs], spec.steps),
+        torch.stack([torch.as_tensor(_start(s, context), dtype=torch.float64) for s in specs]),
+        from_optimizer(_optimizer(spec, nets[0], 0.0)),
+        **_search(spec, nets, context),
+        on_step=lambda _, step: context.report(step.step, int(spec.get("outer_steps"))),
+    )
+    seconds = context.checkpoint.seconds() / len(specs)
+    return [_optimised(s, n, task, out, seconds) for s, n, out in zip(specs, nets, outs, strict=True)]
+
+
+def _start(spec: RunSpec, context: Context) -> Tensor | list[float]:
+    return source_schedule(spec, context) if spec.source else [float(spec.get("lr", 0.01))] * spec.steps
+
+
+def _search(spec: RunSpec, nets: Sequence[nn.Module], context: Context) -> dict[str, Any]:
+    checkpoints = int(spec.get("checkpoints", 0))
+    return {
+        "outer_steps": int(spec.get("outer_steps")),
+        "outer_optimizer": spec.get("outer_optimizer", "adam"),
+        "outer_lr": spec.get("outer_lr", 0.02),
+        "lr_max": spec.get("lr_max", 1.0),
+        "checkpoints": checkpoints or None,
+        "keep_graph": not checkpoints and _graphs_fit(spec.steps, nets, context.device),
+        "resume": context,
+    }
+
+
+def _graphs_fit(steps: int, nets: Sequence[nn.Module], device: str) -> bool:
+    """Whether one run a core keeps states, gradients and graphs in half the memory; no digit hangs on it."""
+    needed = 3 * steps * sum(w.nbytes for net in nets for w in net.parameters())
+    if device == "cuda":
+        return needed < torch.cuda.mem_get_info()[1] / 2
+    if not hasattr(os, "sysconf"):  # Windows
+        return False
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return needed * (os.cpu_count() or 1) < memory / 2
+
+
+def _optimised(spec: RunSpec, net: nn.Module, task: ImageTask, out: LRSOptResult, seconds: float) -> Outcome:
     tuner = FixedSchedule(_optimizer(spec, net, float(out.schedule[0])), out.schedule)
     trace = train(net, tuner, task, seed=spec.seed, steps=spec.steps)
     steps = [h.step for h in out.history]
@@ -207,7 +246,8 @@ def optimised_schedule(spec: RunSpec, context: Context) -> Outcome:
             "outer_norm": Series([h.hypergradient_norm for h in out.history], steps),
         },
         metrics={**_finals(net, task), "lrs_opt_loss": out.final_loss} if finished else {},
-        # a hypergradient: one training to store the iterates, then a gradient and a product (3) a step
+        # a hypergradient: one training to store the iterates, then a gradient and a product (3) a step; where
+        # graphs are kept it is one training less, which is not counted, since that hangs on the memory
         cost={
             "plain_steps": spec.steps * (4.0 * out.hypergradients + out.trainings),
             "training_seconds": seconds,
@@ -219,3 +259,8 @@ RUN_FUNCTIONS: dict[str, Callable[[RunSpec, Context], Outcome]] = {
     "training": training,
     "lrs_opt": optimised_schedule,
 }
+
+SIDE_BY_SIDE: dict[str, Callable[[Sequence[RunSpec], Context], list[Outcome]]] = {
+    "lrs_opt": optimised_schedules
+}
+"""Run functions that make runs which differ in their seed alone in one go: what a GPU needs to be busy."""

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from adatune_lite.runs import provenance
 from adatune_lite.runs.durations import Durations
 from adatune_lite.runs.progress import Progress, State, console
 from adatune_lite.runs.shard import Shard
+from adatune_lite.runs.spec import RunSpec
 from adatune_lite.runs.store import Store
-from adatune_lite.runs.worker import FUNCTIONS, RESUMABLE, Done, Planned, Setting, Workers, perform
+from adatune_lite.runs.worker import FUNCTIONS, RESUMABLE, Done, Group, Planned, Setting, Workers, perform
 
 __all__ = [
     "ExecutionError",
@@ -199,7 +201,8 @@ def execute(
     if budget_s is not None:
         end, grace = time.time() + budget_s, min(GRACE, budget_s / 20)
     setting = Setting(store, kind, functions, end - 2 * grace, end - grace)
-    queue = _Queue(specs, Durations(store.records(), kind), jobs, setting.stop, more)
+    together = side_by_side(functions) if kind == "cuda" else ()
+    queue = _Queue(specs, Durations(store.records(), kind), jobs, setting.stop, more, together)
     show = progress or console()
     if jobs == 1:
         _alone(queue, setting, show)
@@ -209,6 +212,12 @@ def execute(
     queue.summary.seconds = time.monotonic() - start
     queue.summary.left = queue.left
     return queue.summary
+
+
+def side_by_side(functions: str) -> Collection[str]:
+    """The run functions of a module that make several seeds in one go."""
+    found: Mapping[str, object] = getattr(importlib.import_module(functions), "SIDE_BY_SIDE", {})
+    return frozenset(found)
 
 
 def default_jobs(profile: str) -> int:
@@ -243,6 +252,7 @@ class _Queue:
         jobs: int,
         deadline: float,
         more: Callable[[], Sequence[Planned]] | None,
+        together: Collection[str] = (),
     ) -> None:
         self.waiting = sorted(specs, key=lambda run: -run.priority)
         self.summary = Summary()
@@ -252,16 +262,24 @@ class _Queue:
         self.jobs = jobs
         self._deadline = deadline
         self._more = more
+        self._together = together
 
-    def next(self) -> Planned | None:
-        """The most valuable run that ends in time or can be carried on, if the store is not broken."""
+    def next(self) -> Group | None:
+        """The most valuable run that ends in time or can be carried on, if the store is not broken.
+
+        With it, where the device gains from that, come all that differ from it in their seed alone.
+        """
         if self.summary.stopped:
             return None
         left = self._deadline - time.time()
         for place, run in enumerate(self.waiting):
             part = WORTH_STARTING if run.spec.function in RESUMABLE else 1.0
             if left > part * (self._durations.estimate(run.spec) or 0.0):
-                return self.waiting.pop(place)
+                group = [self.waiting.pop(place)]
+                if run.spec.function in self._together and not run.spec.source:
+                    group += [other for other in self.waiting if _siblings(run.spec, other.spec)]
+                    self.waiting = [other for other in self.waiting if other not in group]
+                return tuple(group)
         self.summary.out_of_time |= bool(self.waiting)
         return None
 
@@ -299,22 +317,27 @@ class _Queue:
         return State(done, self._total, len(self.summary.failed), seconds, last)
 
 
+def _siblings(one: RunSpec, other: RunSpec) -> bool:
+    return replace(one, seed=0) == replace(other, seed=0)
+
+
 def _alone(queue: _Queue, setting: Setting, show: Progress) -> None:
-    while (run := queue.next()) is not None:
-        current = run
+    while (group := queue.next()) is not None:
+        current = group
 
-        def report(done: int, total: int, run: Planned = current) -> None:
-            show(queue.state({run: done / max(total, 1)}))
+        def report(done: int, total: int, group: Group = current) -> None:
+            show(queue.state(dict.fromkeys(group, done / max(total, 1))))
 
-        queue.account(run, perform(run, setting, report))
+        for run, done in zip(group, perform(group, setting, report), strict=True):
+            queue.account(run, done)
         show(queue.state({}))
 
 
 def _together(queue: _Queue, setting: Setting, show: Progress, end: float) -> None:
     with Workers(queue.jobs, setting) as workers:
         while True:
-            while workers.free and (run := queue.next()) is not None:
-                workers.submit(run)
+            while workers.free and (group := queue.next()) is not None:
+                workers.submit(group)
             if not workers.fractions:
                 return
             ended = workers.wait(timeout=max(0.0, min(1.0, end - time.time())))

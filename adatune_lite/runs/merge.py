@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from adatune_lite import checkpoint, files
 from adatune_lite.runs.pack import PackError, members
 from adatune_lite.runs.record import Record, RecordError, impossible
 from adatune_lite.runs.store import Conflict, Store, is_stale
@@ -31,6 +32,8 @@ class Merged:
     new: list[Record] = field(default_factory=list)
     present: int = 0
     """Records that were there already."""
+    checkpoints: int = 0
+    """Checkpoints of runs under way that were taken."""
     refused: list[str] = field(default_factory=list)
     """One sentence for each reason; what was refused is left where it is."""
 
@@ -45,7 +48,8 @@ def merge(source: Path, target: Callable[[Record], Store]) -> Merged:
 
     Each is checked before it is written: strict JSON of a known schema, its digest and its hashes, no
     impossible values, no other outcome than a record of equal identity here or among the others. What fails
-    is named and left where it is; nothing is overwritten. The same merge again changes nothing.
+    is named and left where it is; nothing is overwritten. The same merge again changes nothing. A checkpoint
+    in a pack is taken where there is none of its run: the run goes on here, on the same kind of device.
 
     Args:
         source: a folder with records or packs at any depth, or one pack.
@@ -59,6 +63,9 @@ def merge(source: Path, target: Callable[[Record], Store]) -> Merged:
     reasons: dict[str, list[str]] = defaultdict(list)
     by_identity: dict[tuple[str, ...], list[Incoming]] = defaultdict(list)
     for name, content in _contents(source, reasons):
+        if name.partition(" in ")[0].endswith(".pt"):
+            _take_checkpoint(name, content, done, reasons)
+            continue
         try:
             record = Record.from_json(content)
         except RecordError as error:
@@ -89,6 +96,14 @@ def merge(source: Path, target: Callable[[Record], Store]) -> Merged:
             done.refused.append(f"{first.name}: {error}")
     done.refused += [f"{_some(names)}: {why}" for why, names in reasons.items()]
     return done
+
+
+def _take_checkpoint(name: str, content: bytes, done: Merged, reasons: dict[str, list[str]]) -> None:
+    if not checkpoint.is_whole(content):
+        reasons["this checkpoint is damaged"].append(name)
+        return
+    plain = Path(name.partition(" in ")[0]).name  # a name in a pack leads nowhere
+    done.checkpoints += files.create(checkpoint.folder() / plain, content)
 
 
 def _contents(source: Path, reasons: dict[str, list[str]]) -> Iterator[tuple[str, bytes]]:

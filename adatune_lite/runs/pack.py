@@ -1,4 +1,4 @@
-"""Many records in few files, for bringing them from one machine to another.
+"""Many records in few files, for bringing them from one machine to another; with them what is under way.
 
 A pack is a zip file: the standard library writes and reads it, everybody can look into it, every record in
 it has a checksum and its list of contents stands at the end, so that a torn pack is noticed. The records
@@ -12,7 +12,7 @@ import hashlib
 import io
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,10 +43,15 @@ class Packed:
     records: int = 0
     left_out: list[str] = field(default_factory=list)
     """A sentence for each record that is in no pack."""
+    checkpoints: int = 0
+    too_large: list[str] = field(default_factory=list)
+    """A sentence for each checkpoint that is in no pack: its run starts anew elsewhere."""
 
 
-def pack(source: Path, folder: Path) -> Packed:
+def pack(source: Path, folder: Path, checkpoints: Iterable[Path] = ()) -> Packed:
     """Put the sound records of a store's folder into at most `PACKS` packs in another folder.
+
+    Behind them come the checkpoints of runs under way, as far as there is room.
 
     Packs from an earlier call whose records are all in the new ones are removed.
 
@@ -71,6 +76,16 @@ def pack(source: Path, folder: Path) -> Packed:
             continue
         open_pack.add(path.name, content)
         done.records += 1
+    for path in sorted(checkpoints):
+        content = path.read_bytes()
+        if open_pack.names and not open_pack.fits(path.name, content) and len(done.paths) + 1 < PACKS:
+            done.paths.append(open_pack.write(folder))
+            open_pack = _Open()
+        if len(done.paths) == PACKS or not open_pack.fits(path.name, content):
+            done.too_large.append(f"{path.name}: there is no room for this checkpoint in 8 packs of 16 MiB")
+            continue
+        open_pack.add(path.name, content)
+        done.checkpoints += 1
     if open_pack.names:
         done.paths.append(open_pack.write(folder))
     packed = {entry for path in done.paths for entry in _entries(path)}

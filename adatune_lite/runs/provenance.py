@@ -29,7 +29,7 @@ DECIDING = (
 )
 """Modules and folders of the package whose code decides the numbers of every run."""
 
-DECIDING_ONE = {"lrs_opt": ("lrs_opt.py",)}
+DECIDING_ONE = {"lrs_opt": ("lrs_opt.py", "seeds.py")}
 """Further modules by run function: a change of LRS-OPT leaves the records of online tuners valid."""
 
 NOT_DECIDING = ("tasks/sources.py",)

@@ -27,7 +27,7 @@ from pathlib import Path
 import torch
 
 from adatune_lite import files
-from adatune_lite.checkpoint import Checkpoint
+from adatune_lite.checkpoint import Checkpoint, folder
 from adatune_lite.runs import provenance
 from adatune_lite.runs.context import Context
 from adatune_lite.runs.record import Outcome, Record
@@ -63,6 +63,10 @@ class Planned:
         )
 
 
+Group = tuple[Planned, ...]
+"""Runs made in one go: a single one, or several that differ in their seed alone."""
+
+
 @dataclass(frozen=True)
 class Setting:
     """What the runs of one execution share."""
@@ -93,39 +97,59 @@ class Done:
     """The store cannot be written: no use in starting further runs."""
 
 
-def perform(planned: Planned, setting: Setting, report: Callable[[int, int], None]) -> Done:
-    """Do one run and write its record; what goes wrong is told, not raised."""
-    spec = planned.spec
+def perform(group: Group, setting: Setting, report: Callable[[int, int], None]) -> list[Done]:
+    """Do the runs of a group and write their records; what goes wrong is told, not raised."""
     try:
-        table: Mapping[str, RunFunction] = importlib.import_module(setting.functions).RUN_FUNCTIONS
-        if spec.function not in table:
-            return Done(error=f"{planned}: no run function {spec.function!r}; there are {', '.join(table)}")
-        code = provenance.code_hash(spec.function)
-        name = f"{spec.hash[:16]}-{code[:8]}-{setting.device}-{spec.precision}"
-        checkpoint = Checkpoint(files.scratch_folder() / "checkpoints" / f"{name}.pt", name)
+        code = provenance.code_hash(group[0].spec.function)
+        checkpoint = _checkpoint(group, code, setting.device)
         context = Context(setting.device, setting.store, checkpoint, report, setting.deadline)
         start = datetime.now(UTC).isoformat(timespec="seconds")
-        with one_thread(), seeded(spec, setting.device):
+        with one_thread(), seeded(group[0].spec, setting.device):
             provenance.start_peak(setting.device)
             try:
                 with stopped_at(setting.stop):
-                    outcome = table[spec.function](spec, context)
+                    outcomes = _outcomes(group, setting, context)
             except OutOfTime:
-                outcome = Outcome("stopped by budget")
-            seconds = checkpoint.seconds()
-            if outcome.status == "stopped by budget":
-                return Done(outcome.status, seconds)  # Its checkpoint, not a record, carries it on.
-            facts = provenance.describe(setting.device) | provenance.data(spec.task.dataset)
+                outcomes = [Outcome("stopped by budget")]
+            seconds = checkpoint.seconds() / len(group)
+            if outcomes[0].status == "stopped by budget":
+                return [Done("stopped by budget", seconds)] * len(group)  # The checkpoint carries them on.
+            facts = provenance.describe(setting.device) | provenance.data(group[0].spec.task.dataset)
             facts |= {"start": start, "peak_memory": provenance.peak_memory(setting.device)}
-        outcome.cost = {**outcome.cost, "seconds": round(seconds, 3)}
-        labels = {"experiment": planned.experiment, "profile": planned.profile, "role": planned.role}
-        record = Record.of(spec, outcome, code=code, device=setting.device, labels=labels, provenance=facts)
-        done = _keep(record, planned, setting.store)
-        if not done.fatal:
+            if len(group) > 1:
+                facts["side_by_side"] = len(group)
+        done = []
+        for planned, outcome in zip(group, outcomes, strict=True):
+            outcome.cost = {**outcome.cost, "seconds": round(seconds, 3)}
+            labels = {"experiment": planned.experiment, "profile": planned.profile, "role": planned.role}
+            record = Record.of(
+                planned.spec, outcome, code=code, device=setting.device, labels=labels, provenance=facts
+            )
+            done.append(_keep(record, planned, setting.store))
+        if not any(one.fatal for one in done):
             checkpoint.remove()
         return done
     except Exception as error:  # Whatever it is, the other runs go on.
-        return Done(error=f"{planned}: {_sentence(error)}{_details(planned)}")
+        sentence = _sentence(error) + _details(group[0])
+        return [Done(error=f"{planned}: {sentence}") for planned in group]
+
+
+def _outcomes(group: Group, setting: Setting, context: Context) -> list[Outcome]:
+    functions = importlib.import_module(setting.functions)
+    name = group[0].spec.function
+    if len(group) > 1:
+        return functions.SIDE_BY_SIDE[name]([planned.spec for planned in group], context)
+    table: Mapping[str, RunFunction] = functions.RUN_FUNCTIONS
+    if name not in table:
+        raise ValueError(f"no run function {name!r}; there are {', '.join(table)}")
+    return [table[name](group[0].spec, context)]
+
+
+def _checkpoint(group: Group, code: str, device: str) -> Checkpoint:
+    first = group[0].spec
+    seeds = "-".join(["", *(str(planned.spec.seed) for planned in group)]) if len(group) > 1 else ""
+    name = f"{first.hash[:16]}{seeds}-{code[:8]}-{device}-{first.precision}"
+    return Checkpoint(folder() / f"{name}.pt", name)
 
 
 def _keep(record: Record, planned: Planned, store: Store) -> Done:
@@ -201,7 +225,7 @@ def seeded(spec: RunSpec, device: str) -> Iterator[None]:
 
 
 def serve(channel: Connection, setting: Setting) -> None:
-    """The life of a worker process: receive a `Planned`, do it, send `Done`; ends when the parent is gone."""
+    """The life of a worker process: receive a group, do it, send how it ended, until the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle.
     torch.set_num_threads(1)
     last = 0.0
@@ -224,7 +248,7 @@ class Workers:
     def __init__(self, count: int, setting: Setting) -> None:
         self._setting = setting
         self._count = count
-        self._busy: dict[Connection, tuple[BaseProcess, Planned]] = {}
+        self._busy: dict[Connection, tuple[BaseProcess, Group]] = {}
         self._idle: list[tuple[Connection, BaseProcess]] = []
         self._given_up: list[BaseProcess] = []
         self.fractions: dict[Planned, float] = {}
@@ -245,42 +269,44 @@ class Workers:
         """Whether another run can be submitted."""
         return len(self._busy) < self._count
 
-    def submit(self, planned: Planned) -> None:
-        """Start a run in an idle process, or in a new one."""
+    def submit(self, group: Group) -> None:
+        """Start a group in an idle process, or in a new one."""
         channel, process = self._idle.pop() if self._idle else self._start()
-        channel.send(planned)
-        self._busy[channel] = (process, planned)
-        self.fractions[planned] = 0.0
+        channel.send(group)
+        self._busy[channel] = (process, group)
+        self.fractions.update(dict.fromkeys(group, 0.0))
 
     def wait(self, timeout: float) -> list[tuple[Planned, Done]]:
         """Runs that have ended, after at most `timeout` seconds."""
         ended = []
         for ready in pipes.wait(list(self._busy), timeout):
             assert isinstance(ready, Connection)
-            process, planned = self._busy[ready]
+            process, group = self._busy[ready]
             try:
                 message = ready.recv()
             except (EOFError, OSError):
                 process.join()
                 del self._busy[ready]
-                message = Done(error=f"{planned}: its process ended ({_ending(process.exitcode)})")
+                how = _ending(process.exitcode)
+                message = [Done(error=f"{planned}: its process ended ({how})") for planned in group]
             else:
                 if isinstance(message, float):
-                    self.fractions[planned] = message
+                    self.fractions.update(dict.fromkeys(group, message))
                     continue
                 del self._busy[ready]
                 self._idle.append((ready, process))
-            del self.fractions[planned]
-            ended.append((planned, message))
+            for planned, done in zip(group, message, strict=True):
+                del self.fractions[planned]
+                ended.append((planned, done))
         return ended
 
     def give_up(self) -> list[tuple[Planned, Done]]:
         """End the processes of all runs under way, whatever they do: what their checkpoints hold stays."""
         ended = []
-        for process, planned in self._busy.values():
+        for process, group in self._busy.values():
             process.terminate()
             self._given_up.append(process)
-            ended.append((planned, Done("stopped by budget")))
+            ended += [(planned, Done("stopped by budget")) for planned in group]
         self._busy.clear()
         self.fractions.clear()
         return ended

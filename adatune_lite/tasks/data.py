@@ -8,6 +8,7 @@ before, so a resumed run continues with the very next batch.
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 
 import numpy as np
@@ -62,6 +63,12 @@ class ImageTask:
         """
         epoch, position = divmod(step, self.steps_per_epoch)
         return self._slice("train", _ORDER, seed, epoch, position, self.spec.batch)
+
+    def order(self, seed: int, steps: int) -> torch.Tensor:
+        """Places in `training()` of the images of a seed's first steps: int64 [steps, batch]."""
+        epochs, used = math.ceil(steps / self.steps_per_epoch), self.steps_per_epoch * self.spec.batch
+        orders = [self._order(_ORDER, seed, epoch, self.spec.train)[:used] for epoch in range(epochs)]
+        return torch.cat(orders).reshape(-1, self.spec.batch)[:steps]
 
     def validation_batch(self, k: int, size: int, seed: int = 0) -> Batch:
         """The k-th of the smaller outer batches of online methods, drawn without overlap within an epoch."""

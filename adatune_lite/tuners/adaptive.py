@@ -18,7 +18,7 @@ Delta_t at the start and before is 0. AdaTune's q has no consistent unit; where 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 RULES = ("marthe_tf", "adatune")
 START = 1e-8
@@ -68,9 +68,14 @@ class Adaptive:
         """Start again, as after a hypergradient that is not finite."""
         self.c = self.delta = self.before = 0.0
 
-    def state_dict(self) -> dict[str, float]:
+    def state_dict(self, mu: float, beta: float) -> dict[str, float]:
         """The numbers that change."""
-        return {name: value for name, value in asdict(self).items() if name in ("c", "delta", "before")}
+        return {"mu": mu, "beta": beta, "c": self.c, "delta": self.delta, "before": self.before}
+
+    def load_state_dict(self, state: dict[str, float]) -> tuple[float, float]:
+        """Take up a state; returns its mu and beta."""
+        self.c, self.delta, self.before = state["c"], state["delta"], state["before"]
+        return state["mu"], state["beta"]
 
 
 def adaptive(mu: object, hyper_lr: object, rule: str, alpha: float | None) -> Adaptive | None:

@@ -202,18 +202,18 @@ def training_gradient(
         name = f"train_loss[{i}]" if isinstance(train_loss, list) else "train_loss"
         loss = evaluate(closure, name, weights, first=first)
         grads = gradient(loss, weights, create_graph=bool(directions), what=name)
-        plain = [None if g is None else g.detach() for g in grads]
-        if not all_finite(loss, plain):
-            return Gathered(loss.detach(), plain, [], finite=False)
+        value, plain = loss.detach(), [None if g is None else g.detach() for g in grads]
+        if not all_finite(value, plain):
+            return Gathered(value, plain, [], finite=False)
         if first and directions:
             check_second_derivative(grads)
         last = len(directions) - 1
         products = [_product(grads, weights, z, retain=k < last) for k, z in enumerate(directions)]
-        del grads
+        del loss, grads  # the graph, before the next one is built
         if total is None:
-            total = Gathered(loss.detach(), plain, products)
+            total = Gathered(value, plain, products)
         else:
-            total.loss = total.loss + loss.detach()
+            total.loss = total.loss + value
             total.grads = _sum(total.grads, plain)
             total.products = [_sum(x, y) for x, y in zip(total.products, products, strict=True)]
     assert total is not None

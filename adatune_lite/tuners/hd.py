@@ -22,8 +22,8 @@ class HD(MARTHE):
     step, lr <- lr - hyper_lr (g_t . B_{t-1}) with training gradients, so `lr` is then the rate used last.
     With `outer_loss` it is MARTHE with mu = 0. One run keeps to one of the two.
 
-    multiplicative: lr <- lr (1 - hyper_lr g_t . B_{t-1} / (|g_t| |B_{t-1}|)), their equation 9 for any
-        optimizer; hyper_lr then has no unit.
+    multiplicative: the relative form, lr <- lr (1 - hyper_lr g_t . B_{t-1} / (|g_t| |B_{t-1}|)); its
+        hyper_lr has no unit.
     """
 
     def __init__(
@@ -49,11 +49,7 @@ class HD(MARTHE):
                 self._failed("the training loss or its gradient")
                 return found.loss
             if self._moved and self._steps % self.every == 0:
-                if (
-                    self._move(self._regularised(weights, found.grads), "the hypergradient")
-                    and self._adaptive
-                ):
-                    self._adaptive.note(self.hypergradient)
+                self._move(self._regularised(weights, found.grads), "the hypergradient")
             else:
                 self._failures = 0
             grads = self._clip(found.grads, [])[0] if self._clip else found.grads
@@ -80,8 +76,8 @@ class HD(MARTHE):
         if not self.multiplicative:
             return super()._step_of(x, outer)
         pairs = [(g, z) for g, z in zip(outer, x.direction, strict=True) if g is not None]
-        lengths = [
-            float(torch.stack(list(torch._foreach_norm(list(v)))).norm()) for v in zip(*pairs, strict=True)
-        ]
-        length = math.prod(lengths)
+        length = math.prod(
+            float(torch.linalg.vector_norm(torch.stack(list(torch._foreach_norm(list(part))))))
+            for part in zip(*pairs, strict=True)
+        )
         return x.value * x.hypergradient / length if length else 0.0

@@ -213,11 +213,9 @@ class MARTHE(Tuner):
             grads = gradient(outer, weights, what="outer_loss")
         guard.restore()
         finite = math.isfinite(float(outer.detach()))
-        if self._move(grads, "the outer loss or the hypergradient", finite) and self._adaptive:
-            self.mu = self._adaptive.next_mu(self.mu, along(grads, slope), self._lr)
-            self._adaptive.note(self.hypergradient)
+        self._move(grads, "the outer loss or the hypergradient", finite, slope)
 
-    def _move(self, outer: Gradients, what: str, finite: bool = True) -> bool:
+    def _move(self, outer: Gradients, what: str, finite: bool = True, slope: Gradients | None = None) -> None:
         """The projected steps of all values; a Delta that is not finite keeps them and forgets the past."""
         for x in self._tuned:
             x.hypergradient = along(outer, x.direction)
@@ -227,16 +225,20 @@ class MARTHE(Tuner):
             if self._adaptive:
                 self._adaptive.forget()
             self._failed(what)
-            return False
+            return
         self._failures = 0
+        if self._adaptive:
+            self._tuned[0].hyper_lr = self._adaptive.hyper_lr_before(self.hyper_lr)
         for x in self._tuned:
-            if self._adaptive:
-                x.hyper_lr = self._adaptive.hyper_lr_before(x.hyper_lr)
             x.move(self._step_of(x, outer))
-            if self._adaptive:
-                x.hyper_lr = self._adaptive.hyper_lr_after(x.hyper_lr, x.hypergradient, x.value)
         self._write()
-        return True
+        if self._adaptive:
+            self._tuned[0].hyper_lr = self._adaptive.hyper_lr_after(
+                self.hyper_lr, self.hypergradient, self._lr
+            )
+            if slope is not None:
+                self.mu = self._adaptive.next_mu(self.mu, along(outer, slope), self._lr)
+            self._adaptive.note(self.hypergradient)
 
     def _step_of(self, x: Tuned, outer: Gradients) -> float:
         """What hyper_lr multiplies: Delta within its bound."""
@@ -257,12 +259,9 @@ class MARTHE(Tuner):
     def state_dict(self) -> dict[str, Any]:
         return {
             **super().state_dict(),
-            "tuned": [
-                [x.group, x.name, x.value, x.hyper_lr, x.hypergradient, _copied(x.z)] for x in self._tuned
-            ],
+            "tuned": [[x.group, x.name, x.value, x.hypergradient, _copied(x.z)] for x in self._tuned],
             "moved": self._moved,
-            "mu": self.mu,
-            "adaptive": self._adaptive.state_dict() if self._adaptive else {},
+            "adaptive": self._adaptive.state_dict(self.mu, self.hyper_lr) if self._adaptive else {},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -279,14 +278,12 @@ class MARTHE(Tuner):
             raise ValueError(
                 "this state is of a tuner whose mu or hyper_lr adapts, or this tuner is and it is not"
             )
-        for x, (_, _, x.value, x.hyper_lr, x.hypergradient, saved) in zip(
-            self._tuned, state["tuned"], strict=True
-        ):
+        for x, (_, _, x.value, x.hypergradient, saved) in zip(self._tuned, state["tuned"], strict=True):
             for part, kept in zip(_flat(x.z), _flat(saved), strict=True):
                 part.copy_(kept)
         if self._adaptive:
-            vars(self._adaptive).update(state["adaptive"])
-        self._moved, self.mu = state["moved"], state["mu"]
+            self.mu, self._tuned[0].hyper_lr = self._adaptive.load_state_dict(state["adaptive"])
+        self._moved = state["moved"]
         self._write()
 
 
@@ -296,7 +293,9 @@ class RTHO(MARTHE):
     every: the published hyper-batch; MARTHE's paper compares with 1.
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer, hyper_lr: float = 1e-6, **options: Any) -> None:
+    def __init__(
+        self, optimizer: torch.optim.Optimizer, hyper_lr: float | str | PerName = 1e-6, **options: Any
+    ) -> None:
         super().__init__(optimizer, 1.0, hyper_lr, **options)
 
 
