@@ -90,18 +90,20 @@ def test_extra_passes_leave_no_trace(optimizer: str, model: bool) -> None:
 
 
 def test_samples_share_their_dropout() -> None:
-    """One random seed for all evaluations of a superbatch, another for the next."""
-    world = World("momentum", lambda o: al.AutoLR(o, 40, window=1))
-    drawn: dict[int, set[float]] = {}
+    """One random seed for all evaluations of a superbatch, also windows apart, and another for the next."""
+    world = World("momentum", lambda o: al.AutoLR(o, 2, window=1, saturation=None))
+    drawn: dict[int, set[tuple[int, float]]] = {}
 
     def outer(k: int) -> Tensor:
-        drawn.setdefault(k, set()).add(torch.rand(()).item())
+        drawn.setdefault(k, set()).add((world.t, torch.rand(()).item()))
         return world.outer(k)
 
-    for _ in range(3):
+    for _ in range(4):
         world.step(outer)
-    assert [len(values) for values in drawn.values()] == [1, 1, 1]
-    assert len(set.union(*drawn.values())) == 3
+    assert {t for t, _ in drawn[1]} == {1, 2}  # the fit, then as the held superbatch
+    values = [{value for _, value in found} for found in drawn.values()]
+    assert [len(found) for found in values] == [1] * len(drawn)
+    assert len(set.union(*values)) == len(drawn) >= 3
 
 
 def scripted(world: World, losses: Iterator[float]) -> Callable[[int], Tensor]:

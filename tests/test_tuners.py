@@ -30,7 +30,7 @@ from adatune_lite.tuners import Tuner
 
 settings = pytest.mark.parametrize("setting", SETTINGS, ids=lambda s: s.name)
 T = 10
-HYPER_LR = {"sgd": 1e-2, "adam": 1e-3, "adamw": 1e-3, "rmsprop": 2e-4}
+HYPER_LR = {"sgd": 1e-2, "adam": 1e-3, "adamw": 1e-3, "rmsprop": 3e-4}
 
 Make = Callable[[torch.optim.Optimizer], Tuner]
 

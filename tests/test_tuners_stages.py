@@ -137,7 +137,8 @@ class Twin:
 @pytest.mark.parametrize("rule", ["marthe_tf", "adatune"])
 @pytest.mark.parametrize("name", ["sgd_decay", "nesterov_decay", "adam", "adamw", "rmsprop_momentum"])
 def test_adaptive_mu_and_hyper_lr_equal_their_twin(name: str, rule: str, alpha: float | None) -> None:
-    task, setting = Task(seed=1), BY_NAME[name]
+    # tasks on which hyper_lr rises and is not projected to 0 from the first step on
+    task, setting = Task(seed=1 if rule == "marthe_tf" else 6), BY_NAME[name]
     beta = 1e-4 * setting.lr if alpha is None else 1e-8
     twin, w = Twin(task, setting, rule, alpha, beta), task.weights()
     tuner = al.MARTHE(
@@ -154,9 +155,10 @@ def test_adaptive_mu_and_hyper_lr_equal_their_twin(name: str, rule: str, alpha: 
         close(tuner.lr, twin.lr, rtol=1e-12)
         close(tuner.mu, twin.mu, atol=1e-12)
         close(tuner.hyper_lr, twin.beta, rtol=1e-8)
-        seen.append(tuner.mu)
-    assert tuner.lr != setting.lr and max(seen) > 0
-    assert alpha is None or tuner.hyper_lr != 1e-8
+        seen.append((tuner.mu, tuner.hyper_lr))
+    mus, betas = zip(*seen, strict=True)
+    assert tuner.lr != setting.lr and max(mus) > 0
+    assert alpha is None or max(betas) > 1e-6
 
 
 def test_only_hyper_lr_adapts_under_a_fixed_mu() -> None:
