@@ -335,10 +335,10 @@ def test_a_planted_fault_is_seen_and_nothing_else_is(tmp_path: Path) -> None:
         (tmp_path / "data" / "scratch").mkdir()
         shutil.copy(digits, tmp_path / "data" / "scratch")
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    rules = tmp_path / "adatune_lite" / "rules.py"
+    rules = tmp_path / "adatune_lite" / "rules" / "sgd.py"
     sound = rules.read_text(encoding="utf-8")
     # The tangent of SGD with the sign of its curvature term flipped: online methods only.
-    faulty = sound.replace("_foreach_sub_(z[0], hz, alpha=mu * lr)", "_foreach_add_(z[0], hz, alpha=mu * lr)")
+    faulty = sound.replace("_foreach_sub_(z[0], dg, alpha=by * lr)", "_foreach_add_(z[0], dg, alpha=by * lr)")
     assert faulty != sound, "the fault must be there to be found"
     rules.write_text(faulty, encoding="utf-8")
     run = subprocess.run(

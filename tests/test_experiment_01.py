@@ -18,6 +18,8 @@ from adatune_lite.runs.record import Record
 from adatune_lite.runs.spec import RunSpec
 from adatune_lite.runs.store import Store
 
+ROOT = Path(__file__).resolve().parents[1]
+
 FIGURES = ("schedules", "comparison", "mu_hyper_lr_map", "outer_loop", "nearness", "transfer", "sensitivity")
 TABLES = ("setting", "comparison", "costs", "settings", "at_fixed_mu", "nearness", "transfer", "finding")
 
@@ -153,3 +155,15 @@ def test_experiments_are_found_by_number_and_name_and_refused_otherwise() -> Non
     assert find("01") is find("1") is find("01_lrs_opt_vs_marthe") is EXPERIMENTS["01_lrs_opt_vs_marthe"]
     with pytest.raises(UnknownExperiment, match="there are: 01_lrs_opt_vs_marthe"):
         find("99")
+
+
+def test_the_readme_says_what_the_committed_records_say() -> None:
+    committed = experiment.results("desk", Store(ROOT / "data" / "runs"))
+    constant, marthe = committed.row("constant"), committed.row("marthe")
+    assert constant is not None and marthe is not None
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    said = f"test loss {constant.test_loss.text()} against {marthe.test_loss.text()} for MARTHE"
+    assert " ".join(said.split()) in readme  # with plain spaces
+    assert f"{constant.runs} seeds" in readme
+    assert marthe.plain_steps / constant.plain_steps == pytest.approx(10), "at a tenth of its cost"
+    assert "beats every online method" in experiment.finding("desk", committed.store)

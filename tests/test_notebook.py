@@ -97,10 +97,10 @@ def test_a_fault_planted_in_the_library_turns_nbval_red(tmp_path: Path) -> None:
                 ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("runs", "checkpoints")
             )
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    rules = tmp_path / "adatune_lite" / "rules.py"
+    rules = tmp_path / "adatune_lite" / "rules" / "sgd.py"
     sound = rules.read_text(encoding="utf-8")
     faulty = sound.replace(
-        "torch._foreach_sub_(z[0], hz, alpha=mu * lr)", "torch._foreach_add_(z[0], hz, alpha=mu * lr)"
+        "torch._foreach_sub_(z[0], dg, alpha=by * lr)", "torch._foreach_add_(z[0], dg, alpha=by * lr)"
     )
     assert faulty != sound, "the fault must be there to be found"
     rules.write_text(faulty, encoding="utf-8")

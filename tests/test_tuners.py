@@ -30,7 +30,7 @@ from adatune_lite.tuners import Tuner
 
 settings = pytest.mark.parametrize("setting", SETTINGS, ids=lambda s: s.name)
 T = 10
-HYPER_LR = {"sgd": 1e-2, "adam": 1e-3, "adamw": 1e-3, "rmsprop": 3e-4}
+HYPER_LR = {"sgd": 1e-2, "adam": 1e-3, "adamw": 1e-3, "rmsprop": 2e-4}
 
 Make = Callable[[torch.optim.Optimizer], Tuner]
 
@@ -70,16 +70,17 @@ def test_marthe_equals_the_discounted_double_sum(setting: Setting, moving: bool,
     task = Task()
     hyper_lr = HYPER_LR[setting.kind] / (1 + 20 * mu) if moving else 0.0  # Delta grows with the past
     run = Run(lambda o: al.MARTHE(o, mu, hyper_lr), setting, task)
-    loop, lr = Unrolled(task, setting), setting.lr
+    loop, lr, furthest = Unrolled(task, setting), setting.lr, 0.0
     for used, delta in run.steps(T):
         close(used, lr, rtol=1e-12)
         loop.step(lr)
         expected = loop.discounted(mu)
         close(delta, expected)
         lr = max(0.0, lr - hyper_lr * expected)
+        furthest = max(furthest, abs(lr / setting.lr - 1))
     close(run.tuner.lr, lr, rtol=1e-12)
     assert lr > 0
-    assert not moving or abs(lr / setting.lr - 1) > 0.003
+    assert not moving or furthest > 0.003
     for ours, theirs in zip(run.w, loop.w, strict=True):
         close(ours.detach(), theirs.detach())
 

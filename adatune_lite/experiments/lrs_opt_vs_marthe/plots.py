@@ -66,27 +66,40 @@ def _schedule_panel(axes: Axes, rows: list[tuple[str, str, list[Record], dict[st
 
 
 def comparison(results: Results) -> Figure:
-    """(b) Test loss, test accuracy and gap of every method: mean and 95 % interval over seeds."""
+    """(b) Test loss, test error and gap of every method: each seed, the mean and its 95 % interval.
+
+    A method with diverged runs has no interval: their values are those of guessing, and no bell curve.
+    """
+    from matplotlib.ticker import LogLocator, NullLocator
+
     figure, axes = panels(3, width=9.0, height=4.2)
     rows = [row for row in results.table() if row.method != "start"][::-1]
     if not rows:
         for panel in axes:
             not_run(panel)
         return figure
-    names = [LABELS[row.method] for row in rows]
-    parts = [("test_loss", "test loss"), ("test_accuracy", "test accuracy (%)"), ("gap", "test loss minus E")]
-    for panel, (field, title) in zip(axes, parts, strict=True):
+    names = [
+        LABELS[row.method] + (f"\n{row.diverged} of {row.runs} diverged" if row.diverged else "")
+        for row in rows
+    ]
+    parts = ("test loss (log scale)", "test error (%, log scale)", "test loss minus E")
+    for k, (panel, title) in enumerate(zip(axes, parts, strict=True)):
         for place, row in enumerate(rows):
-            value = getattr(row, field)
-            error = None if value.n < 2 else [[value.mean - value.low], [value.high - value.mean]]
-            panel.errorbar(
-                value.mean,
-                place,
-                xerr=error,
-                fmt=MARKERS.get(row.method, "D"),
-                color=COLOURS[row.method],
-                capsize=3,
-            )
+            loss = results.by_seed(results.reported(row.method), "test_loss")
+            accuracy = results.by_seed(results.reported(row.method), "test_accuracy")
+            final = results.by_seed(results.reported(row.method))
+            values = [(loss[s], 100 - accuracy[s], loss[s] - final[s])[k] for s in loss]
+            mean, colour = mean_interval(values), COLOURS[row.method]
+            panel.plot(values, [place] * len(values), "|", color=colour, ms=9, alpha=0.6)
+            marked = mean.n > 1 and not row.diverged
+            error = [[mean.mean - mean.low], [mean.high - mean.mean]] if marked else None
+            marker = MARKERS.get(row.method, "D")
+            panel.errorbar(mean.mean, place, xerr=error, fmt=marker, color=colour, capsize=3)
+        if k < 2:
+            panel.set_xscale("log")
+            panel.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            panel.xaxis.set_major_formatter("{x:g}")
+            panel.xaxis.set_minor_locator(NullLocator())
         panel.set_xlabel(title)
         panel.set_yticks(range(len(rows)), names if panel is axes[0] else [""] * len(rows))
     return figure

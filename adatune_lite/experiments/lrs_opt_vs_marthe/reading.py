@@ -114,6 +114,9 @@ class Results:
         if not records:
             return None
         search, tuned = 0.0, list[Record]()
+        if method == "start":  # as fast as any other constant rate
+            trials = experiment.trials(self.scale, "constant")
+            tuned = self.records([spec for trial in trials for spec in trial])
         if method in self.choices:
             tuned = self.records([s for trial in experiment.trials(self.scale, method) for s in trial])
             search = sum(r.cost.get("plain_steps", 0.0) for r in tuned)
