@@ -203,15 +203,15 @@ def best_online(scale: Scale, found: Mapping[str, Choice]) -> str | None:
 
 
 def warm_runs(scale: Scale, store: Reader, found: Mapping[str, Choice]) -> list[RunSpec]:
-    """LRS-OPT from the best online schedule of the same seed."""
+    """LRS-OPT from the best online schedule of the same seed, on the first seeds where that did not diverge."""
     method = best_online(scale, found)
     if method is None:
         return []
     settings: dict[str, Value] = {**_lrs_opt_settings(scale, scale.outer_steps), "lr_max": 10.0}
     specs = []
-    for source in report_runs(scale, method, found[method])[: scale.pair_seeds]:
+    for source in report_runs(scale, method, found[method]):
         record = store.get(source)
-        if record is not None and record.finished:
+        if record is not None and record.finished and len(specs) < scale.pair_seeds:
             more = {"source": source.hash, "source_digest": record.digest()}
             specs.append(_run(scale, "lrs_opt", source.seed, settings, **more))
     return specs
