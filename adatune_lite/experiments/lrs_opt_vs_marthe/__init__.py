@@ -203,7 +203,7 @@ def best_online(scale: Scale, found: Mapping[str, Choice]) -> str | None:
 
 
 def warm_runs(scale: Scale, store: Reader, found: Mapping[str, Choice]) -> list[RunSpec]:
-    """LRS-OPT from the best online schedule of the same seed, on the first seeds where that did not diverge."""
+    """LRS-OPT from the best online schedule of a seed, on the first seeds where that did not diverge."""
     method = best_online(scale, found)
     if method is None:
         return []
