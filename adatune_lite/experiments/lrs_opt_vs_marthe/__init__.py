@@ -208,7 +208,7 @@ def warm_runs(scale: Scale, store: Reader, found: Mapping[str, Choice]) -> list[
     if method is None:
         return []
     settings: dict[str, Value] = {**_lrs_opt_settings(scale, scale.outer_steps), "lr_max": 10.0}
-    specs = []
+    specs: list[RunSpec] = []
     for source in report_runs(scale, method, found[method]):
         record = store.get(source)
         if record is not None and record.finished and len(specs) < scale.pair_seeds:
