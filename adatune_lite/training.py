@@ -73,17 +73,15 @@ def train(
     seed: int,
     steps: int,
     outer: Callable[[int], Batch] | None = None,
-    product: bool = False,
     report: Callable[[int, int], None] | None = None,
     keeper: Clock | None = None,
 ) -> Trace:
     """Train for `steps` steps on the batches of (task, seed).
 
     outer: batch of the outer loss at step t, for tuners that take one.
-    product: whether the tuner takes a Hessian-vector product at each step (for the cost).
 
-    Cost in plain steps, by the arithmetic of forward and backward passes: a step is 1, a product 2 more (the
-    double backward of one batch), an outer gradient its images over the training batch's.
+    Cost in plain steps, by the arithmetic of forward and backward passes: a step is 1, a product of the tuner
+    2 more (the double backward of one batch), an outer gradient its images over the training batch's.
     keeper: where the state between two steps is kept and taken up again, so that the weights, the series and
     the random numbers are those of a training that nothing stopped, to the last bit. It then has the status
     "stopped by budget" when the keeper says that time is up.
@@ -100,7 +98,7 @@ def train(
                 return trace
         start = time.perf_counter()
         batch = task.batch(seed, t)
-        extra = 0.0
+        extra, products = 0.0, tuner.products
         outer_loss = None
         if outer is not None:
             held = outer(t)
@@ -112,7 +110,7 @@ def train(
             trace.status = f"diverged at step {t}"
             break
         trace.seconds += time.perf_counter() - start
-        trace.plain_steps += 1.0 + extra + (2.0 if product else 0.0)
+        trace.plain_steps += 1.0 + extra + 2.0 * (tuner.products - products)
         trace.lr.append(tuner.used_lr)
         trace.train_loss.append(loss)
         trace.hypergradient.append(tuner.hypergradient)

@@ -12,7 +12,7 @@ import pytest
 from adatune_lite.experiments import EXPERIMENTS, UnknownExperiment, find
 from adatune_lite.experiments import lrs_opt_vs_marthe as experiment
 from adatune_lite.experiments.lrs_opt_vs_marthe import invariants, plots, tables
-from adatune_lite.experiments.lrs_opt_vs_marthe.reading import Results
+from adatune_lite.experiments.lrs_opt_vs_marthe.reading import LABELS, Results
 from adatune_lite.runs.execute import complete
 from adatune_lite.runs.record import Record
 from adatune_lite.runs.spec import RunSpec
@@ -102,6 +102,9 @@ def test_a_diverged_run_counts_as_guessing_in_the_table(results: Results) -> Non
     assert row is not None
     assert before is not None
     assert row.diverged == 1
+    line = next(x for x in tables.comparison(changed).splitlines() if LABELS[row.method] in x)
+    assert "±" not in line, "the spread of values that were put in by hand is no interval"
+    assert "±" in tables.comparison(results)
     assert row.test_loss.mean * 2 == pytest.approx(
         before.test_loss.mean * 2 - run.metrics["test_loss"] + math.log(10)
     )

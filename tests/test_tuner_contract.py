@@ -31,6 +31,9 @@ TUNERS: dict[str, Callable[[torch.optim.Optimizer], Tuner]] = {
     "hd_outer": lambda o: al.HD(o, 1e-3),
     "hd": lambda o: al.HD(o, 1e-3),
     "fixed": lambda o: al.FixedSchedule(o, [0.05] * 20),
+    "autolr": lambda o: al.AutoLR(o, 2, window=2, saturation=None),
+    "plateau": lambda o: al.ReduceOnPlateau(o, 2, patience=0, factor=0.5),
+    "cycled": lambda o: al.CycledMomentum(o, [0.05] * 20, [0.8] * 20),
 }
 optimizers = pytest.mark.parametrize("optimizer", OPTIMIZERS)
 tuners = pytest.mark.parametrize("kind", TUNERS)
@@ -60,7 +63,7 @@ class World:
         return (self.net(self.held) - self.held.sum(1, keepdim=True)).square().mean()
 
     def step(self, train: Loss | None = None, outer: Loss | None = None) -> Tensor:
-        second = (lambda: (outer or World.outer)(self)) if self.outer_needed else None
+        second = (lambda *_: (outer or World.outer)(self)) if self.outer_needed else None
         return self.tuner.step(lambda: (train or World.train)(self), second)
 
     def state(self) -> dict[str, Any]:

@@ -121,7 +121,6 @@ def training(spec: RunSpec, context: Context) -> Outcome:
         outer = (
             (lambda t: task.validation_batch(t, size, spec.seed)) if size else (lambda t: task.validation())
         )
-    product = spec.method in ("rtho", "marthe") and tuner.mu > 0 if isinstance(tuner, MARTHE) else False
     trace = train(
         net,
         tuner,
@@ -129,7 +128,6 @@ def training(spec: RunSpec, context: Context) -> Outcome:
         seed=spec.seed,
         steps=spec.steps,
         outer=outer,
-        product=product,
         report=context.report,
         keeper=context,
     )

@@ -18,9 +18,9 @@ class Interval:
     high: float
     n: int
 
-    def text(self, digits: int = 3) -> str:
-        """Mean and half-width, for tables."""
-        if self.n < 2:
+    def text(self, digits: int = 3, *, bare: bool = False) -> str:
+        """Mean and half-width, for tables; bare: the mean alone."""
+        if bare or self.n < 2:
             return f"{self.mean:.{digits}f}"
         half = (self.high - self.low) / 2
         return f"{self.mean:.{digits}f}\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}{half:.{digits}f}"

@@ -7,6 +7,7 @@ tested against, and `vjp_adjoint` is the reverse derivative of rules that have n
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,19 +25,20 @@ class UnsupportedOptimizer(ValueError):
 
 
 @dataclass(frozen=True)
-class Rule:
+class Rule(ABC):
     """What sweeps and tuners know of a rule, which holds the settings of one optimizer."""
 
     @property
+    @abstractmethod
     def buffers(self) -> tuple[str, ...]:
         """Names of the buffers in `optimizer.state[p]`, in the order in which `update` takes them."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def hypers(self) -> tuple[str, ...]:
         """Names of the scalars that have a derivative: `lr`, and settings of the rule."""
-        raise NotImplementedError
 
+    @abstractmethod
     def update(
         self, w: Tensor, buffers: Sequence[Tensor], g: Tensor, h: Hyper, t: int
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -45,12 +47,12 @@ class Rule:
         h holds `lr` and may hold any of `hypers`; those that it leaves out are the rule's own settings. It is
         element-wise in all tensors: values of h broadcast against them.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def regularised(self, g: Tensors, w: Tensors) -> Tensors:
         """The gradient with coupled weight decay, which the published HD multiplies."""
-        raise NotImplementedError
 
+    @abstractmethod
     def tangent_(
         self,
         z: list[Tensors],
@@ -69,7 +71,6 @@ class Rule:
         so that B = 0. hz is the Hessian-vector product with z[0]; None stands for z = 0, whatever z holds,
         and then `lr` writes z[0] alone (its B has no other part).
         """
-        raise NotImplementedError
 
     def adjoint(
         self, a: list[Tensors], w: Tensors, b: list[Tensors], g: Tensors, lr: float, t: int

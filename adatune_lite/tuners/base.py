@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ class Diverged(RuntimeError):
     """Two steps in a row gave a loss or a hypergradient that is not finite."""
 
 
-class Tuner:
+class Tuner(ABC):
     """Trains with an optimizer and decides its learning rate.
 
     `step` does one training step and returns the loss at the weights before it. `lr` is the rate of the next
@@ -35,6 +36,8 @@ class Tuner:
         self.optimizer = optimizer
         self.hypergradient = math.nan
         """Raw derivative of the outer loss by the rate, of the last step; NaN before one is known."""
+        self.products = 0
+        """Hessian-vector products so far, each of the batch of its step."""
         self._failures = 0
         self._steps = 0
         lr = float(optimizer.param_groups[0]["lr"])
@@ -59,6 +62,7 @@ class Tuner:
         """The hypergradients of the last step, keyed as `values`."""
         return {(0, "lr"): self.hypergradient}
 
+    @abstractmethod
     def step(self, train_loss: Closure | list[Closure], outer_loss: Closure | None = None) -> Tensor:
         """One training step; closures return a scalar loss at the present weights.
 
@@ -67,7 +71,6 @@ class Tuner:
         they were. Raises Diverged at the second such step in a row, LossError for a closure that breaks the
         rules: at the first step, and then everything is as before.
         """
-        raise NotImplementedError
 
     def state_dict(self) -> dict[str, Any]:
         """Plain numbers and tensors; `torch.load(..., weights_only=True)` reads them back."""
@@ -75,6 +78,7 @@ class Tuner:
             "lr": self._lr,
             "used_lr": self.used_lr,
             "hypergradient": self.hypergradient,
+            "products": self.products,
             "failures": self._failures,
             "steps": self._steps,
         }
@@ -87,12 +91,12 @@ class Tuner:
                 f"this state does not belong to a {type(self).__name__}: {missing[0]!r} is missing or unknown"
             )
         self._lr, self.used_lr, self.hypergradient = state["lr"], state["used_lr"], state["hypergradient"]
-        self._failures, self._steps = state["failures"], state["steps"]
+        self._failures, self._steps, self.products = state["failures"], state["steps"], state["products"]
 
     def _weights(self) -> list[Tensor]:
         return [p for group in self.optimizer.param_groups for p in group["params"] if p.requires_grad]
 
-    def _reset(self) -> None:
+    def _reset(self) -> None:  # noqa: B027, most tuners carry nothing
         """Forget what is carried from step to step."""
 
     @contextmanager
@@ -114,8 +118,35 @@ class Tuner:
                     w.copy_(x)
             self.optimizer.load_state_dict(state)
             self._reset()
-            self._steps = 0
+            self._steps = self.products = 0
             raise
+
+    def _gathered(
+        self,
+        train_loss: Closure | list[Closure],
+        weights: Sequence[Tensor],
+        directions: Sequence[Sequence[Tensor]] = (),
+    ) -> Gathered:
+        """What the step needs of the training loss; not finite: noted, and buffers go back."""
+        with BufferGuard() as guard:
+            found = training_gradient(train_loss, weights, directions, first=self._steps == 0)
+        if found.finite:
+            self.products += len(directions)
+        else:
+            guard.restore()
+            self._failed("the training loss or its gradient")
+        return found
+
+    def _plain_step(self, train_loss: Closure | list[Closure]) -> Gathered:
+        """A step of the optimizer at the present rate, if loss and gradient are finite."""
+        weights = self._weights()
+        with self._refusable(weights):
+            found = self._gathered(train_loss, weights)
+            if found.finite:
+                self._failures = 0
+                self._optimizer_step(weights, found.grads)
+                self._steps += 1
+        return found
 
     def _set_gradients(self, weights: Sequence[Tensor], grads: Sequence[Tensor | None]) -> None:
         for group in self.optimizer.param_groups:
@@ -155,19 +186,9 @@ class FixedSchedule(Tuner):
     def step(self, train_loss: Closure | list[Closure], outer_loss: Closure | None = None) -> Tensor:
         if self._steps >= len(self.schedule):
             raise ValueError(f"the schedule has {len(self.schedule)} steps and all are done")
-        weights = self._weights()
-        with self._refusable(weights):
-            with BufferGuard() as guard:
-                found = training_gradient(train_loss, weights, first=self._steps == 0)
-            if not found.finite:
-                guard.restore()
-                self._failed("the training loss or its gradient")
-                return found.loss
-            self._failures = 0
-            self._optimizer_step(weights, found.grads)
-            self._steps += 1
-            self._lr = self.schedule[min(self._steps, len(self.schedule) - 1)]
-        return found.loss
+        loss = self._plain_step(train_loss).loss
+        self._lr = self.schedule[min(self._steps, len(self.schedule) - 1)]
+        return loss
 
 
 @dataclass

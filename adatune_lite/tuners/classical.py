@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from adatune_lite.curvature import LossError
-from adatune_lite.tuners.base import FixedSchedule, Tuner, training_gradient
+from adatune_lite.tuners.base import FixedSchedule, Tuner
 from adatune_lite.tuners.closures import BufferGuard, Closure
 
 
@@ -89,23 +89,15 @@ class ReduceOnPlateau(Tuner):
         self._sum = 0.0
 
     def step(self, train_loss: Closure | list[Closure], outer_loss: Closure | None = None) -> Tensor:
-        weights = self._weights()
-        with self._refusable(weights):
-            with BufferGuard() as guard:
-                found = training_gradient(train_loss, weights, first=self._steps == 0)
-            if not found.finite:
-                guard.restore()
-                self._failed("the training loss or its gradient")
-                return found.loss
-            self._failures = 0
-            self._optimizer_step(weights, found.grads)
-            self._steps += 1
-            if outer_loss is None:
-                self._sum += float(found.loss)
-            if self._steps % self.every == 0:
-                self._scheduler.step(self._look(outer_loss))
-                self._lr = float(self.optimizer.param_groups[0]["lr"])
-                self._sum = 0.0
+        found = self._plain_step(train_loss)
+        if not found.finite:
+            return found.loss
+        if outer_loss is None:
+            self._sum += float(found.loss)
+        if self._steps % self.every == 0:
+            self._scheduler.step(self._look(outer_loss))
+            self._lr = float(self.optimizer.param_groups[0]["lr"])
+            self._sum = 0.0
         return found.loss
 
     def _look(self, outer_loss: Closure | None) -> float:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from adatune_lite.rules import Tensors
-from adatune_lite.tuners.base import Gradients, training_gradient
-from adatune_lite.tuners.closures import BufferGuard, Closure
+from adatune_lite.tuners.base import Gradients
+from adatune_lite.tuners.closures import Closure
 from adatune_lite.tuners.hypergradient import MARTHE, chosen
 from adatune_lite.tuners.tuned import PerName, Tuned
 
@@ -42,11 +42,8 @@ class HD(MARTHE):
             return super().step(train_loss, outer_loss)
         weights = self._weights()
         with self._refusable(weights):
-            with BufferGuard() as guard:
-                found = training_gradient(train_loss, weights, first=self._steps == 0)
+            found = self._gathered(train_loss, weights)
             if not found.finite:
-                guard.restore()
-                self._failed("the training loss or its gradient")
                 return found.loss
             if self._moved and self._steps % self.every == 0:
                 self._move(self._regularised(weights, found.grads), "the hypergradient")

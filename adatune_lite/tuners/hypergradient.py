@@ -24,7 +24,7 @@ from torch import Tensor
 from adatune_lite.curvature import LossError, dot, gradient
 from adatune_lite.rules import Rule, Tensors
 from adatune_lite.tuners.adaptive import START, Adaptive, adaptive
-from adatune_lite.tuners.base import Gradients, Tuner, training_gradient
+from adatune_lite.tuners.base import Gradients, Tuner
 from adatune_lite.tuners.clipping import clipping
 from adatune_lite.tuners.closures import BufferGuard, Closure, evaluate
 from adatune_lite.tuners.tuned import Key, PerName, Tuned, choose
@@ -120,11 +120,8 @@ class MARTHE(Tuner):
             )
         weights = self._weights()
         with self._refusable(weights):
-            with BufferGuard() as guard:
-                found = training_gradient(train_loss, weights, self._directions(), first=self._steps == 0)
+            found = self._gathered(train_loss, weights, self._directions())
             if not found.finite:
-                guard.restore()
-                self._failed("the training loss or its gradient")
                 return found.loss
             grads, products = found.grads, found.products if self.mu > 0 and self._moved else []
             if self._clip:

@@ -30,17 +30,21 @@ def setting(results: Results) -> str:
 
 
 def comparison(results: Results) -> str:
-    """(b) What all methods are worth on the reporting seeds."""
+    """(b) What all methods are worth on the reporting seeds.
+
+    A method with diverged runs has no interval, as in the figure.
+    """
     lines = [
         "| method | test loss | test accuracy (%) | E (validation) | test loss minus E | runs (diverged) |",
         "|---|---|---|---|---|---|",
     ]
     for row in results.table():
+        bare = row.diverged > 0
         figures = (
-            row.test_loss.text(),
-            row.test_accuracy.text(2),
-            row.validation_loss.text(),
-            row.gap.text(),
+            row.test_loss.text(bare=bare),
+            row.test_accuracy.text(2, bare=bare),
+            row.validation_loss.text(bare=bare),
+            row.gap.text(bare=bare),
         )
         lines.append(f"| {LABELS[row.method]} | {' | '.join(figures)} | {row.runs} ({row.diverged}) |")
     return "\n".join(lines) if len(lines) > 2 else "*No records yet.*"
