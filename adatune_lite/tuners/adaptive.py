@@ -29,7 +29,12 @@ START = 1e-8
 class Adaptive:
     """The state of the rules for one rate; `mu` and `beta` are adapted where these are set."""
 
-    rule: str
+    mu_rule: str
+    """Whose q: "marthe_tf" or "adatune"."""
+    memory_rule: str
+    """Whose c."""
+    hyper_lr_rule: str
+    """Whose beta."""
     alpha: float | None
     """Step of hyper_lr; None leaves it as it is."""
     adapts_mu: bool
@@ -40,13 +45,13 @@ class Adaptive:
 
     def hyper_lr_before(self, beta: float) -> float:
         """hyper_lr for the step of the rate that a new hypergradient is about to make."""
-        if self.alpha is None or self.rule != "marthe_tf":
+        if self.alpha is None or self.hyper_lr_rule != "marthe_tf":
             return beta
         return max(0.0, beta + self.alpha * self.delta * self.before)
 
     def hyper_lr_after(self, beta: float, delta: float, lr: float) -> float:
         """hyper_lr after that step to the rate `lr`."""
-        if self.alpha is None or self.rule != "adatune":
+        if self.alpha is None or self.hyper_lr_rule != "adatune":
             return beta
         return max(0.0, beta + self.alpha * delta * lr)
 
@@ -54,10 +59,10 @@ class Adaptive:
         """mu of the next step; slope is grad E(w_{t+1}) . B_t, or . g_t for AdaTune's rule."""
         if not self.adapts_mu:
             return mu
-        numerator = self.delta if self.rule == "marthe_tf" else lr
+        numerator = self.delta if self.mu_rule == "marthe_tf" else lr
         q = numerator / slope if slope else 0.0
         z = min(1.0, max(0.0, q)) if math.isfinite(q) else 0.0
-        self.c = (self.c + 1) * mu if self.rule == "marthe_tf" else self.c * (mu > 0) + mu
+        self.c = (self.c + 1) * mu if self.memory_rule == "marthe_tf" else self.c * (mu > 0) + mu
         return z ** (1 / (self.c + 1))
 
     def note(self, delta: float) -> None:
@@ -92,4 +97,4 @@ def adaptive(mu: object, hyper_lr: object, rule: str, alpha: float | None) -> Ad
         raise ValueError('alpha is the step of hyper_lr="adaptive" and has no use without it')
     if mu != "adaptive" and not adapts:
         return None
-    return Adaptive(rule, alpha, mu == "adaptive")
+    return Adaptive(rule, rule, rule, alpha, mu == "adaptive")

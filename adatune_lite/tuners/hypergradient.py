@@ -129,7 +129,7 @@ class MARTHE(Tuner):
             slope = self._carry(weights, grads, products)
             self._optimizer_step(weights, grads)
             self._steps += 1
-            if self._adaptive and self._adaptive.rule == "adatune":
+            if self._adaptive and self._adaptive.mu_rule == "adatune":
                 slope = found.grads
             if self._steps % self.every == 0:
                 self._outer_step(outer_loss, weights, slope)
