@@ -23,7 +23,7 @@ from torch import nn
 
 from adatune_lite.checkpoint import Checkpoint
 from adatune_lite.experiments import EXPERIMENTS
-from adatune_lite.experiments.functions import RUN_FUNCTIONS
+from adatune_lite.experiments.run_functions import RUN_FUNCTIONS
 from adatune_lite.runs import provenance
 from adatune_lite.runs.context import Context
 from adatune_lite.runs.record import Series

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from adatune_lite.experiments import lrs_opt_vs_marthe
+from adatune_lite.experiments import is_the_hypergradient_right, lrs_opt_vs_marthe
 
-EXPERIMENTS: dict[str, ModuleType] = {module.NAME: module for module in (lrs_opt_vs_marthe,)}
+EXPERIMENTS: dict[str, ModuleType] = {
+    module.NAME: module for module in (lrs_opt_vs_marthe, is_the_hypergradient_right)
+}
 
 
 class UnknownExperiment(LookupError):

@@ -22,7 +22,7 @@ from adatune_lite.runs.spec import RunSpec, SpecError
 from adatune_lite.schedules import SCHEDULES, schedule
 from adatune_lite.seeds import SeedProblem, lrs_opt_seeds
 from adatune_lite.tasks import models
-from adatune_lite.tasks.data import ImageTask, image_task
+from adatune_lite.tasks.data import Batch, ImageTask, image_task
 from adatune_lite.training import Trace, evaluate, train
 from adatune_lite.tuners import HD, MARTHE, RTHO, FixedSchedule, Tuner
 
@@ -32,6 +32,8 @@ ONLINE = ("hd", "hd_validation", "rtho", "marthe")
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "sgd": torch.optim.SGD,
     "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "rmsprop": torch.optim.RMSprop,
 }
 
 
@@ -41,7 +43,8 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 _cached_task = lru_cache(maxsize=2)(image_task)
 
 
-def _setting(spec: RunSpec, device: torch.device | str) -> tuple[ImageTask, nn.Module]:
+def setting(spec: RunSpec, device: torch.device | str) -> tuple[ImageTask, nn.Module]:
+    """The task of a run, and its network with the weights of its seed."""
     dtype = DTYPES[spec.precision]
     task = _cached_task(spec.task, device, dtype)
     net = models.build(
@@ -55,22 +58,24 @@ def _setting(spec: RunSpec, device: torch.device | str) -> tuple[ImageTask, nn.M
     return task, net.to(device, dtype)
 
 
-def _optimizer(spec: RunSpec, net: nn.Module, lr: float) -> torch.optim.Optimizer:
+def make_optimizer(spec: RunSpec, net: nn.Module, lr: float) -> torch.optim.Optimizer:
+    """The optimizer of a run at this rate; raises SpecError for a name that does not exist."""
     if spec.optimizer not in OPTIMIZERS:
         raise SpecError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, not {spec.optimizer!r}")
     return OPTIMIZERS[spec.optimizer](net.parameters(), lr=lr, **dict(spec.optimizer_settings))
 
 
-def _tuner(spec: RunSpec, net: nn.Module, context: Context) -> Tuner:
+def make_tuner(spec: RunSpec, net: nn.Module, context: Context) -> Tuner:
+    """The tuner or schedule of a run; raises SpecError for a method that does not exist."""
     settings: dict[str, Any] = dict(spec.settings)
     if spec.method in SCHEDULES:
         rates = schedule(spec.method, spec.steps, **settings)
-        return FixedSchedule(_optimizer(spec, net, float(rates[0])), rates)
+        return FixedSchedule(make_optimizer(spec, net, float(rates[0])), rates)
     if spec.method == "replay":
         rates = source_schedule(spec, context)
-        return FixedSchedule(_optimizer(spec, net, float(rates[0])), rates)
+        return FixedSchedule(make_optimizer(spec, net, float(rates[0])), rates)
     settings.pop("outer_batch", None)
-    optimizer = _optimizer(spec, net, settings.pop("lr"))
+    optimizer = make_optimizer(spec, net, settings.pop("lr"))
     kinds: dict[str, Callable[..., MARTHE]] = {"hd": HD, "hd_validation": HD, "rtho": RTHO, "marthe": MARTHE}
     if spec.method not in kinds:
         raise SpecError(
@@ -88,7 +93,8 @@ def source_schedule(spec: RunSpec, context: Context) -> Tensor:
     return torch.as_tensor(rates, dtype=torch.float64)
 
 
-def _finals(net: nn.Module, task: ImageTask) -> dict[str, float]:
+def finals(net: nn.Module, task: ImageTask) -> dict[str, float]:
+    """Loss and accuracy on the validation and test parts."""
     validation, test = evaluate(net, task.validation()), evaluate(net, task.test())
     return {
         "validation_loss": validation[0],
@@ -98,7 +104,8 @@ def _finals(net: nn.Module, task: ImageTask) -> dict[str, float]:
     }
 
 
-def _series(trace: Trace) -> dict[str, Floats | Series]:
+def trace_series(trace: Trace) -> dict[str, Floats | Series]:
+    """The series of a training's record."""
     return {
         "lr": trace.lr,
         "train_loss": trace.train_loss,
@@ -113,14 +120,26 @@ def training(spec: RunSpec, context: Context) -> Outcome:
     Settings: those of the schedule or tuner; outer_batch: images of the outer loss at each step (default:
     the whole validation part). E is the validation loss after the last step.
     """
-    task, net = _setting(spec, context.device)
-    tuner = _tuner(spec, net, context)
+    task, net = setting(spec, context.device)
+    tuner = make_tuner(spec, net, context)
     outer = None
     if spec.method in ONLINE and spec.method != "hd":
         size = int(spec.get("outer_batch", 0))
         outer = (
             (lambda t: task.validation_batch(t, size, spec.seed)) if size else (lambda t: task.validation())
         )
+    return trained(spec, context, task, net, tuner, outer)
+
+
+def trained(
+    spec: RunSpec,
+    context: Context,
+    task: ImageTask,
+    net: nn.Module,
+    tuner: Tuner,
+    outer: Callable[[int], Batch] | None = None,
+) -> Outcome:
+    """The outcome of one training with this tuner."""
     trace = train(
         net,
         tuner,
@@ -134,8 +153,8 @@ def training(spec: RunSpec, context: Context) -> Outcome:
     finished = trace.status == "finished"
     return Outcome(
         status=trace.status,
-        series=_series(trace),
-        metrics=_finals(net, task) if finished else {},
+        series=trace_series(trace),
+        metrics=finals(net, task) if finished else {},
         cost={"plain_steps": trace.plain_steps, "training_seconds": trace.seconds},
     )
 
@@ -176,11 +195,11 @@ def optimised_schedule(spec: RunSpec, context: Context) -> Outcome:
     Settings: outer_steps, outer_optimizer, outer_lr, lr_max, checkpoints (0 stores all iterates). The final
     metrics come from a plain training with the best schedule.
     """
-    task, net = _setting(spec, context.device)
+    task, net = setting(spec, context.device)
     out = lrs_opt(
         problem(net, task, spec.seed),
         _start(spec, context),
-        from_optimizer(_optimizer(spec, net, 0.0)),
+        from_optimizer(make_optimizer(spec, net, 0.0)),
         **_search(spec, [net], context),
         on_step=lambda step: context.report(step.step, int(spec.get("outer_steps"))),
     )
@@ -190,11 +209,11 @@ def optimised_schedule(spec: RunSpec, context: Context) -> Outcome:
 def optimised_schedules(specs: Sequence[RunSpec], context: Context) -> list[Outcome]:
     """LRS-OPT for several seeds in one sweep: what `optimised_schedule` gives, up to rounding."""
     spec = specs[0]
-    task, nets = _setting(spec, context.device)[0], [_setting(s, context.device)[1] for s in specs]
+    task, nets = setting(spec, context.device)[0], [setting(s, context.device)[1] for s in specs]
     outs = lrs_opt_seeds(
         seed_problem(nets, task, [s.seed for s in specs], spec.steps),
         torch.stack([torch.as_tensor(_start(s, context), dtype=torch.float64) for s in specs]),
-        from_optimizer(_optimizer(spec, nets[0], 0.0)),
+        from_optimizer(make_optimizer(spec, nets[0], 0.0)),
         **_search(spec, nets, context),
         on_step=lambda _, step: context.report(step.step, int(spec.get("outer_steps"))),
     )
@@ -231,19 +250,19 @@ def _graphs_fit(steps: int, nets: Sequence[nn.Module], device: str) -> bool:
 
 
 def _optimised(spec: RunSpec, net: nn.Module, task: ImageTask, out: LRSOptResult, seconds: float) -> Outcome:
-    tuner = FixedSchedule(_optimizer(spec, net, float(out.schedule[0])), out.schedule)
+    tuner = FixedSchedule(make_optimizer(spec, net, float(out.schedule[0])), out.schedule)
     trace = train(net, tuner, task, seed=spec.seed, steps=spec.steps)
     steps = [h.step for h in out.history]
     finished = trace.status == "finished" and math.isfinite(out.final_loss)
     return Outcome(
         status="finished" if finished else "diverged at step 0",
         series={
-            **_series(trace),
+            **trace_series(trace),
             "outer_loss": Series([h.final_loss for h in out.history], steps),
             "outer_best": Series([h.best for h in out.history], steps),
             "outer_norm": Series([h.hypergradient_norm for h in out.history], steps),
         },
-        metrics={**_finals(net, task), "lrs_opt_loss": out.final_loss} if finished else {},
+        metrics={**finals(net, task), "lrs_opt_loss": out.final_loss} if finished else {},
         # a hypergradient: one training to store the iterates, then a gradient and a product (3) a step; where
         # graphs are kept it is one training less, which is not counted, since that hangs on the memory
         cost={

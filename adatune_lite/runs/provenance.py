@@ -29,7 +29,13 @@ DECIDING = (
 )
 """Modules and folders of the package whose code decides the numbers of every run."""
 
-DECIDING_ONE = {"lrs_opt": ("lrs_opt.py", "seeds.py")}
+_DERIVATIVES = ("as_published.py", "experiments/derivatives.py")
+DECIDING_ONE = {
+    "lrs_opt": ("lrs_opt.py", "seeds.py"),
+    "published": _DERIVATIVES,
+    "hypergradient_error": _DERIVATIVES,
+    "locality": _DERIVATIVES,
+}
 """Further modules by run function: a change of LRS-OPT leaves the records of online tuners valid."""
 
 NOT_DECIDING = ("tasks/sources.py",)

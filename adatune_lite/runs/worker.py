@@ -34,10 +34,10 @@ from adatune_lite.runs.record import Outcome, Record
 from adatune_lite.runs.spec import RunSpec
 from adatune_lite.runs.store import Conflict, Store, StoreError
 
-FUNCTIONS = "adatune_lite.experiments.functions"
+FUNCTIONS = "adatune_lite.experiments.run_functions"
 """Module whose RUN_FUNCTIONS are looked up by `RunSpec.function`."""
 
-RESUMABLE = ("training", "lrs_opt")
+RESUMABLE = ("training", "published", "lrs_opt")
 """Run functions that carry on from their checkpoint wherever they are stopped; others start anew."""
 
 RunFunction = Callable[[RunSpec, Context], Outcome]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -14,23 +15,30 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "tanh": nn.T
 
 
 def mlp(
-    classes: int = 10, features: int = 784, hidden: Sequence[int] = (500, 500), activation: str = "relu"
+    classes: int = 10,
+    features: int = 784,
+    hidden: Sequence[int] = (500, 500),
+    activation: str = "relu",
+    batchnorm: bool = False,
 ) -> nn.Sequential:
     """Fully connected network with PyTorch's default initialisation; input [batch, features].
 
-    The MNIST network of MARTHE (arXiv 1910.08525) with hidden = (500, 500): 648,010 weights.
+    The MNIST network of MARTHE (arXiv 1910.08525) with hidden = (500, 500): 648,010 weights. With batchnorm
+    each hidden layer is normalised before its activation.
     """
     if activation not in ACTIVATIONS:
         raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, not {activation!r}")
     widths = [features, *hidden]
     layers: list[nn.Module] = []
     for inner, outer in pairwise(widths):
-        layers += [nn.Linear(inner, outer), ACTIVATIONS[activation]()]
+        normal = [nn.BatchNorm1d(outer)] if batchnorm else []
+        layers += [nn.Linear(inner, outer), *normal, ACTIVATIONS[activation]()]
     return nn.Sequential(*layers, nn.Linear(widths[-1], classes))
 
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "mlp": mlp,
+    "mlp_bn": partial(mlp, batchnorm=True),
     "conv4": conv4,
     "lenet5": lenet5,
     "vgg11": vgg11,

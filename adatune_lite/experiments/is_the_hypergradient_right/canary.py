@@ -1,0 +1,68 @@
+"""The canary of experiment 02: every kind of run that its records have, very small."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from adatune_lite.as_published import ADAPTIVE
+from adatune_lite.experiments.derivatives import PUBLISHED
+from adatune_lite.experiments.is_the_hypergradient_right import CLIP, MU, TRAINED, all_faults
+from adatune_lite.runs.record import Record
+from adatune_lite.runs.spec import RunSpec, TaskSpec, Value, pairs
+
+TASK = TaskSpec("mnist5k", train=200, validation=50, test=60, hidden=(8,), activation="tanh", batch=25)
+NORMAL = replace(TASK, model="mlp_bn")
+
+
+def _run(
+    function: str,
+    method: str,
+    steps: int,
+    optimizer: str,
+    settings: Mapping[str, Value],
+    task: TaskSpec = TASK,
+) -> RunSpec:
+    base = TRAINED[optimizer]
+    more: dict[str, Any] = {"optimizer": base.optimizer, "optimizer_settings": base.options}
+    return RunSpec(
+        function, task, method, steps, seed=0, settings=pairs(settings), precision="float64", **more
+    )
+
+
+def sources() -> list[Record]:
+    """No run starts from another."""
+    return []
+
+
+def runs() -> dict[str, RunSpec]:
+    """The small runs by name."""
+    hyper = {"lr": 0.02, "hyper_lr": 1e-3}
+    marthe = {**hyper, "mu": MU}
+    slow = {"lr": 1e-3, "hyper_lr": 1e-5, "mu": MU}
+    trained = {"outer_batch": 25, "clip_grad_value": CLIP}
+    adaptive = {"lr": 0.02, "mu": "adaptive", "hyper_lr": "adaptive", "alpha": 1e-6, **trained}
+    error = "hypergradient_error"
+    return {
+        "error, hd": _run(error, "hd", 5, "momentum", hyper),
+        "error, rtho": _run(error, "rtho", 5, "momentum", hyper),
+        "error, marthe": _run(error, "marthe", 5, "adam", slow),
+        "error, reverse": _run(error, "reverse", 5, "momentum", {"lr": 0.02}),
+        "error, running": _run(error, "marthe", 5, "sgd", {**marthe, "outer_batchnorm": "running"}, NORMAL),
+        "error, frozen": _run(error, PUBLISHED, 5, "momentum", {**marthe, "faults": "frozen_lr"}),
+        "error, inside": _run(error, PUBLISHED, 5, "adam", {**slow, "faults": "eps_inside"}),
+        "locality": _run("locality", "constant", 16, "momentum", {"lr": 0.02}, NORMAL),
+        "published": _run("published", PUBLISHED, 16, "momentum", {**marthe, **trained, "faults": ""}),
+        "published, all": _run(
+            "published", PUBLISHED, 16, "momentum", {**marthe, **trained, "faults": all_faults("momentum")}
+        ),
+        "published, adam": _run(
+            "published", PUBLISHED, 16, "adam", {**slow, **trained, "faults": all_faults("adam")}
+        ),
+        "published, adaptive": _run("published", PUBLISHED, 16, "momentum", {**adaptive, "faults": ""}),
+        "published, adatune": _run(
+            "published", PUBLISHED, 16, "momentum", {**adaptive, "faults": ",".join(ADAPTIVE)}
+        ),
+        "training": _run("training", "constant", 16, "adam", {"lr": 1e-3}),
+    }

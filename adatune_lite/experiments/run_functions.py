@@ -1,0 +1,8 @@
+"""Every run function by its name: what `RunSpec.function` may be."""
+
+from __future__ import annotations
+
+from adatune_lite.experiments import derivatives, functions
+
+RUN_FUNCTIONS = {**functions.RUN_FUNCTIONS, **derivatives.RUN_FUNCTIONS}
+SIDE_BY_SIDE = functions.SIDE_BY_SIDE
