@@ -76,6 +76,9 @@ TRAINED = {
 }
 """What (b) trains with."""
 
+GRID = (1e-9, 1e-8, 1e-7, 1e-6, 1e-5)
+"""hyper_lr of the runs with and without projection (claim adatune.issue3.negative_lr)."""
+
 _STEPS = ("no_projection", "float32_lr", OUTER_ON_TEST)
 FAULTS: dict[str, tuple[str, ...]] = {
     "sgd": ("frozen_lr",),
@@ -271,16 +274,14 @@ def all_faults(optimizer: str) -> str:
 def trials(scale: Scale, optimizer: str, kind: str) -> list[list[RunSpec]]:
     """The search of one kind: "exact", "published" (all deviations) or "constant"."""
     if kind == "constant":
-        space, fixed = CONSTANT_SPACES[optimizer], {}
-    else:
-        space = SPACES[optimizer]
-        fixed = {"mu": MU, "faults": all_faults(optimizer) if kind == "published" else ""}
-    return _searched(scale, optimizer, space, fixed)
+        return _searched(scale, optimizer, CONSTANT_SPACES[optimizer], {})
+    fixed: dict[str, Value] = {"mu": MU, "faults": all_faults(optimizer) if kind == "published" else ""}
+    return _searched(scale, optimizer, SPACES[optimizer], fixed)
 
 
 def adaptive_trials(scale: Scale, kind: str) -> list[list[RunSpec]]:
     """The search of alpha for the adaptive rules: "marthe_tf" or "adatune"; SGD with momentum."""
-    fixed = {"mu": "adaptive", "hyper_lr": "adaptive", "faults": _adaptive_faults(kind)}
+    fixed: dict[str, Value] = {"mu": "adaptive", "hyper_lr": "adaptive", "faults": _adaptive_faults(kind)}
     return _searched(scale, "momentum", ALPHA, fixed)
 
 
@@ -332,17 +333,24 @@ def _own(settings: Pairs) -> dict[str, Value]:
     return {name: value for name, value in settings if name not in added}
 
 
-def projection_runs(scale: Scale) -> dict[tuple[str, bool], list[RunSpec]]:
-    """The draws of "exact" on one seed, with and without projection, keyed (optimizer, projected)."""
-    runs = {}
-    for optimizer in ("momentum", "adam"):
-        if optimizer in scale.optimizers:
-            for projected in (True, False):
-                fixed = {"mu": MU, "faults": "" if projected else "no_projection"}
-                runs[optimizer, projected] = [
-                    specs[0] for specs in _searched(scale, optimizer, SPACES[optimizer], fixed)
-                ]
-    return runs
+def projection_runs(scale: Scale) -> dict[tuple[float, bool], list[RunSpec]]:
+    """Adam on the reporting seeds with and without projection of the rate, keyed (hyper_lr, projected)."""
+    if "adam" not in scale.optimizers:
+        return {}
+    return {
+        (hyper_lr, projected): [
+            train_run(
+                scale,
+                "adam",
+                {"mu": MU, "hyper_lr": hyper_lr, "faults": "" if projected else "no_projection"},
+                seed,
+                detail="summary",
+            )
+            for seed in scale.report_seeds
+        ]
+        for hyper_lr in GRID
+        for projected in (True, False)
+    }
 
 
 def _stages(scale: Scale, store: Reader) -> Iterator[tuple[str, Sequence[RunSpec]]]:

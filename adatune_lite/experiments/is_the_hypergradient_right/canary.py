@@ -38,11 +38,17 @@ def sources() -> list[Record]:
 
 def runs() -> dict[str, RunSpec]:
     """The small runs by name."""
-    hyper = {"lr": 0.02, "hyper_lr": 1e-3}
-    marthe = {**hyper, "mu": MU}
-    slow = {"lr": 1e-3, "hyper_lr": 1e-5, "mu": MU}
-    trained = {"outer_batch": 25, "clip_grad_value": CLIP}
-    adaptive = {"lr": 0.02, "mu": "adaptive", "hyper_lr": "adaptive", "alpha": 1e-6, **trained}
+    hyper: dict[str, Value] = {"lr": 0.02, "hyper_lr": 1e-3}
+    marthe: dict[str, Value] = {**hyper, "mu": MU}
+    slow: dict[str, Value] = {"lr": 1e-3, "hyper_lr": 1e-5, "mu": MU}
+    trained: dict[str, Value] = {"outer_batch": 25, "clip_grad_value": CLIP}
+    adaptive: dict[str, Value] = {
+        "lr": 0.02,
+        "mu": "adaptive",
+        "hyper_lr": "adaptive",
+        "alpha": 1e-6,
+        **trained,
+    }
     error = "hypergradient_error"
     return {
         "error, hd": _run(error, "hd", 5, "momentum", hyper),

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from adatune_lite.experiments.invariants import refuse
 from adatune_lite.experiments.lrs_opt_vs_marthe import ONLINE, START
 from adatune_lite.experiments.lrs_opt_vs_marthe.reading import Results, schedule_of
 from adatune_lite.experiments.search import final_loss
@@ -17,10 +18,6 @@ from adatune_lite.hypergradient import Problem, schedule_hypergradient
 from adatune_lite.rules import SGD, Adam, Rule
 from adatune_lite.runs.record import Record
 from adatune_lite.tuners import MARTHE
-
-
-class InvariantError(AssertionError):
-    """A record, or the code that makes it, breaks what must hold."""
 
 
 def check(results: Results) -> int:
@@ -31,10 +28,7 @@ def check(results: Results) -> int:
     records = results.all_records()
     wrong = [problem for record in records for problem in _record(record)]
     wrong += [*_lrs_opt(results), *_starts(results), *_engine()]
-    if wrong:
-        raise InvariantError(
-            "; ".join(wrong[:5]) + (f"; and {len(wrong) - 5} more" if len(wrong) > 5 else "")
-        )
+    refuse(wrong)
     return len(records)
 
 

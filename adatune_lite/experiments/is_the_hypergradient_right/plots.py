@@ -1,0 +1,161 @@
+"""The figures of experiment 02, each a pure function of its results."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from adatune_lite.experiments.is_the_hypergradient_right import DERIVED, NETS
+from adatune_lite.experiments.is_the_hypergradient_right.reading import (
+    ALL,
+    METHODS,
+    OPTIMIZERS,
+    Results,
+    error,
+    label,
+    probes,
+)
+from adatune_lite.figures import COLOURS, MARKERS, band, not_run, panels
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_COLOURS = {**{m: COLOURS[m] for m in METHODS if m in COLOURS}, "reverse": COLOURS["lrs_opt"]}
+_LINES = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#8C6D31", "#6A51A3", "#B8860B")
+
+
+def errors(results: Results) -> Figure:
+    """(a) Relative error against finite differences: every rule and method, then AdaTune's deviations."""
+    figure, (upper, lower) = panels(2, height=7.6, stacked=True)
+    _exact_panel(upper, results)
+    _faulty_panel(lower, results)
+    return figure
+
+
+def _exact_panel(axes: Axes, results: Results) -> None:
+    rules = list(dict.fromkeys(rule for rule, _ in results.exact))[::-1]
+    if not rules:
+        not_run(axes)
+        return
+    for method, name in METHODS.items():
+        points = [
+            (error(results.exact[r, method]), y) for y, r in enumerate(rules) if (r, method) in results.exact
+        ]
+        colour, marker = _COLOURS[method], MARKERS.get(method, "*")
+        axes.scatter(
+            [x for x, _ in points], [y for _, y in points], label=name, color=colour, marker=marker, zorder=3
+        )
+    axes.set_xscale("log")
+    axes.set_xlim(1e-12, 1e-4)
+    axes.set_yticks(range(len(rules)), rules)
+    axes.set_xlabel("relative error against finite differences (largest of the seeds)")
+    axes.set_title("Every method and optimizer of this library")
+    axes.legend(loc="upper right")
+
+
+def _faulty_panel(axes: Axes, results: Results) -> None:
+    names = ["", *dict.fromkeys(f for faults in DERIVED.values() for f in faults), ALL][::-1]
+    if not results.faulty:
+        not_run(axes)
+        return
+    for k, (optimizer, marker) in enumerate((("momentum", "o"), ("adam", "s"))):
+        points = [
+            (max(error(results.faulty[optimizer, f]), 1e-12), y)
+            for y, f in enumerate(names)
+            if (optimizer, f) in results.faulty
+        ]
+        axes.scatter(
+            [x for x, _ in points],
+            [y for _, y in points],
+            marker=marker,
+            color=_LINES[k],
+            label=optimizer,
+            zorder=3,
+        )
+    axes.axvline(1.0, color="#888888", lw=1, ls="--")
+    axes.set_xscale("log")
+    axes.set_yticks(range(len(names)), ["none (exact)" if not f else label(f) for f in names])
+    axes.set_xlabel("relative error; right of the line the error is larger than the hypergradient")
+    axes.set_title("AdaTune's deviations, each alone")
+    axes.legend(loc="upper right")
+
+
+def schedules(results: Results) -> Figure:
+    """(b) What each deviation makes of the learned schedule."""
+    figure, axes = panels(2, height=8.2, stacked=True)
+    for panel, optimizer in zip(axes, ("momentum", "adam"), strict=True):
+        kinds = [k for k in results.kinds(optimizer) if k != "constant"]
+        if not kinds:
+            not_run(panel)
+            continue
+        colours = iter(_LINES * 2)
+        for place, kind in enumerate(kinds):
+            series = [
+                np.maximum(r.series("lr")[1], 1e-7) for r in results.trained[optimizer, kind] if r.finished
+            ]
+            if not series:
+                continue
+            line = {"color": "#000000", "lw": 2.4} if kind == "exact" else {"color": next(colours)}
+            if place > len(_LINES):
+                line["ls"] = "--"
+            band(panel, series, kind, label(kind), **line)
+        panel.set_yscale("log")
+        panel.set_xlabel("step")
+        panel.set_ylabel("learning rate")
+        panel.set_title(OPTIMIZERS[optimizer])
+        panel.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def costs_of_faults(results: Results) -> Figure:
+    """(b) Test loss with each deviation minus that of the exact recursion, paired by seed."""
+    figure, axes = panels(2, height=7.6, stacked=True)
+    for panel, optimizer in zip(axes, ("momentum", "adam"), strict=True):
+        rows = [results.row(optimizer, kind) for kind in results.kinds(optimizer)]
+        shown = [row for row in rows if row is not None and row.against is not None][::-1]
+        if not shown:
+            not_run(panel)
+            continue
+        for place, row in enumerate(shown):
+            assert row.against is not None
+            colour = COLOURS["constant"] if row.kind == "constant" else _LINES[0]
+            panel.plot(row.against.differences, [place] * len(row.against.seeds), "|", color=colour, ms=9)
+            mean = row.against.difference
+            if mean.n > 1 and not row.diverged:
+                bars = [[mean.mean - mean.low], [mean.high - mean.mean]]
+                panel.errorbar(mean.mean, place, xerr=bars, fmt="o", color=colour, capsize=3)
+        names = [
+            label(r.kind) + (f" ({r.diverged} of {r.runs} diverged)" if r.diverged else "") for r in shown
+        ]
+        panel.set_yticks(range(len(shown)), names)
+        panel.axvline(0, color="#888888", lw=1)
+        panel.set_xscale("symlog", linthresh=0.02)
+        panel.set_xlabel("test loss minus that of the exact recursion, by seed")
+        panel.set_title(OPTIMIZERS[optimizer])
+    return figure
+
+
+def locality(results: Results) -> Figure:
+    """(c) Cosine of the product and the true change of the gradient over one real step, along training."""
+    figure, axes = panels(3, width=9.4, height=4.4)
+    for panel, net in zip(axes, NETS, strict=True):
+        cells = [key for key in results.locality if key[0] == net]
+        if not cells:
+            not_run(panel)
+            continue
+        for colour, key in zip(_LINES, cells, strict=False):
+            steps, values = probes(results.locality[key], "cosine_1")
+            if len(steps):
+                style = {"sgd": "-", "momentum": "--", "adam": ":"}[key[1]]
+                name = OPTIMIZERS[key[1]]
+                panel.plot(steps, values.mean(0), style, color=colour, label=f"{name}, rate {key[2]:g}")
+        panel.set_ylim(-0.1, 1.05)
+        panel.set_xlabel("step")
+        panel.set_title(net)
+    axes[0].set_ylabel("cosine of H s and the change of g")
+    handles, names = next((a.get_legend_handles_labels() for a in axes if a.lines), ([], []))
+    if handles:
+        figure.legend(handles, names, loc="outside lower center", ncols=4)
+    return figure

@@ -1,0 +1,206 @@
+"""What the records of experiment 02 say: a pure function of a store, tolerant of runs not made yet."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from statistics import fmean
+from typing import TypeVar
+
+import numpy as np
+
+from adatune_lite.as_published import ADAPTIVE, FAULTS
+from adatune_lite.experiments import is_the_hypergradient_right as experiment
+from adatune_lite.experiments.derivatives import OUTER_ON_TEST
+from adatune_lite.experiments.is_the_hypergradient_right import DERIVED, Scale
+from adatune_lite.experiments.search import Choice, Reader
+from adatune_lite.experiments.statistics import Interval, Paired, mean_interval, paired
+from adatune_lite.runs.record import Record
+from adatune_lite.runs.spec import RunSpec
+from adatune_lite.runs.worker import Planned
+
+Key = TypeVar("Key")
+
+LABELS = {
+    "exact": "exact",
+    "published": "all of them, own hyper-rate",
+    "constant": "constant rate, tuned",
+    "marthe_tf": "Marthe-TF's rules",
+    "adatune": "AdaTune's rules, own alpha",
+    OUTER_ON_TEST: "outer gradient on the test set",
+    "frozen_lr": "products at the first rate",
+    "no_decay": "no weight decay in the tangent",
+    "first_step_skipped": "first step left out",
+    "clipped_products": "clipped products",
+    "lost_identity": "lost identity (Adam's bracket)",
+    "stale_moments": "stale moments",
+    "eps_inside": "eps inside the root",
+    "no_projection": "no projection",
+    "float32_lr": "rate in float32",
+    "mu_rule": "AdaTune's q",
+    "memory_rule": "AdaTune's memory",
+    "hyper_lr_rule": "AdaTune's hyper-rate",
+}
+"""How kinds of run are called in figures and tables; several faults at once are `ALL`."""
+ALL = "all of them together"
+OPTIMIZERS = {"sgd": "SGD", "momentum": "SGD with momentum", "adam": "Adam"}
+METHODS = {
+    "hd": "HD",
+    "hd_validation": "HD (validation)",
+    "rtho": "RTHO",
+    "marthe": "MARTHE",
+    "reverse": "whole schedule (reverse)",
+}
+TEXTS = {**FAULTS, OUTER_ON_TEST: "the outer gradient is taken on test images"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One kind of training on the reporting seeds, beside the exact recursion."""
+
+    optimizer: str
+    kind: str
+    runs: int
+    diverged: int
+    test_loss: Interval
+    against: Paired | None
+    """Test loss minus that of the exact recursion, by seed; a diverged run counts as guessing."""
+    accuracy: Paired | None
+    deviation: float
+    """Root mean square over the steps of log10(rate / exact rate), mean over the seeds."""
+
+
+class Results:
+    """Records of one profile, by what they are for."""
+
+    def __init__(self, profile: str, store: Reader) -> None:
+        self.profile = profile
+        self.scale: Scale = experiment.PROFILES[profile]
+        self.store = store
+
+    @cached_property
+    def planned(self) -> list[Planned]:
+        """All runs that are known so far."""
+        return experiment.plan(self.profile, self.store)
+
+    @cached_property
+    def choices(self) -> dict[tuple[str, str], Choice]:
+        """Frozen settings keyed (optimizer, kind)."""
+        return experiment.choices(self.scale, self.store)
+
+    @cached_property
+    def trained(self) -> dict[tuple[str, str], list[Record]]:
+        """(b) records of the reporting runs keyed (optimizer, kind)."""
+        return self._all(experiment.report_runs(self.scale, self.choices))
+
+    @cached_property
+    def locality(self) -> dict[tuple[str, str, float], list[Record]]:
+        """(c) keyed (network, optimizer, rate)."""
+        return self._all(experiment.locality_runs(self.scale))
+
+    @cached_property
+    def batchnorm(self) -> dict[tuple[str, str], list[Record]]:
+        """(d) keyed (rule, statistics in E)."""
+        return self._all(experiment.batchnorm_runs(self.scale))
+
+    @cached_property
+    def exact(self) -> dict[tuple[str, str], list[Record]]:
+        """(a) keyed (rule, method)."""
+        return self._all(experiment.exact_runs(self.scale))
+
+    @cached_property
+    def faulty(self) -> dict[tuple[str, str], list[Record]]:
+        """(b) errors keyed (optimizer, fault), all faults together under `ALL`."""
+        found = self._all(experiment.fault_error_runs(self.scale))
+        return {(o, ALL if f == ",".join(DERIVED[o]) else f): r for (o, f), r in found.items()}
+
+    @cached_property
+    def projection(self) -> dict[tuple[float, bool], list[Record]]:
+        """Adam with and without projection keyed (hyper_lr, projected)."""
+        return self._all(experiment.projection_runs(self.scale))
+
+    def records(self, specs: Sequence[RunSpec]) -> list[Record]:
+        """The records that are there, in the order of the specs."""
+        return [r for r in map(self.store.get, specs) if r is not None]
+
+    def _all(self, runs: Mapping[Key, Sequence[RunSpec]]) -> dict[Key, list[Record]]:
+        return {key: records for key, specs in runs.items() if (records := self.records(specs))}
+
+    def all_records(self) -> list[Record]:
+        """Every record of this profile that is there."""
+        return self.records([p.spec for p in self.planned])
+
+    def missing_roles(self) -> dict[str, int]:
+        """Runs known so far that have no record, counted by what they are for."""
+        counts: dict[str, int] = {}
+        for planned in self.planned:
+            if self.store.get(planned.spec) is None:
+                counts[planned.role] = counts.get(planned.role, 0) + 1
+        return counts
+
+    def kinds(self, optimizer: str, *, adaptive: bool = False) -> list[str]:
+        """The kinds of run that there are with an optimizer; `adaptive` are those of the adaptive rules."""
+        own = {"marthe_tf", "adatune", *ADAPTIVE}
+        return [k for o, k in self.trained if o == optimizer and (k in own) == adaptive]
+
+    def row(self, optimizer: str, kind: str, base: str = "exact") -> Row | None:
+        """One line of the table of (b); None without records."""
+        records = self.trained.get((optimizer, kind), [])
+        reference = self.trained.get((optimizer, base), [])
+        if not records:
+            return None
+        losses, theirs = by_seed(records, "test_loss"), by_seed(reference, "test_loss")
+        accuracy = paired(by_seed(records, "test_accuracy"), by_seed(reference, "test_accuracy"))
+        gaps = [
+            float(np.sqrt(np.mean((_log_rates(r) - _log_rates(x)) ** 2)))
+            for r in records
+            for x in reference
+            if r.spec.seed == x.spec.seed and r.finished and x.finished
+        ]
+        return Row(
+            optimizer,
+            kind,
+            len(records),
+            sum(not r.finished for r in records),
+            mean_interval(list(losses.values())),
+            paired(losses, theirs) if kind != base else None,
+            accuracy if kind != base else None,
+            fmean(gaps) if gaps else math.nan,
+        )
+
+
+def label(kind: str) -> str:
+    """How a kind of run, or a list of faults, is called."""
+    return ALL if "," in kind else LABELS.get(kind, kind)
+
+
+def error(records: Sequence[Record]) -> float:
+    """The largest relative error over the seeds; infinite where a run diverged."""
+    return max((r.metrics.get("relative_error", math.inf) for r in records), default=math.nan)
+
+
+def by_seed(records: Sequence[Record], metric: str) -> dict[int, float]:
+    """A final metric by seed; where the run diverged, that of guessing among ten classes."""
+    guess = 10.0 if metric.endswith("accuracy") else math.log(10)
+    values = {r.spec.seed: r.metrics.get(metric, math.nan) for r in records}
+    return {seed: value if math.isfinite(value) else guess for seed, value in values.items()}
+
+
+def probes(records: Sequence[Record], name: str) -> tuple[np.ndarray, np.ndarray]:
+    """(steps, values [seeds, probes]) of a series of `locality`."""
+    series = [r.series(name) for r in records if r.finished]
+    if not series:
+        return np.zeros(0), np.zeros((0, 0))
+    return series[0][0], np.stack([values for _, values in series])
+
+
+def turned_negative(record: Record) -> bool:
+    """Whether a rate of the run fell below 0."""
+    return bool(record.series("lr")[1].min() < 0)
+
+
+def _log_rates(record: Record) -> np.ndarray:
+    rates = record.series("lr")[1]
+    return np.log10(np.maximum(np.abs(rates), 1e-8))
