@@ -1,0 +1,168 @@
+"""Experiment 02 as a whole, at the smoke profile, on the embedded digits."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import matplotlib as mpl
+import pytest
+
+from adatune_lite.as_published import ADAM, STEP, TANGENT
+from adatune_lite.claims import Claim, load
+from adatune_lite.experiments import is_the_hypergradient_right as experiment
+from adatune_lite.experiments.derivatives import OUTER_ON_TEST
+from adatune_lite.experiments.invariants import InvariantError
+from adatune_lite.experiments.is_the_hypergradient_right import FAULTS, invariants, plots, tables, verdicts
+from adatune_lite.experiments.is_the_hypergradient_right.reading import ALL, Results, error, probes
+from adatune_lite.runs.execute import complete
+from adatune_lite.runs.record import Outcome, Record
+from adatune_lite.runs.store import Store
+
+FIGURES = ("errors", "schedules", "costs_of_faults", "locality")
+TABLES = (
+    "setting",
+    "errors",
+    "meanings",
+    "adaptive",
+    "projection",
+    "locality",
+    "batchnorm",
+    "settings",
+    "finding",
+)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    mpl.use("Agg")
+    store = Store(tmp_path_factory.mktemp("store"))
+    summary = complete(experiment, "smoke", store, progress=lambda state: None)
+    assert not summary.failed
+    return experiment.results("smoke", store)
+
+
+def claim(name: str) -> Claim:
+    return next(c for c in load() if c.id == name)
+
+
+def changed(records: list[Record], **metrics: float) -> list[Record]:
+    return [dataclasses.replace(r, metrics={**r.metrics, **metrics}) for r in records]
+
+
+def test_every_planned_run_has_a_record_and_the_invariants_hold(results: Results) -> None:
+    assert invariants.check(results) == len(results.planned)
+    assert not results.missing_roles()
+    assert {p.role for p in results.planned} == set(experiment._PRIORITY) - {"projection"}
+
+
+def test_the_library_is_exact_and_the_faults_are_not(results: Results) -> None:
+    assert max(map(error, results.exact.values())) < 1e-7
+    assert error(results.faulty["momentum", ""]) < 1e-7
+    for optimizer, fault in results.faulty:
+        if fault:
+            assert error(results.faulty[optimizer, fault]) > 1e-5, (optimizer, fault)
+    assert error(results.faulty["adam", ALL]) > 1
+    for rule, kind in results.batchnorm:
+        assert (error(results.batchnorm[rule, kind]) < 1e-7) == (kind == "batch")
+
+
+def test_a_wrong_record_is_refused(results: Results) -> None:
+    key = ("Adam", "marthe")
+    right = results.exact[key]
+    results.exact[key] = changed(right, relative_error=1e-3)
+    try:
+        with pytest.raises(InvariantError, match="marthe with Adam is off"):
+            invariants.check(results)
+    finally:
+        results.exact[key] = right
+
+
+def test_the_product_sees_the_change_of_a_smooth_gradient(results: Results) -> None:
+    tenth = probes(results.locality["tanh", "momentum", 0.01], "cosine_0.1")[1]
+    assert tenth.min() > 0.99
+
+
+def test_every_search_has_the_same_number_of_draws_on_other_seeds() -> None:
+    for profile, scale in experiment.PROFILES.items():
+        for optimizer in scale.optimizers:
+            for kind in ("exact", "published", "constant"):
+                trials = experiment.trials(scale, optimizer, kind)
+                assert [len(t) for t in trials] == [len(scale.tuning_seeds)] * scale.draws, profile
+        assert not set(scale.tuning_seeds) & set(scale.report_seeds)
+
+
+def test_every_deviation_of_the_tangent_and_the_step_is_trained() -> None:
+    assert set(FAULTS["adam"]) == {*TANGENT, *ADAM, *STEP, OUTER_ON_TEST} - {"outer_statistics"}
+    assert set(FAULTS["momentum"]) == set(FAULTS["adam"]) - set(ADAM)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figures(results: Results, name: str) -> None:
+    figure = getattr(plots, name)(results)
+    assert all(panel.get_xlabel() or not panel.axison for panel in figure.axes)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_tables(results: Results, name: str) -> None:
+    text = getattr(tables, name)(results)
+    assert text
+    assert "nan" not in text
+    assert tables.faults(results, "momentum").count("\n") == len(results.kinds("momentum")) + 1
+
+
+def test_an_empty_store_has_pages_without_numbers(tmp_path_factory: pytest.TempPathFactory) -> None:
+    empty = experiment.results("smoke", Store(tmp_path_factory.mktemp("empty")))
+    for name in FIGURES:
+        getattr(plots, name)(empty)
+    for name in TABLES:
+        getattr(tables, name)(empty)
+    assert invariants.check(empty) == 0
+
+
+def test_frozen_lr_needs_both_optimizers_and_then_weighs_accuracies(results: Results) -> None:
+    frozen = claim("adatune.code.frozen_lr")
+    assert "missing of SGD" in verdicts.frozen_lr(frozen, results).why
+    seeds = range(5)
+    exact = results.trained["momentum", "exact"][0]
+
+    def runs(shift: float) -> list[Record]:
+        return [
+            dataclasses.replace(
+                exact,
+                spec=dataclasses.replace(exact.spec, seed=s),
+                metrics={**exact.metrics, "test_accuracy": 90 + s + shift * (1 + 0.01 * s)},
+            )
+            for s in seeds
+        ]
+
+    both = Results("smoke", results.store)
+    for optimizer in ("sgd", "momentum"):
+        both.trained[optimizer, "exact"] = runs(0.0)
+        both.trained[optimizer, "frozen_lr"] = runs(-2.0)
+    assert verdicts.frozen_lr(frozen, both).outcome == "supported"
+    for optimizer in ("sgd", "momentum"):
+        both.trained[optimizer, "frozen_lr"] = runs(0.1)
+    assert verdicts.frozen_lr(frozen, both).outcome == "equivalent"
+
+
+def test_negative_rates_count_over_the_whole_grid(results: Results) -> None:
+    negative = claim("adatune.issue3.negative_lr")
+    assert verdicts.negative_lr(negative, results).outcome == "not run"
+    spec = results.trained["momentum", "exact"][0].spec
+
+    def run(status: str, lowest: float) -> list[Record]:
+        outcome = Outcome(status, {"lr": [0.1, lowest]}, {"validation_loss": 0.5})
+        specs = [dataclasses.replace(spec, seed=seed) for seed in range(5)]
+        return [Record.of(s, outcome, code="written down", device="cpu") for s in specs]
+
+    given = Results("smoke", results.store)
+    given.projection[1e-6, True] = run("finished", 0.0)
+    given.projection[1e-5, True] = run("finished", 0.1)
+    given.projection[1e-6, False] = run("finished", 0.1)
+    given.projection[1e-5, False] = run("diverged at step 1", -0.1)
+    found = verdicts.negative_lr(negative, given)
+    assert found.outcome == "supported"
+    assert found.statistic == {"negative": 0.5, "diverged": 0.5, "diverged_projected": 0.0}
+    assert "diverge" in tables.projection(given)
+    given.projection[1e-6, True] = run("finished", -0.1)
+    assert verdicts.negative_lr(negative, given).outcome == "contradicted"
