@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import types
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -198,18 +198,28 @@ def best_profile(experiment: str) -> str | None:
 
 def finding_markdown() -> str:
     """The main finding of the book, from the committed records of its first experiment; marked if stale."""
-    from adatune_lite.experiments import find
+    from adatune_lite.experiments import lrs_opt_vs_marthe
+
+    return _first_experiment(lambda results: lrs_opt_vs_marthe.finding(results.profile, results.store))
+
+
+def decision_markdown() -> str:
+    """The table for practice, from the same records."""
+    from adatune_lite.experiments import decision
+
+    return _first_experiment(decision.chapter)
+
+
+def _first_experiment(text: Callable[[Any], str]) -> str:
+    from adatune_lite.experiments import lrs_opt_vs_marthe
     from adatune_lite.runs.freshness import Shown
     from adatune_lite.runs.store import stores_for
 
-    name = "01_lrs_opt_vs_marthe"
-    profile = best_profile(name)
+    profile = best_profile(lrs_opt_vs_marthe.NAME)
     if profile is None:
         return "No committed records yet."
-    store = Shown(stores_for("desk"))
-    module = find(name)
-    mark = stale_badge(module.results(profile, store).all_records())
-    return "\n\n".join(filter(None, (mark, module.finding(profile, store))))
+    results = lrs_opt_vs_marthe.results(profile, Shown(stores_for("desk")))
+    return "\n\n".join(filter(None, (stale_badge(results.all_records()), text(results))))
 
 
 def _markdown(text: str) -> Markdown:
