@@ -96,7 +96,8 @@ def advice(results: Results) -> str:
             f" Of the online methods that diverged on no seed it is {name}, {online.test_loss.text()}, at "
             f"{online.plain_steps / constant.plain_steps:,.0f} times the cost of a run with a constant rate. "
             f"The whole search for the constant rate ({draws} draws on "
-            f"{len(results.scale.tuning_seeds)} seeds) and its run together cost as much as {searched:.0f} runs with {name}."
+            f"{len(results.scale.tuning_seeds)} seeds) and its run together cost as much as "
+            f"{searched:.0f} runs with {name}."
         )
     return text
 
