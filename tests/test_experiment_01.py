@@ -11,6 +11,7 @@ import pytest
 
 from adatune_lite.experiments import EXPERIMENTS, UnknownExperiment, decision, find
 from adatune_lite.experiments import lrs_opt_vs_marthe as experiment
+from adatune_lite.experiments.invariants import InvariantError
 from adatune_lite.experiments.lrs_opt_vs_marthe import invariants, plots, tables
 from adatune_lite.experiments.lrs_opt_vs_marthe.reading import LABELS, Results
 from adatune_lite.experiments.search import final_loss
@@ -151,7 +152,7 @@ def test_check_raises_when_a_record_breaks_an_invariant(
 ) -> None:
     run = results.reported(method)[0]
     broken = dataclasses.replace(run, **change)  # type: ignore[arg-type]
-    with pytest.raises(invariants.InvariantError, match=words):
+    with pytest.raises(InvariantError, match=words):
         invariants.check(Results("smoke", Changed(results.store, {run.spec.hash: broken})))
 
 
