@@ -3,8 +3,8 @@
     python tests/mutate.py [WORD ...]     all faults, or those with one of the words in their name
 
 The tests first pass on the package as it is. Each fault is then one replacement in a copy of it, on which its
-tests run in a process of their own; at least one must fail. Tests that cannot be collected notice nothing, and
-a fault whose text is no longer there is an error: the list in `mutations` must follow the code.
+tests run in a process of their own; at least one must fail. Tests that cannot be collected notice nothing. A
+fault whose text is no longer there is an error: the list in `mutations` must follow the code.
 """
 
 from __future__ import annotations
@@ -72,9 +72,10 @@ def judge(fault: Fault, code: int, printed: str) -> None:
 def main(words: Sequence[str] = (), faults: Sequence[Fault] = tuple(FAULTS), root: Path = ROOT) -> int:
     """0 when all faults are noticed."""
     faults = [f for f in faults if not words or any(word in f.name for word in words)]
-    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ |= {"OMP_NUM_THREADS": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "pytest"])  # half of each fault's time, were it imported anew
+    # what every fault's tests would import anew otherwise, for most of their time
+    context.set_forkserver_preload(["torch._dynamo", "pytest"])
     missed = 0
     with context.Pool(os.cpu_count(), maxtasksperchild=1) as pool:
         sound = pool.apply_async(run, (sorted({test for fault in faults for test in fault.tests}), root))

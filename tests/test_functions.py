@@ -45,7 +45,7 @@ def test_seeds_side_by_side_equal_separate_runs(tmp_path: Path) -> None:
     assert values(alone[0])["lr"].tolist() != values(alone[1])["lr"].tolist(), "seeds differ"
 
 
-@pytest.mark.parametrize("name", ["marthe", "marthe, outer batches", "lrs_opt"])
+@pytest.mark.parametrize("name", ["marthe", "marthe, outer batch", "lrs_opt"])
 def test_only_the_headline_sees_the_test_images(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
