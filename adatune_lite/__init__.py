@@ -5,6 +5,7 @@ The public names, one list. Only torch, numpy and the standard library are impor
 
 from adatune_lite import notebook, rules, schedules, tasks
 from adatune_lite.curvature import LossError
+from adatune_lite.eigenvalue import NoEigenvalue, top_eigenvalue
 from adatune_lite.hypergradient import Problem, schedule_hypergradient
 from adatune_lite.lr_range import lr_range_test
 from adatune_lite.lrs_opt import lrs_opt
@@ -35,6 +36,7 @@ __all__ = [
     "Diverged",
     "FixedSchedule",
     "LossError",
+    "NoEigenvalue",
     "Problem",
     "ReduceOnPlateau",
     "SeedProblem",
@@ -51,4 +53,5 @@ __all__ = [
     "seed_hypergradients",
     "superbatch",
     "tasks",
+    "top_eigenvalue",
 ]
