@@ -22,6 +22,9 @@ from torch import Tensor
 from adatune_lite.curvature import LossError, check_second_derivative, gradient, product
 from adatune_lite.tuners.closures import BufferGuard, Closure, evaluate
 
+BASIS = 10
+"""Vectors that Lanczos keeps, so the fewest products. scipy's 20 needed more of them on trained networks."""
+
 
 class NoEigenvalue(RuntimeError):
     """The search did not reach its tolerance, or met a product that is not finite."""
@@ -56,7 +59,7 @@ def top_eigenvalue(
     tolerance: residual at which the search ends, relative to the value. seed: of the start vector.
 
     Vectors are float64, products of the weights' dtype: with float32 a tolerance far below 1e-5 is not
-    reached. Memory besides the graph of a chunk: about 20 float64 vectors of the weights' size.
+    reached. Memory besides the graph of a chunk: BASIS float64 vectors of the weights' size, and a few more.
 
     Raises ValueError for arguments out of range, LossError for a closure that breaks the rules of training
     losses or gives two values at the same weights, NoEigenvalue after `most_products` products.
@@ -83,6 +86,7 @@ def _largest(operator: _Hessian, start: np.ndarray, tolerance: float) -> tuple[f
             k=1,
             which="LA",
             v0=start,
+            ncv=min(BASIS, len(start)),
             tol=tolerance,
             maxiter=operator.most,  # restarts, of which each takes several products: the operator ends first
         )

@@ -98,9 +98,17 @@ def test_products_are_counted() -> None:
     found = network.find((0, 6, 12))
     assert found.products == calls.count((0, 6)) == calls.count((6, 12))
     assert 3 < found.products < 60
-    finer = network.find(tolerance=1e-13)
-    assert finer.products >= found.products
-    assert finer.residual <= 1e-4 * finer.value
+
+
+@pytest.mark.parametrize("tolerance", [1e-2, 1e-4, 1e-8])
+def test_tolerance_is_reached_and_no_more(tolerance: float) -> None:
+    """Eigenvalues 1/400, 2/400 ... 1 lie so close that the search restarts."""
+    c = torch.linspace(0.0, 1.0, 401, dtype=torch.float64)[1:]
+    w = leaf(*[0.1] * 400)
+    found = top_eigenvalue([lambda: (c * w**2).sum() / 2], [w], [1], tolerance=tolerance)
+    assert 1e-4 * tolerance < found.residual <= tolerance
+    assert found.value == pytest.approx(1.0, abs=10 * tolerance)
+    assert 10 < found.products < 500
 
 
 def test_same_digits_twice_and_float32_is_near() -> None:
