@@ -24,6 +24,8 @@ from mutations import FAULTS, Fault
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "adatune_lite"
+SHARED = ["torch._dynamo", "pytest"]
+"""What is imported once for all; torch's optimizers import the first of them, which takes seconds."""
 LIMIT = 120
 """Seconds to wait for the tests of one fault, which may loop forever."""
 
@@ -74,8 +76,7 @@ def main(words: Sequence[str] = (), faults: Sequence[Fault] = tuple(FAULTS), roo
     faults = [f for f in faults if not words or any(word in f.name for word in words)]
     os.environ |= {"OMP_NUM_THREADS": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     context = multiprocessing.get_context("forkserver")
-    # what every fault's tests would import anew otherwise, for most of their time
-    context.set_forkserver_preload(["torch._dynamo", "pytest"])
+    context.set_forkserver_preload(SHARED)
     missed = 0
     with context.Pool(os.cpu_count(), maxtasksperchild=1) as pool:
         sound = pool.apply_async(run, (sorted({test for fault in faults for test in fault.tests}), root))

@@ -23,7 +23,8 @@ THREE, ZERO = (f"tests/test_it.py::test_of_{name}" for name in ("three", "zero")
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Path:
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(mutate, "SHARED", ["pytest"])  # no torch here
     for name, text in (("adatune_lite/arithmetic.py", SOUND), ("tests/test_it.py", TESTS)):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_text(text)

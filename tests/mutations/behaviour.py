@@ -78,8 +78,8 @@ TUNERS = [
     Fault(
         "adaptive mu: a rate divided by a slope (3.3.5)",
         "tuners/adaptive.py",
-        'numerator = self.delta if self.rule == "marthe_tf" else lr',
-        "numerator = lr",
+        "numerator = self.delta if",
+        "numerator = lr if",
         tests("tuners_stages", "adaptive_mu_and_hyper_lr_equal_their_twin[sgd_decay-marthe_tf-None]"),
     ),
     Fault(
