@@ -70,8 +70,8 @@ def read_parquet(entry: Dataset, part: str, root: Path) -> Found | None:
     source = paths[0].relative_to(root).as_posix()
     digest = hashlib.sha256(b"".join(content(path, root) for path in paths)).hexdigest()
     cache = files.scratch_folder() / f"{entry.name}-{part}.npz"
-    # A cache that is absent or damaged is made again.
-    with contextlib.suppress(Exception), np.load(cache, allow_pickle=False) as kept:
+    # A cache that is absent or damaged is made again. NumPy would leave a damaged one open.
+    with contextlib.suppress(Exception), open(cache, "rb") as file, np.load(file) as kept:
         if str(kept["files"]) == digest:
             return Found(kept["images"], kept["labels"], source, str(kept["note"]))
     images, labels, formats = zip(*(_rows(path, root, entry) for path in paths), strict=True)

@@ -84,7 +84,7 @@ def decode_npz(path: Path, part: str, source: str) -> Found:
         DataError: it is damaged, or another file.
     """
     try:
-        with np.load(path, allow_pickle=False) as packed:
+        with open(path, "rb") as file, np.load(file) as packed:  # NumPy would leave a damaged one open.
             note = str(packed[f"{part}_note"]) if f"{part}_note" in packed else ""
             return Found(packed[f"{part}_images"], packed[f"{part}_labels"], source, note)
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
