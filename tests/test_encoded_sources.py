@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from adatune_lite import files
+from adatune_lite import files, notebook
 from adatune_lite.runs import provenance
+from adatune_lite.runs.record import Outcome, Record
+from adatune_lite.runs.spec import RunSpec, TaskSpec
 from adatune_lite.tasks import sources
 from adatune_lite.tasks.sources import DataError, DataMissing, encoded, load_images, readers
 
@@ -192,6 +194,9 @@ def test_a_jpeg_copy_is_named_wherever_it_goes(tiny: Tiny, tmp_path: Path) -> No
     assert not same(found, "test")
     facts = provenance.data("tiny")
     assert facts["data_source"].count("(JPEG copy)") == 2 and facts["data_verified"] is False
+    spec = RunSpec("training", TaskSpec("cifar10", 9, 3, 3, batch=3, model="conv4"), "constant", 1, 0)
+    record = Record.of(spec, Outcome("finished"), code="c" * 64, device="cpu", provenance=facts)
+    assert "tiny/test.parquet (JPEG copy), unverified" in notebook.provenance([record]).data
     sources.pack("tiny", tmp_path / "elsewhere" / "tiny.npz")
     packed = load_images("tiny", "test", root=tmp_path / "elsewhere")
     assert packed.source == "tiny.npz (JPEG copy)" and packed.checksum == found.checksum

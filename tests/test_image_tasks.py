@@ -102,6 +102,7 @@ def test_without_augmentation_a_batch_holds_the_images_themselves() -> None:
 def test_augmented_batches_are_crops_of_the_same_images() -> None:
     task, plain = (image_task(dataclasses.replace(spec, scaling="unit")) for spec in (SPEC, PLAIN))
     assert same(task.training(), plain.training()), "the images themselves stay as they are"
+    assert same(task.validation_batch(1, 20), plain.validation_batch(1, 20)), "and so do outer batches"
     moved = 0
     for step in (0, 9, 10):
         (x, y), (z, labels) = task.batch(1, step), plain.batch(1, step)
@@ -130,13 +131,17 @@ def test_augmented_batches_are_functions_of_seed_and_step() -> None:
     assert not torch.equal(task.batch(4, 0)[0], first[0][0])
 
 
-def test_each_epoch_crops_anew() -> None:
-    one = dataclasses.replace(SPEC, train=32)
-    task = image_task(one)
-    (x, y), (z, labels) = task.batch(0, 0), task.batch(0, 1)
-    places = [image_task(dataclasses.replace(one, augment="none")).order(0, 2)[k].argsort() for k in (0, 1)]
-    assert torch.equal(y[places[0]], labels[places[1]])
-    assert not torch.equal(x[places[0]], z[places[1]])
+def test_every_batch_crops_anew() -> None:
+    """Of images that are all the same one, two batches differ in their crops alone."""
+    pool = load_images("mnist5k_rgb32", "all")
+    noise = torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    alike = dataclasses.replace(pool, images=noise.expand_as(pool.images))
+    parts = {part: ("all", np.arange(64)) for part in ("train", "validation", "test")}
+    spec = dataclasses.replace(SPEC, train=64)
+    task = ImageTask(spec, {"all": alike}, parts, "cpu", torch.float32)
+    batches = [task.batch(seed, step) for seed in (0, 1) for step in range(4)]
+    batches += [batch for k in (0, 1) for seed in (0, 1) for batch in task.superbatch(k, 2, seed)]
+    assert len({x.numpy().tobytes() for x, _ in batches}) == 16
 
 
 def test_superbatches_are_fixed_data() -> None:
