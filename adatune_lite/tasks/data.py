@@ -35,7 +35,7 @@ CIFAR10 = TaskSpec(
     scaling="standard",
     augment="crop_flip",
 )
-"""The papers' CIFAR-10 on ResNet-18, with a validation part that they lack (FACTS 0.2)."""
+"""CIFAR-10 on ResNet-18 as AutoLR and MARTHE train it, with a validation part, which their codes lack."""
 
 # The purposes of the generators. A number once used for a purpose keeps it: it decides the digits.
 _SPLIT, _ORDER, _OUTER, _SUPERBATCH, _CROPS = 1, 2, 3, 4, 5
@@ -146,8 +146,8 @@ class ImageTask:
             drawn = self._drawn((_CROPS, purpose, seed, epoch), lambda g: draws(g, self.spec.train))
             pixels = self._crops.take(index, drawn[:, place])
         else:
-            pixels = self._images[part][index]
-        return self._floats(pixels), self._labels[part][index]
+            pixels = self._images[part].index_select(0, index)  # Copies rows: far faster than [index].
+        return self._floats(pixels), self._labels[part].index_select(0, index)
 
     def _order(self, purpose: int, seed: int, epoch: int, length: int) -> torch.Tensor:
         return self._drawn((purpose, seed, epoch), lambda g: torch.from_numpy(g.permutation(length)))
