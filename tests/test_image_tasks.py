@@ -77,13 +77,13 @@ def test_draws_are_uniform() -> None:
 
 def test_shapes_follow_the_network() -> None:
     task = image_task(SPEC)
-    assert (task.channels, task.classes, task.flat) == (3, 10, False)
+    assert (task.channels, task.classes) == (3, 10)
     for x, y in (task.batch(0, 0), next(task.superbatch(0, 1)), task.validation_batch(0, 32)):
         assert x.shape == (32, 3, 32, 32) and x.is_contiguous() and y.shape == (32,)
     assert task.training()[0].shape == (300, 3, 32, 32) and task.test()[0].shape == (60, 3, 32, 32)
     digits = TaskSpec("mnist5k", train=40, validation=20, test=20, batch=10, model="conv4")
     assert image_task(digits).batch(0, 0)[0].shape == (10, 1, 28, 28)
-    flat = dataclasses.replace(digits, model="mlp", augment="crop_flip", scaling="standard")
+    flat = dataclasses.replace(digits, model="mlp_bn", augment="crop_flip", scaling="standard")
     x, _ = image_task(flat).batch(0, 0)
     assert x.shape == (10, 784)
     images = image_task(dataclasses.replace(flat, model="conv4")).batch(0, 0)[0]
@@ -234,13 +234,13 @@ def test_a_run_of_a_convolutional_network(tmp_path: Path) -> None:
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 def test_a_setting_has_the_network_of_the_task(precision: str) -> None:
     spec = RunSpec("training", SPEC, "constant", 1, 4, precision=precision)
-    task, net = functions._setting(spec, "cpu")
+    task, net = functions.setting(spec, "cpu")
     own = al.tasks.models.build("resnet18", seed=4, classes=10, channels=3, width=0.0625)
     assert [p.shape for p in net.parameters()] == [p.shape for p in own.parameters()]
     for p, q in zip(net.parameters(), own.parameters(), strict=True):
         assert p.dtype == task.dtype == functions.DTYPES[precision] and torch.equal(p, q.to(p.dtype))
     digits = TaskSpec("mnist5k", 40, 20, 20, model="lenet5", batch=10, width=0.5)
-    task, net = functions._setting(dataclasses.replace(spec, task=digits), "cpu")
+    task, net = functions.setting(dataclasses.replace(spec, task=digits), "cpu")
     assert net(task.batch(0, 0)[0]).shape == (10, 10)
 
 

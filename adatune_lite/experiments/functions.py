@@ -48,7 +48,7 @@ def setting(spec: RunSpec, device: torch.device | str) -> tuple[ImageTask, nn.Mo
     dtype = DTYPES[spec.precision]
     task = _cached_task(spec.task, device, dtype)
     options: dict[str, Any] = {"channels": task.channels, "width": spec.task.width}
-    if task.flat:
+    if spec.task.flat:
         options = {
             "features": task.features,
             "hidden": spec.task.hidden,

@@ -67,10 +67,15 @@ class TaskSpec:
         for name, allowed in (("scaling", ("unit", "standard")), ("augment", ("none", "crop_flip"))):
             _one_of(name, getattr(self, name), allowed)
         # A setting that the network does not have would give one run two identities.
-        foreign = ("width",) if self.model == "mlp" else ("hidden", "activation")
+        foreign = ("width",) if self.flat else ("hidden", "activation")
         for f in fields(self):
             if f.name in foreign and getattr(self, f.name) != f.default:
                 raise SpecError(f"{f.name} is no setting of the network {self.model!r}: leave it out")
+
+    @property
+    def flat(self) -> bool:
+        """Whether the network takes [batch, features], as every mlp does; the others take images."""
+        return self.model.startswith("mlp")
 
 
 @dataclass(frozen=True)

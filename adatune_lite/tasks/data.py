@@ -19,7 +19,6 @@ import numpy as np
 import torch
 
 from adatune_lite.runs.spec import TaskSpec
-from adatune_lite.tasks import models
 from adatune_lite.tasks.augment import Crops, draws
 from adatune_lite.tasks.sources import DataError, ImageSet, known, load_images
 
@@ -69,7 +68,6 @@ class ImageTask:
         """Channels, rows, columns."""
         self.channels = self.shape[0]
         self.features = math.prod(shape)
-        self.flat = spec.model in models.FLAT
         self.source, self.checksum, self.verified = _identity(pools)
         self.steps_per_epoch = spec.train // spec.batch
         self._images: dict[str, torch.Tensor] = {}
@@ -171,7 +169,7 @@ class ImageTask:
     def _floats(self, pixels: torch.Tensor) -> torch.Tensor:
         x = pixels.to(self.dtype)
         x = x.div_(255) if self._scale is None else x.sub_(self._scale[0]).div_(self._scale[1])
-        return x.flatten(1) if self.flat else x
+        return x.flatten(1) if self.spec.flat else x
 
 
 def image_task(

@@ -46,9 +46,6 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "resnet50": resnet50,
 }
 
-FLAT = ("mlp",)
-"""Networks that take [batch, features]; the others take images."""
-
 
 def build(name: str, *, seed: int | None = None, **options: object) -> nn.Module:
     """A network by name, `options` as its function takes them: classes, channels and width for images.
