@@ -217,8 +217,29 @@ RUNS = [
     Fault(
         "the same order of images in each epoch",
         "tasks/data.py",
-        "np.random.default_rng([purpose, seed, epoch])",
-        "np.random.default_rng([purpose, seed])",
+        "self._drawn((purpose, seed, epoch), ",
+        "self._drawn((purpose, seed), ",
         tests("data", "batches_are_a_pure_function_of_seed_and_step"),
+    ),
+    Fault(
+        "the same crops in each epoch",
+        "tasks/data.py",
+        "self._drawn((_CROPS, purpose, seed, epoch), ",
+        "self._drawn((_CROPS, purpose, seed), ",
+        tests("image_tasks", "every_batch_crops_anew"),
+    ),
+    Fault(
+        "outer batches are augmented",
+        "tasks/data.py",
+        'if part == "train" and self._crops:',
+        "if self._crops:",
+        tests("image_tasks", "augmented_batches_are_crops_of_the_same_images"),
+    ),
+    Fault(
+        "a pack of the JPEG copy forgets what it is",
+        "tasks/sources/readers.py",
+        "for part, found in parts.items() if found.note}",
+        "for part, found in parts.items() if False}",
+        tests("encoded_sources", "a_jpeg_copy_is_named_wherever_it_goes"),
     ),
 ]
