@@ -159,7 +159,7 @@ class AutoLR(Tuner):
                 found = training_gradient(train_loss, weights, first=self._steps == 0)
             if not found.finite:
                 guard.restore()
-                self._failed("the training loss or its gradient")
+                self._skip(found)
                 return found.loss
             grads = found.grads
             if self._steps == 0:

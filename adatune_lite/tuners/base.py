@@ -16,6 +16,7 @@ from torch import Tensor
 from adatune_lite.curvature import LossError, check_second_derivative, gradient, product
 from adatune_lite.hypergradient import check_schedule
 from adatune_lite.tuners.closures import BufferGuard, Closure, evaluate
+from adatune_lite.tuners.scaling import Scaling
 
 Gradients = list[Tensor | None]
 """One entry for each weight; None where a loss does not use it."""
@@ -40,6 +41,7 @@ class Tuner(ABC):
         """Hessian-vector products so far, each of the batch of its step."""
         self._failures = 0
         self._steps = 0
+        self._scaling = Scaling()
         lr = float(optimizer.param_groups[0]["lr"])
         if not (math.isfinite(lr) and lr >= 0):
             raise ValueError(f"the optimizer's lr must be finite and not negative, not {lr}")
@@ -129,12 +131,14 @@ class Tuner(ABC):
     ) -> Gathered:
         """What the step needs of the training loss; not finite: noted, and buffers go back."""
         with BufferGuard() as guard:
-            found = training_gradient(train_loss, weights, directions, first=self._steps == 0)
+            found = training_gradient(
+                train_loss, weights, directions, first=self._steps == 0, scaling=self._scaling
+            )
         if found.finite:
             self.products += len(directions)
         else:
             guard.restore()
-            self._failed("the training loss or its gradient")
+            self._skip(found)
         return found
 
     def _plain_step(self, train_loss: Closure | list[Closure]) -> Gathered:
@@ -165,6 +169,13 @@ class Tuner(ABC):
         """Hand what is tuned to the optimizer: one rate for all its groups."""
         for group in self.optimizer.param_groups:
             group["lr"] = self._lr
+
+    def _skip(self, found: Gathered) -> None:
+        """A step that was not taken: an overflow is left to the scaler, all else is a failure."""
+        if found.overflow:
+            self._scaling.update(overflow=True)
+        else:
+            self._failed(f"{found.name} or its gradient")
 
     def _failed(self, what: str) -> None:
         self._failures += 1
@@ -201,6 +212,10 @@ class Gathered:
     """Hessian-vector products with each direction."""
     finite: bool = True
     """Whether the loss and gradient of each closure are; if not, the first that are not are here alone."""
+    name: str = "train_loss"
+    """The closure whose loss or gradient is not finite."""
+    overflow: bool = False
+    """Whether a loss scale may be the reason."""
 
 
 def training_gradient(
@@ -209,12 +224,15 @@ def training_gradient(
     directions: Sequence[Sequence[Tensor]] = (),
     *,
     first: bool = False,
+    scaling: Scaling | None = None,
 ) -> Gathered:
     """Loss, gradient and products of one closure or of the mean of several, one graph at a time.
 
     first: closures are checked for changes of the weights and, where there is a direction, for functions
-    without a second derivative. Raises LossError with the name of the closure.
+    without a second derivative. scaling: what scales losses, so that a product can overflow too. Raises
+    LossError with the name of the closure.
     """
+    scaling = scaling or Scaling()
     if isinstance(train_loss, list) and not train_loss:
         raise LossError("train_loss must hold at least one closure, not an empty list")
     closures = train_loss if isinstance(train_loss, list) else [train_loss]
@@ -222,14 +240,19 @@ def training_gradient(
     for i, closure in enumerate(closures):
         name = f"train_loss[{i}]" if isinstance(train_loss, list) else "train_loss"
         loss = evaluate(closure, name, weights, first=first)
-        grads = gradient(loss, weights, create_graph=bool(directions), what=name)
-        value, plain = loss.detach(), [None if g is None else g.detach() for g in grads]
+        grads = gradient(scaling.scaled(loss), weights, create_graph=bool(directions), what=name)
+        value, plain = loss.detach(), scaling.unscaled([None if g is None else g.detach() for g in grads])
         if not all_finite(value, plain):
-            return Gathered(value, plain, [], finite=False)
+            return Gathered(value, plain, [], False, name, scaling.overflow(value, plain))
         if first and directions:
-            check_second_derivative(grads)
+            check_second_derivative(grads, loss, name)
         last = len(directions) - 1
-        products = [_product(grads, weights, z, retain=k < last) for k, z in enumerate(directions)]
+        products = [
+            scaling.unscaled(_product(grads, weights, z, retain=k < last, what=name))
+            for k, z in enumerate(directions)
+        ]
+        if products and scaling.overflow(value, *products):
+            return Gathered(value, plain, [], False, name, overflow=True)
         del loss, grads  # the graph, before the next one is built
         if total is None:
             total = Gathered(value, plain, products)
@@ -248,7 +271,7 @@ def training_gradient(
 
 
 def _product(
-    grads: Gradients, weights: Sequence[Tensor], direction: Sequence[Tensor], *, retain: bool
+    grads: Gradients, weights: Sequence[Tensor], direction: Sequence[Tensor], *, retain: bool, what: str
 ) -> Gradients:
     used = [(i, g) for i, g in enumerate(grads) if g is not None]
     found = product(
@@ -256,6 +279,7 @@ def _product(
         [weights[i] for i, _ in used],
         [direction[i] for i, _ in used],
         retain_graph=retain,
+        what=what,
     )
     out: Gradients = [None] * len(grads)
     for (i, _), x in zip(used, found, strict=True):

@@ -76,6 +76,8 @@ def evaluate(closure: object, name: str, weights: Sequence[Tensor], *, first: bo
     """
     if not callable(closure):
         raise LossError(f"{name} must be a function without arguments that returns the loss, not {closure!r}")
+    # a step inside one autocast block would find the weights cast before they moved
+    torch.clear_autocast_cache()
     versions = [w._version for w in weights]
     before = [w.detach().clone() for w in weights] if first else []
     loss = check_scalar(closure(), name)

@@ -53,6 +53,7 @@ class HD(MARTHE):
             self._carry(weights, grads, [])
             self._optimizer_step(weights, grads)
             self._steps += 1
+            self._scaling.update(overflow=False)
         return found.loss
 
     @torch.no_grad()

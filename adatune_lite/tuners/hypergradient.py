@@ -27,6 +27,7 @@ from adatune_lite.tuners.adaptive import START, Adaptive, adaptive
 from adatune_lite.tuners.base import Gradients, Tuner
 from adatune_lite.tuners.clipping import clipping
 from adatune_lite.tuners.closures import BufferGuard, Closure, evaluate
+from adatune_lite.tuners.scaling import Scaling
 from adatune_lite.tuners.tuned import Key, PerName, Tuned, choose
 
 
@@ -49,6 +50,8 @@ class MARTHE(Tuner):
     outer_batchnorm: "batch" (exact: the outer batch's own statistics) or "running" (an approximation, since
         running statistics are a state that Z does not carry).
     every: values move at every `every`-th step; Z moves at each.
+    scaler: a `torch.amp.GradScaler`, for float16 autocast in the closures; the tuner scales, unscales and
+        calls its `update()`, closures return plain losses. See `tuners.scaling`.
 
     Raises ValueError for arguments out of range, UnsupportedOptimizer for an optimizer without a rule.
     """
@@ -70,6 +73,7 @@ class MARTHE(Tuner):
         alpha: float | None = None,
         outer_batchnorm: str = "batch",
         every: int = 1,
+        scaler: torch.amp.GradScaler | None = None,
     ) -> None:
         super().__init__(optimizer)
         if mu != "adaptive" and not (isinstance(mu, int | float) and 0 <= mu <= 1):
@@ -98,6 +102,7 @@ class MARTHE(Tuner):
         self.clip_hypergradient = math.inf if clip_hypergradient is None else float(clip_hypergradient)
         self.outer_batchnorm, self.every = outer_batchnorm, every
         self._moved = False
+        self._scaling = Scaling(scaler, self._weights())
 
     @property
     def hyper_lr(self) -> float:
@@ -131,10 +136,12 @@ class MARTHE(Tuner):
             self._steps += 1
             if self._adaptive and self._adaptive.mu_rule == "adatune":
                 slope = found.grads
+            overflow = False
             if self._steps % self.every == 0:
-                self._outer_step(outer_loss, weights, slope)
+                overflow = self._outer_step(outer_loss, weights, slope)
             else:
                 self._failures = 0
+            self._scaling.update(overflow)
         return found.loss
 
     def _directions(self) -> list[Tensors]:
@@ -204,13 +211,19 @@ class MARTHE(Tuner):
             return [[torch.zeros_like(w) for w in weights] for _ in rule.buffers]
         return [[self.optimizer.state[w][name] for w in weights] for name in rule.buffers]
 
-    def _outer_step(self, outer_loss: Closure, weights: Tensors, slope: Gradients) -> None:
+    def _outer_step(self, outer_loss: Closure, weights: Tensors, slope: Gradients) -> bool:
+        """Delta and the steps of all values; whether a loss scale kept Delta from being known."""
         with BufferGuard(self.outer_batchnorm) as guard:
             outer = evaluate(outer_loss, "outer_loss", weights, first=self._steps == 1)
-            grads = gradient(outer, weights, what="outer_loss")
+            grads = gradient(self._scaling.scaled(outer), weights, what="outer_loss")
         guard.restore()
+        if self._scaling.overflow(outer, grads):
+            for x in self._tuned:
+                x.hypergradient = self.hypergradient = math.nan
+            return True
         finite = math.isfinite(float(outer.detach()))
-        self._move(grads, "the outer loss or the hypergradient", finite, slope)
+        self._move(self._scaling.unscaled(grads), "outer_loss or the hypergradient", finite, slope)
+        return False
 
     def _move(self, outer: Gradients, what: str, finite: bool = True, slope: Gradients | None = None) -> None:
         """The projected steps of all values; a Delta that is not finite keeps them and forgets the past."""
@@ -259,6 +272,7 @@ class MARTHE(Tuner):
             "tuned": [[x.group, x.name, x.value, x.hypergradient, _copied(x.z)] for x in self._tuned],
             "moved": self._moved,
             "adaptive": self._adaptive.state_dict(self.mu, self.hyper_lr) if self._adaptive else {},
+            **self._scaling.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -281,6 +295,7 @@ class MARTHE(Tuner):
         if self._adaptive:
             self.mu, self._tuned[0].hyper_lr = self._adaptive.load_state_dict(state["adaptive"])
         self._moved = state["moved"]
+        self._scaling.load_state_dict(state)
         self._write()
 
 
