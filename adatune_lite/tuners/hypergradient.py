@@ -144,6 +144,15 @@ class MARTHE(Tuner):
             self._scaling.update(overflow)
         return found.loss
 
+    def _weights(self) -> list[Tensor]:
+        weights = super()._weights()
+        if [w.shape for w in weights] != [z.shape for z in self._tuned[0].direction]:
+            raise ValueError(
+                "the weights that require gradients are not those that this tuner began with: "
+                "after freezing, unfreezing or adding weights make a new tuner"
+            )
+        return weights
+
     def _directions(self) -> list[Tensors]:
         """Where products are needed. At the first step Z is 0: one asks if there is a second derivative."""
         if self._steps == 0:
