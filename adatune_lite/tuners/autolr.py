@@ -173,7 +173,7 @@ class AutoLR(Tuner):
                 self._move(weights, grads, self._lr)
             else:
                 finite = self._decide(outer_loss, weights, grads, guard)
-            self.used_lr = self._lr
+            self._used_lr = self._lr
             self._steps += 1
         if finite:
             self._failures = 0

@@ -27,6 +27,7 @@ from adatune_lite.tuners.adaptive import START, Adaptive, adaptive
 from adatune_lite.tuners.base import Gradients, Tuner
 from adatune_lite.tuners.clipping import clipping
 from adatune_lite.tuners.closures import BufferGuard, Closure, evaluate
+from adatune_lite.tuners.device import OnDevice
 from adatune_lite.tuners.scaling import Scaling
 from adatune_lite.tuners.tuned import Key, PerName, Tuned, choose
 
@@ -52,6 +53,8 @@ class MARTHE(Tuner):
     every: values move at every `every`-th step; Z moves at each.
     scaler: a `torch.amp.GradScaler`, for float16 autocast in the closures; the tuner scales, unscales and
         calls its `update()`, closures return plain losses. See `tuners.scaling`.
+    capturable: keep rate, Delta and all decisions on the device, without synchronisation: steps that are not
+        finite are masked and raise nothing. See `tuners.device`.
 
     Raises ValueError for arguments out of range, UnsupportedOptimizer for an optimizer without a rule.
     """
@@ -74,6 +77,7 @@ class MARTHE(Tuner):
         outer_batchnorm: str = "batch",
         every: int = 1,
         scaler: torch.amp.GradScaler | None = None,
+        capturable: bool = False,
     ) -> None:
         super().__init__(optimizer)
         if mu != "adaptive" and not (isinstance(mu, int | float) and 0 <= mu <= 1):
@@ -103,6 +107,9 @@ class MARTHE(Tuner):
         self.outer_batchnorm, self.every = outer_batchnorm, every
         self._moved = False
         self._scaling = Scaling(scaler, self._weights())
+        if capturable and scaler is not None:
+            raise ValueError("capturable=True has no scaler: use bfloat16 autocast, which needs none")
+        self._device = OnDevice(self) if capturable else None
 
     @property
     def hyper_lr(self) -> float:
@@ -111,10 +118,12 @@ class MARTHE(Tuner):
 
     @property
     def values(self) -> dict[Key, float]:
+        self._read()
         return {(x.group, x.name): x.value for x in self._tuned}
 
     @property
     def hypergradients(self) -> dict[Key, float]:
+        self._read()
         return {(x.group, x.name): x.hypergradient for x in self._tuned}
 
     def step(self, train_loss: Closure | list[Closure], outer_loss: Closure | None = None) -> Tensor:
@@ -123,6 +132,8 @@ class MARTHE(Tuner):
                 f"{type(self).__name__} needs outer_loss: a function without arguments that returns the loss "
                 "on validation data"
             )
+        if self._device and self._steps:
+            return self._device.step(train_loss, outer_loss)
         weights = self._weights()
         with self._refusable(weights):
             found = self._gathered(train_loss, weights, self._directions())
@@ -143,6 +154,10 @@ class MARTHE(Tuner):
                 self._failures = 0
             self._scaling.update(overflow)
         return found.loss
+
+    def _read(self) -> None:
+        if self._device:
+            self._device.read()
 
     def _weights(self) -> list[Tensor]:
         weights = super()._weights()
@@ -228,7 +243,7 @@ class MARTHE(Tuner):
         guard.restore()
         if self._scaling.overflow(outer, grads):
             for x in self._tuned:
-                x.hypergradient = self.hypergradient = math.nan
+                x.hypergradient = self._hypergradient = math.nan
             return True
         finite = math.isfinite(float(outer.detach()))
         self._move(self._scaling.unscaled(grads), "outer_loss or the hypergradient", finite, slope)
@@ -238,7 +253,7 @@ class MARTHE(Tuner):
         """The projected steps of all values; a Delta that is not finite keeps them and forgets the past."""
         for x in self._tuned:
             x.hypergradient = along(outer, x.direction)
-        self.hypergradient = self._tuned[0].hypergradient
+        self._hypergradient = self._tuned[0].hypergradient
         if not (finite and all(math.isfinite(x.hypergradient) for x in self._tuned)):
             self._reset()
             if self._adaptive:
@@ -287,8 +302,9 @@ class MARTHE(Tuner):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
         names = [(group, name) for group, name, *_ in state["tuned"]]
-        if names != list(self.values):
-            raise ValueError(f"this state tunes {names}, this tuner {list(self.values)}")
+        own = [(x.group, x.name) for x in self._tuned]
+        if names != own:
+            raise ValueError(f"this state tunes {names}, this tuner {own}")
         for x, (*_, saved) in zip(self._tuned, state["tuned"], strict=True):
             if _shapes(saved) != _shapes(x.z):
                 raise ValueError(
@@ -306,6 +322,8 @@ class MARTHE(Tuner):
         self._moved = state["moved"]
         self._scaling.load_state_dict(state)
         self._write()
+        if self._device:
+            self._device.start()
 
 
 class RTHO(MARTHE):
