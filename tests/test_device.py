@@ -39,8 +39,16 @@ MAKE: dict[str, Callable[..., al.MARTHE]] = {
 with_outer = pytest.mark.parametrize("kind", MAKE)
 
 
-@pytest.mark.parametrize("name", NAMES)
-@with_outer
+def fresh(optimizer: str) -> World:
+    """Without the bias before BatchNorm: its gradient is rounding alone, which Adam blows up."""
+    world = World("fixed", optimizer)
+    world.net[0].bias.requires_grad_(False)
+    return world
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [*(("marthe", name) for name in NAMES), ("rtho", "adam"), ("hd", "nesterov_decay")]
+)
 def test_twenty_steps_equal_the_ordinary_ones(kind: str, name: str) -> None:
     """Two ways in float64: rounding alone, grown by at most a few digits in twenty steps."""
     setting = BY_NAME[name]
@@ -76,7 +84,7 @@ def test_options_and_groups_equal_the_ordinary_ones(optimizer: str, options: dic
     """Two groups with their own rates, BatchNorm, two closures, a weight that some losses leave out."""
     worlds = []
     for capturable in (False, True):
-        world = World("fixed", optimizer)
+        world = fresh(optimizer)
         extra = nn.Parameter(torch.ones(2, dtype=torch.float64))
         world.optimizer.add_param_group({"params": [extra], "lr": 0.05})
         world.optimizer.param_groups[0]["lr"] = 0.05
@@ -90,14 +98,12 @@ def test_options_and_groups_equal_the_ordinary_ones(optimizer: str, options: dic
         close(value, b.tuner.values[key])
         close(a.tuner.hypergradients[key], b.tuner.hypergradients[key])
         assert value != 0.05
-    for name, x in a.net.state_dict().items():
-        # the gradient of a bias before BatchNorm is rounding alone, which Adam blows up
-        if name not in ("0.bias", "1.running_mean"):
-            close(x, b.net.state_dict()[name])
+    for x, y in zip(a.net.state_dict().values(), b.net.state_dict().values(), strict=True):
+        close(x, y)
 
 
 def build(kind: str, optimizer: str, capturable: bool = True) -> World:
-    world = World("fixed", optimizer)
+    world = fresh(optimizer)
     world.tuner, world.outer_needed = MAKE[kind](world.optimizer, 1e-3, capturable=capturable), True
     return world
 
@@ -152,7 +158,7 @@ class NoHost(torch.utils._python_dispatch.TorchDispatchMode):
 
 
 @pytest.mark.parametrize("name", ["sgd", "nesterov_decay", "adam_decay", "rmsprop_all"])
-@with_outer
+@pytest.mark.parametrize("kind", ["marthe", "hd"])
 def test_no_step_after_the_first_asks_for_a_value(kind: str, name: str) -> None:
     run = Run(lambda o: MAKE[kind](o, 1e-3, capturable=True, clip_grad_norm=1.0), BY_NAME[name], Task())
     run.step()
@@ -221,7 +227,7 @@ def test_closures_that_need_the_host_are_refused() -> None:
 @optimizers
 def test_a_captured_step_replays_as_the_ordinary_one(optimizer: str) -> None:
     """Three steps outside, then one captured and replayed. Untested on CUDA: no GPU was at hand."""
-    worlds = [World("fixed", optimizer) for _ in range(2)]
+    worlds = [fresh(optimizer) for _ in range(2)]
     for capturable, world in enumerate(worlds):
         world.net.cuda()
         world.x, world.held = world.x.cuda(), world.held.cuda()

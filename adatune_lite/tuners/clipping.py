@@ -59,7 +59,7 @@ def clip_norm(
     moved: list[Gradients] = []
     for tangent in tangents:
         along = dot(used, [x for x in tangent if x is not None]).double()
-        fall = torch.where(scale < 1, -scale * along / (norm * (norm + 1e-6)), 0.0)
+        fall = torch.where((scale < 1) & (norm > 0), -scale * along / (norm * (norm + 1e-6)), 0.0)
         pairs = zip(grads, tangent, strict=True)
         moved.append([None if g is None or x is None else scale * x + fall * g for g, x in pairs])
     return [None if g is None else g * scale for g in grads], moved
