@@ -61,6 +61,7 @@ def test_twenty_steps_equal_the_ordinary_ones(kind: str, name: str) -> None:
         for x, y in ((a.lr, b.lr), (a.used_lr, b.used_lr), (a.hypergradient, b.hypergradient)):
             close(x, y)
     assert abs(a.lr / setting.lr - 1) > 0.003 and b.values == {(0, "lr"): b.lr} and b.failures == 0
+    assert a.products == b.products
     for x, y in zip((*runs[0].w, *tangents(a)), (*runs[1].w, *tangents(b)), strict=True):
         close(x.detach(), y.detach(), atol=1e-12)
     moments = [[v for s in run.optimizer.state.values() for v in s.values()] for run in runs]
