@@ -16,6 +16,7 @@ from torch import Tensor
 from adatune_lite.curvature import LossError, check_second_derivative, gradient, product
 from adatune_lite.hypergradient import check_schedule
 from adatune_lite.tuners.closures import BufferGuard, Closure, evaluate
+from adatune_lite.tuners.scaling import Scaling
 
 Gradients = list[Tensor | None]
 """One entry for each weight; None where a loss does not use it."""
@@ -34,23 +35,46 @@ class Tuner(ABC):
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
         self.optimizer = optimizer
-        self.hypergradient = math.nan
-        """Raw derivative of the outer loss by the rate, of the last step; NaN before one is known."""
-        self.products = 0
-        """Hessian-vector products so far, each of the batch of its step."""
+        self._hypergradient = math.nan
+        self._products = 0
         self._failures = 0
         self._steps = 0
+        self._scaling = Scaling()
         lr = float(optimizer.param_groups[0]["lr"])
         if not (math.isfinite(lr) and lr >= 0):
             raise ValueError(f"the optimizer's lr must be finite and not negative, not {lr}")
         self._lr = lr
-        self.used_lr = lr
-        """The rate of the last step that was taken."""
+        self._used_lr = lr
 
     @property
     def lr(self) -> float:
         """The rate of the next step."""
+        self._read()
         return self._lr
+
+    @property
+    def used_lr(self) -> float:
+        """The rate of the last step that was taken."""
+        self._read()
+        return self._used_lr
+
+    @property
+    def hypergradient(self) -> float:
+        """Raw derivative of the outer loss by the rate, of the last step; NaN before one is known."""
+        self._read()
+        return self._hypergradient
+
+    @property
+    def products(self) -> int:
+        """Hessian-vector products so far, each of the batch of its step."""
+        self._read()
+        return self._products
+
+    @property
+    def failures(self) -> int:
+        """How many steps in a row, up to the last, had a loss or hypergradient that was not finite."""
+        self._read()
+        return self._failures
 
     @property
     def values(self) -> dict[tuple[int, str], float]:
@@ -75,7 +99,7 @@ class Tuner(ABC):
     def state_dict(self) -> dict[str, Any]:
         """Plain numbers and tensors; `torch.load(..., weights_only=True)` reads them back."""
         return {
-            "lr": self._lr,
+            "lr": self.lr,
             "used_lr": self.used_lr,
             "hypergradient": self.hypergradient,
             "products": self.products,
@@ -90,8 +114,11 @@ class Tuner(ABC):
             raise ValueError(
                 f"this state does not belong to a {type(self).__name__}: {missing[0]!r} is missing or unknown"
             )
-        self._lr, self.used_lr, self.hypergradient = state["lr"], state["used_lr"], state["hypergradient"]
-        self._failures, self._steps, self.products = state["failures"], state["steps"], state["products"]
+        self._lr, self._used_lr, self._hypergradient = state["lr"], state["used_lr"], state["hypergradient"]
+        self._failures, self._steps, self._products = state["failures"], state["steps"], state["products"]
+
+    def _read(self) -> None:  # noqa: B027, most tuners keep all here
+        """Fetch the numbers that a device may hold; here there is none."""
 
     def _weights(self) -> list[Tensor]:
         return [p for group in self.optimizer.param_groups for p in group["params"] if p.requires_grad]
@@ -118,7 +145,7 @@ class Tuner(ABC):
                     w.copy_(x)
             self.optimizer.load_state_dict(state)
             self._reset()
-            self._steps = self.products = 0
+            self._steps = self._products = 0
             raise
 
     def _gathered(
@@ -129,12 +156,14 @@ class Tuner(ABC):
     ) -> Gathered:
         """What the step needs of the training loss; not finite: noted, and buffers go back."""
         with BufferGuard() as guard:
-            found = training_gradient(train_loss, weights, directions, first=self._steps == 0)
+            found = training_gradient(
+                train_loss, weights, directions, first=self._steps == 0, scaling=self._scaling
+            )
         if found.finite:
-            self.products += len(directions)
+            self._products += len(directions)
         else:
             guard.restore()
-            self._failed("the training loss or its gradient")
+            self._skip(found)
         return found
 
     def _plain_step(self, train_loss: Closure | list[Closure]) -> Gathered:
@@ -158,13 +187,20 @@ class Tuner(ABC):
     def _optimizer_step(self, weights: Sequence[Tensor], grads: Sequence[Tensor | None]) -> None:
         self._set_gradients(weights, grads)
         self._write()
-        self.used_lr = self._lr
+        self._used_lr = self._lr
         self.optimizer.step()
 
     def _write(self) -> None:
         """Hand what is tuned to the optimizer: one rate for all its groups."""
         for group in self.optimizer.param_groups:
             group["lr"] = self._lr
+
+    def _skip(self, found: Gathered) -> None:
+        """A step that was not taken: an overflow is left to the scaler, all else is a failure."""
+        if found.overflow:
+            self._scaling.update(overflow=True)
+        else:
+            self._failed(f"{found.name} or its gradient")
 
     def _failed(self, what: str) -> None:
         self._failures += 1
@@ -201,6 +237,10 @@ class Gathered:
     """Hessian-vector products with each direction."""
     finite: bool = True
     """Whether the loss and gradient of each closure are; if not, the first that are not are here alone."""
+    name: str = "train_loss"
+    """The closure whose loss or gradient is not finite."""
+    overflow: bool = False
+    """Whether a loss scale may be the reason."""
 
 
 def training_gradient(
@@ -209,12 +249,16 @@ def training_gradient(
     directions: Sequence[Sequence[Tensor]] = (),
     *,
     first: bool = False,
+    scaling: Scaling | None = None,
+    checked: bool = True,
 ) -> Gathered:
     """Loss, gradient and products of one closure or of the mean of several, one graph at a time.
 
     first: closures are checked for changes of the weights and, where there is a direction, for functions
-    without a second derivative. Raises LossError with the name of the closure.
+    without a second derivative. scaling: what scales losses, so that a product can overflow too. checked:
+    whether to look if all is finite. Raises LossError with the name of the closure.
     """
+    scaling = scaling or Scaling()
     if isinstance(train_loss, list) and not train_loss:
         raise LossError("train_loss must hold at least one closure, not an empty list")
     closures = train_loss if isinstance(train_loss, list) else [train_loss]
@@ -222,14 +266,19 @@ def training_gradient(
     for i, closure in enumerate(closures):
         name = f"train_loss[{i}]" if isinstance(train_loss, list) else "train_loss"
         loss = evaluate(closure, name, weights, first=first)
-        grads = gradient(loss, weights, create_graph=bool(directions), what=name)
-        value, plain = loss.detach(), [None if g is None else g.detach() for g in grads]
-        if not all_finite(value, plain):
-            return Gathered(value, plain, [], finite=False)
+        grads = gradient(scaling.scaled(loss), weights, create_graph=bool(directions), what=name)
+        value, plain = loss.detach(), scaling.unscaled([None if g is None else g.detach() for g in grads])
+        if checked and not all_finite(value, plain):
+            return Gathered(value, plain, [], False, name, scaling.overflow(value, plain))
         if first and directions:
-            check_second_derivative(grads)
+            check_second_derivative(grads, loss, name)
         last = len(directions) - 1
-        products = [_product(grads, weights, z, retain=k < last) for k, z in enumerate(directions)]
+        products = [
+            scaling.unscaled(_product(grads, weights, z, retain=k < last, what=name))
+            for k, z in enumerate(directions)
+        ]
+        if products and scaling.overflow(value, *products):
+            return Gathered(value, plain, [], False, name, overflow=True)
         del loss, grads  # the graph, before the next one is built
         if total is None:
             total = Gathered(value, plain, products)
@@ -248,7 +297,7 @@ def training_gradient(
 
 
 def _product(
-    grads: Gradients, weights: Sequence[Tensor], direction: Sequence[Tensor], *, retain: bool
+    grads: Gradients, weights: Sequence[Tensor], direction: Sequence[Tensor], *, retain: bool, what: str
 ) -> Gradients:
     used = [(i, g) for i, g in enumerate(grads) if g is not None]
     found = product(
@@ -256,6 +305,7 @@ def _product(
         [weights[i] for i, _ in used],
         [direction[i] for i, _ in used],
         retain_graph=retain,
+        what=what,
     )
     out: Gradients = [None] * len(grads)
     for (i, _), x in zip(used, found, strict=True):
@@ -273,5 +323,10 @@ def _sum(a: Gradients, b: Gradients) -> Gradients:
 
 def all_finite(loss: Tensor, grads: Sequence[Tensor | None]) -> bool:
     """Whether the loss and all gradients are finite, with one synchronisation."""
+    return bool(finite(loss, grads))
+
+
+def finite(loss: Tensor, grads: Sequence[Tensor | None]) -> Tensor:
+    """The same as a 0-dim tensor, without one."""
     norms = torch._foreach_norm([g.detach() for g in grads if g is not None])
-    return math.isfinite(float(loss.detach() + torch.stack(list(norms)).sum()))
+    return torch.isfinite(loss.detach() + torch.stack(list(norms)).sum())

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adatune_lite.curvature import LossError
 from adatune_lite.rules import Tensors
 from adatune_lite.tuners.base import Gradients
 from adatune_lite.tuners.closures import Closure
@@ -35,11 +36,15 @@ class HD(MARTHE):
         **options: Any,
     ) -> None:
         super().__init__(optimizer, 0.0, hyper_lr, **options)
+        if multiplicative and self._device:
+            raise ValueError("capturable=True has the additive rule alone: leave out multiplicative=True")
         self.multiplicative = multiplicative
 
     def step(self, train_loss: Closure | list[Closure], outer_loss: Closure | None = None) -> Tensor:
         if outer_loss is not None:
             return super().step(train_loss, outer_loss)
+        if self._device:
+            raise LossError("capturable=True needs outer_loss: the published HD has no form without the host")
         weights = self._weights()
         with self._refusable(weights):
             found = self._gathered(train_loss, weights)
@@ -53,6 +58,7 @@ class HD(MARTHE):
             self._carry(weights, grads, [])
             self._optimizer_step(weights, grads)
             self._steps += 1
+            self._scaling.update(overflow=False)
         return found.loss
 
     @torch.no_grad()

@@ -113,9 +113,23 @@ TUNERS = [
     Fault(
         "BatchNorm takes up the statistics of the outer batch (3.3.11)",
         _MARTHE,
-        'grads = gradient(outer, weights, what="outer_loss")\n        guard.restore()',
-        'grads = gradient(outer, weights, what="outer_loss")',
+        "guard.restore()\n        if self._scaling",
+        "if self._scaling",
         tests("tuner_contract", "outer_loss_leaves_batchnorm_alone[marthe-momentum]"),
+    ),
+    Fault(
+        "the outer gradient stays scaled",
+        _MARTHE,
+        "self._move(self._scaling.unscaled(grads),",
+        "self._move(grads,",
+        tests("scaling", "a_power_of_two_changes_no_digit[hd_outer-momentum-65536.0]"),
+    ),
+    Fault(
+        "casts that autocast keeps serve at the next weights",
+        "tuners/closures.py",
+        "torch.clear_autocast_cache()",
+        "pass",
+        tests("tuner_features", "a_step_inside_one_autocast_block_uses_the_weights_as_they_are[hd]"),
     ),
     Fault(
         "BatchNorm: running statistics in the outer gradient",
