@@ -17,119 +17,30 @@ it is the largest or smallest one tried, else half-way (in k) to the farther of 
 
 Rejected are trials that diverge, and those in which the value runs into one of its bounds.
 
+Length. The best beta of a trial brings the value in S steps to where it helps; in a training of T steps it
+would go on, T / S times as far. So what comes out is beta S / T. On the book's MNIST problem (T = 512) RTHO
+with the best beta of trials of S = 50 itself diverges.
+
 The trial's end judges, not the training's: on a short trial the rate that is best soon wins, which may be
-lower than the one that is best late (arXiv 1803.02021). AdaTune (README at commit aecbc49) announced a
-`find_hyper_lr` and has none.
+lower than the one that is best late (arXiv 1803.02021). AdaTune announced a `find_hyper_lr` and has none.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from adatune_lite.hyper_lr_trials import HyperLR, Trial
 from adatune_lite.rewind import rewinding
 from adatune_lite.tuners import HD, MARTHE, Diverged, Tuner
 from adatune_lite.tuners.closures import BufferGuard, evaluate
 from adatune_lite.tuners.tuned import Tuned
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 DECADES = (-2.0, -1.0, 0.0, 1.0, 2.0)
 """k of the first trials."""
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One short training."""
-
-    hyper_lr: float
-    loss: float
-    """The held loss at its end; NaN where it was rejected."""
-    path: tuple[float, ...]
-    """The value after each step, of the first parameter group."""
-    status: str
-    """finished, diverged at step t, or ran into a bound at step t."""
-
-    @property
-    def rank(self) -> tuple[float, float]:
-        """Lower is better; all that are rejected are equal, and then the smaller hyper_lr is."""
-        return (self.loss if self.status == "finished" else math.inf, self.hyper_lr)
-
-
-@dataclass(frozen=True)
-class HyperLR:
-    """What was tried, and what was best."""
-
-    name: str
-    """What hyper_lr moves, lr as a rule."""
-    constant: Trial
-    """The trial with hyper_lr 0."""
-    tried: tuple[Trial, ...]
-    """The others, in their order."""
-    cost: float
-    """In plain training steps (forward, backward, update), for outer batches as large as the training's."""
-
-    @property
-    def best(self) -> Trial:
-        """The trial with the lowest held loss, without the constant."""
-        return min(self.tried, key=lambda trial: trial.rank)
-
-    @property
-    def value(self) -> float:
-        """The hyper_lr of the best trial."""
-        return self.best.hyper_lr
-
-    @property
-    def at_edge(self) -> str | None:
-        """On which edge of what was tried the best lies, "low" or "high": there may be better beyond."""
-        found = [trial.hyper_lr for trial in self.tried]
-        return "low" if self.value == min(found) else "high" if self.value == max(found) else None
-
-    @property
-    def beats_constant(self) -> bool:
-        """Whether the best is better than hyper_lr 0; if not, the start is good or the trials too short."""
-        return self.best.loss < self.constant.loss
-
-    def plot(self) -> Figure:
-        """The held loss against hyper_lr, and the paths of the value; needs matplotlib and seaborn."""
-        from adatune_lite.figures import COLOURS, panels
-
-        figure, (left, right) = panels(2, width=9.6)
-        good = sorted((t for t in self.tried if t.status == "finished"), key=lambda trial: trial.hyper_lr)
-        bad = [trial.hyper_lr for trial in self.tried if trial.status != "finished"]
-        grey, colour = COLOURS["constant"], COLOURS["marthe"]
-        left.plot([t.hyper_lr for t in good], [t.loss for t in good], "o-", color=COLOURS["rtho"])
-        left.axhline(self.constant.loss, color=grey, ls="--", label="hyper_lr = 0")
-        edge = f", on the {self.at_edge} edge" if self.at_edge else ""
-        left.plot(self.value, self.best.loss, "*", ms=15, color=colour, label=f"best: {self.value:.3g}{edge}")
-        if bad:
-            top = left.get_xaxis_transform()
-            left.plot(bad, [0.97] * len(bad), "x", color=grey, transform=top, label="rejected")
-        left.set(
-            xscale="log", xlabel=f"hyper_lr of {self.name} (its unit squared per loss)", ylabel="held loss"
-        )
-        left.legend()
-        for trial in self.tried:
-            best = trial is self.best
-            right.plot(
-                trial.path,
-                color=colour if best else COLOURS["start"],
-                lw=2 if best else 1,
-                ls="-" if trial.status == "finished" else ":",
-                zorder=3 if best else 2,
-            )
-        right.axhline(self.constant.path[0], color=grey, ls="--")
-        kept = [x for trial in (self.constant, *good) for x in trial.path if x > 0]
-        right.set(ylim=(min(kept) / 2, max(kept) * 2))  # those that diverge leave the picture
-        right.set(xlabel="step of the trial", ylabel=self.name, yscale="log")
-        right.set_title("best in colour, rejected dotted")
-        return figure
 
 
 def find_hyper_lr(
@@ -138,6 +49,7 @@ def find_hyper_lr(
     outer_loss: Callable[[int], Tensor] | None,
     held_loss: Callable[[], Tensor],
     *,
+    total_steps: int,
     name: str = "lr",
     steps: int = 50,
     trials: int = 9,
@@ -149,8 +61,9 @@ def find_hyper_lr(
     train_loss(t), outer_loss(t): the losses of step t = 0, 1, ... of a trial; the same t, the same data.
         outer_loss None is for HD as published.
     held_loss: a loss on data that neither of them uses; BatchNorm is treated as in the tuner's outer loss.
+    total_steps: T, the length of the training that the value is for.
     name: what the hyper_lr moves, in all parameter groups alike; others that are tuned keep theirs.
-    steps: of a trial. trials: at most so many, that with hyper_lr 0 among them.
+    steps: S, of a trial. trials: at most so many, that with hyper_lr 0 among them.
     around: beta_0 of the module's docstring, where it is known; by default it is measured.
 
     Costs at most trials (steps (1 + 2 products + outer) + 1/3) plain steps: a product for each tuned value
@@ -160,7 +73,7 @@ def find_hyper_lr(
     diverges, where there is no scale (all Delta or the value are 0), and where every trial is rejected;
     LossError for a broken closure.
     """
-    searched = _check(tuner, name, steps, trials, around)
+    searched = _check(tuner, name, steps, total_steps, trials, around)
     assert isinstance(tuner, MARTHE)
     for what, closure in (("train_loss", train_loss), ("outer_loss", outer_loss)):
         if not callable(closure) and (what, closure) != ("outer_loss", None):
@@ -195,7 +108,7 @@ def find_hyper_lr(
     finally:
         for x, hyper_lr in zip(searched, before, strict=True):
             x.hyper_lr = hyper_lr
-    found = HyperLR(name, constant, tuple(tried.values()), cost)
+    found = HyperLR(name, constant, tuple(tried.values()), steps / total_steps, cost)
     if found.best.status != "finished":
         low, high = min(t.hyper_lr for t in found.tried), max(t.hyper_lr for t in found.tried)
         raise ValueError(
@@ -205,7 +118,9 @@ def find_hyper_lr(
     return found
 
 
-def _check(tuner: object, name: str, steps: object, trials: object, around: float | None) -> list[Tuned]:
+def _check(
+    tuner: object, name: str, steps: int, total_steps: int, trials: int, around: float | None
+) -> list[Tuned]:
     """What is searched: the entries of `name`."""
     if not isinstance(tuner, MARTHE):
         raise ValueError(
@@ -213,7 +128,11 @@ def _check(tuner: object, name: str, steps: object, trials: object, around: floa
         )
     if tuner._adaptive and tuner._adaptive.alpha is not None:
         raise ValueError('the hyper_lr of this tuner adapts: give it a number instead of "adaptive"')
-    for what, number, least in (("steps", steps, tuner.every + 1), ("trials", trials, len(DECADES) + 1)):
+    for what, number, least in (
+        ("steps", steps, tuner.every + 1),
+        ("total_steps", total_steps, steps),
+        ("trials", trials, len(DECADES) + 1),
+    ):
         if isinstance(number, bool) or not isinstance(number, int) or number < least:
             raise ValueError(f"{what} must be a whole number of at least {least}, not {number!r}")
     if around is not None and not 0 < around < math.inf:

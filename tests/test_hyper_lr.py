@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 import adatune_lite as al
-from adatune_lite.hyper_lr import HyperLR, Trial, _next
+from adatune_lite.hyper_lr import _next
+from adatune_lite.hyper_lr_trials import HyperLR, Trial
 
 mpl.use("Agg")
 
@@ -26,6 +27,11 @@ def quadratic(mu: float = 0.0, lr: float = LR, **options: Any) -> tuple[al.MARTH
     a = torch.tensor(CURVATURES, dtype=torch.float64)
     w = torch.ones(2, dtype=torch.float64, requires_grad=True)
     return al.MARTHE(torch.optim.SGD([w], lr=lr), mu, 1.0, **options), lambda *_: (a * w * w).sum() / 2
+
+
+def search(*closures: Any, steps: int = 10, **options: Any) -> HyperLR:
+    """The search for a training as long as its trials."""
+    return al.find_hyper_lr(*closures, **{"steps": steps, "total_steps": steps, **options})
 
 
 def by_hand(hyper_lr: float, steps: int) -> tuple[float, float]:
@@ -44,7 +50,7 @@ def by_hand(hyper_lr: float, steps: int) -> tuple[float, float]:
 @pytest.mark.parametrize("steps", [10, 20])
 def test_it_finds_what_brute_force_finds(steps: int) -> None:
     tuner, loss = quadratic()
-    found = al.find_hyper_lr(tuner, loss, loss, loss, steps=steps)
+    found = search(tuner, loss, loss, loss, steps=steps)
     scale = LR / by_hand(0.0, steps)[1]
     grid = [scale * 10 ** (i / 50) for i in range(-200, 200)]
     best = min(grid, key=lambda h: by_hand(h, steps)[0])
@@ -57,6 +63,8 @@ def test_it_finds_what_brute_force_finds(steps: int) -> None:
         if trial.status == "finished":
             assert trial.loss == pytest.approx(expected, rel=1e-9) and len(trial.path) == steps
     assert found.constant.path == (LR,) * steps
+    longer = search(tuner, loss, loss, loss, steps=steps, total_steps=4 * steps)
+    assert longer.value == found.value / 4 and longer.best == found.best
 
 
 def network(tune: tuple[str, ...] = ("lr",), mu: float = 0.9, **options: Any) -> tuple[Any, ...]:
@@ -113,23 +121,23 @@ def test_it_leaves_no_trace_and_repeats(broken: str | None) -> None:
     def closure(which: str, shift: int) -> Callable[..., Tensor]:
         def at(t: int = 0) -> Tensor:
             calls[which] += 1
-            if which == broken and calls[which] == (3 if which == "held" else 25):
+            if which == broken and calls[which] == (3 if which == "held" else 15):
                 raise KeyError("no batch")
             return loss(shift + t)
 
         return at
 
-    def search() -> HyperLR:
+    def again() -> HyperLR:
         losses = closure("train", 0), closure("outer", 12), closure("held", 30)
-        return al.find_hyper_lr(tuner, *losses, steps=10, trials=7)
+        return search(tuner, *losses, steps=6, trials=7)
 
     if broken:
         with pytest.raises(KeyError):
-            search()
+            again()
     else:
-        found = search()
+        found = again()
         assert len({t.loss for t in found.tried}) > 3
-        assert repr(search()) == repr(found)
+        assert repr(again()) == repr(found)
     assert same(everything(net, tuner), before)
     go_on(tuner, loss)
     twin, other, twin_loss = network(("lr", "beta1"))
@@ -162,7 +170,7 @@ def test_cost_counts_what_is_done(mu: float, every: int, with_outer: bool, price
         outer.append(t)
         return loss()
 
-    found = al.find_hyper_lr(tuner, train, held_out if with_outer else None, loss, steps=10, trials=6)
+    found = search(tuner, train, held_out if with_outer else None, loss, steps=10, trials=6)
     assert len(steps) == sum(len(t.path) for t in (found.constant, *found.tried))
     assert found.cost == pytest.approx(price * len(steps) + 6 / 3)
     assert found.cost < 6 * (10 * price + 1 / 3) + 1e-9 and max(steps) == 9
@@ -171,10 +179,10 @@ def test_cost_counts_what_is_done(mu: float, every: int, with_outer: bool, price
 
 def test_edges_and_a_constant_that_is_best_are_told() -> None:
     tuner, loss = quadratic(lr=1e-9)
-    found = al.find_hyper_lr(tuner, loss, loss, loss, steps=5, trials=6)
+    found = search(tuner, loss, loss, loss, steps=5, trials=6)
     assert found.at_edge == "high" and found.beats_constant
     w = tuner.optimizer.param_groups[0]["params"][0]
-    back = al.find_hyper_lr(tuner, loss, loss, lambda: w.square().sum().neg(), steps=5, trials=8)
+    back = search(tuner, loss, loss, lambda: w.square().sum().neg(), steps=5, trials=8)
     assert back.at_edge == "low" and not back.beats_constant
     ks = [t.hyper_lr for t in back.tried]
     assert ks[5] == pytest.approx(ks[0] / 10) and ks[6] == pytest.approx(ks[0] / 100)
@@ -196,28 +204,28 @@ def test_trials_after_the_grid_close_in_on_the_best() -> None:
 def test_other_values_relative_steps_and_groups() -> None:
     _, tuner, loss = network(("lr", "beta1"))
     losses = loss, lambda t: loss(12 + t), lambda: loss(30)
-    moved = al.find_hyper_lr(tuner, *losses, name="beta1", steps=6, trials=6)
+    moved = search(tuner, *losses, name="beta1", steps=6, trials=6)
     assert moved.name == "beta1" and moved.constant.path[0] == tuner.values[0, "beta1"]
     assert any(t.status.startswith("ran into a bound") for t in moved.tried)
     w = torch.ones(1, requires_grad=True)
     relative = al.HD(torch.optim.SGD([w], lr=0.01), 0.1, multiplicative=True)
-    found = al.find_hyper_lr(relative, lambda t: w.square().sum(), None, lambda: w.square().sum(), steps=10)
+    found = search(relative, lambda t: w.square().sum(), None, lambda: w.square().sum(), steps=10)
     assert found.tried[2].hyper_lr == pytest.approx(1 / 10) and found.beats_constant
 
 
 def test_divergence() -> None:
     tuner, loss = quadratic(0.9)
-    found = al.find_hyper_lr(tuner, loss, loss, loss, steps=10)
+    found = search(tuner, loss, loss, loss, steps=10)
     wild = [t for t in found.tried if t.status.startswith("diverged at step")]
     assert wild and all(math.isnan(t.loss) and t.hyper_lr > found.value for t in wild)
     tuner, loss = quadratic(lr=1e200)
     with pytest.raises(ValueError, match=r"diverged at step \d of 10 with hyper_lr 0: start with a lower lr"):
-        al.find_hyper_lr(tuner, loss, loss, loss, steps=10)
+        search(tuner, loss, loss, loss, steps=10)
     tuner, loss = quadratic(lr_max=1.01 * LR)
     with pytest.raises(
         ValueError, match="no hyper_lr from 1e\\+10 to 1e\\+14 gave a trial that stayed finite"
     ):
-        al.find_hyper_lr(tuner, loss, loss, loss, steps=10, trials=6, around=1e12)
+        search(tuner, loss, loss, loss, steps=10, trials=6, around=1e12)
     assert tuner.lr == LR and tuner.hyper_lr == 1.0
 
 
@@ -226,6 +234,7 @@ def test_divergence() -> None:
     [
         ({"steps": 1}, "steps must be a whole number of at least 2, not 1"),
         ({"steps": 5.0}, "steps"),
+        ({"total_steps": 9}, "total_steps must be a whole number of at least 10, not 9"),
         ({"trials": 5}, "trials must be a whole number of at least 6, not 5"),
         ({"around": 0.0}, "around must be finite and above 0"),
         ({"around": math.nan}, "around"),
@@ -241,7 +250,7 @@ def test_bad_arguments(options: dict[str, Any], words: str) -> None:
     tuner, loss = quadratic()
     closures = {"train_loss": loss, "outer_loss": loss, "held_loss": loss}
     with pytest.raises(ValueError, match=words):
-        al.find_hyper_lr(tuner, **{**closures, **options})
+        search(tuner, **{**closures, **options})
 
 
 def test_bad_tuners() -> None:
@@ -250,24 +259,25 @@ def test_bad_tuners() -> None:
     fixed = al.FixedSchedule(tuner.optimizer, [0.1])
     still = al.MARTHE(tuner.optimizer, tune=("weight_decay",))
     with pytest.raises(ValueError, match='give it a number instead of "adaptive"'):
-        al.find_hyper_lr(adapts, loss, loss, loss)
+        search(adapts, loss, loss, loss)
     with pytest.raises(ValueError, match="for HD, RTHO and MARTHE; a FixedSchedule has no hyper_lr"):
-        al.find_hyper_lr(fixed, loss, loss, loss)
+        search(fixed, loss, loss, loss)
     with pytest.raises(ValueError, match="hyper_lr of weight_decay has no scale"):
-        al.find_hyper_lr(still, loss, loss, loss, name="weight_decay")
+        search(still, loss, loss, loss, name="weight_decay")
 
 
 def test_the_plot_shows_what_was_tried() -> None:
     import matplotlib.pyplot as plt
 
     tuner, loss = quadratic(0.9)
-    found = al.find_hyper_lr(tuner, loss, loss, loss, steps=10)
+    found = search(tuner, loss, loss, loss, steps=10)
     figure = found.plot()
     left, right = figure.axes
     points = {x for line in left.lines for x in line.get_xdata()}
     assert points >= {t.hyper_lr for t in found.tried}
     texts = [text.get_text() for text in left.get_legend().get_texts()]
-    assert f"best: {found.value:.3g}" in texts and "rejected" in texts
-    assert sum(len(line.get_xdata()) == 10 for line in right.lines) >= 5
+    assert f"best trial: {found.best.hyper_lr:.3g}" in texts and "rejected" in texts
+    assert f"for the training: {found.value:.3g}" in texts
+    assert sum(len(line.get_xdata()) == 10 for line in right.lines) > 5
     figure.canvas.draw()
     plt.close(figure)
