@@ -80,8 +80,8 @@ def find_hyper_lr(
             raise ValueError(
                 f"{what} must be a function of the step t that returns the loss, not {closure!r}"
             )
-    before = [x.hyper_lr for x in searched]
-    price = 1 + 2 * len(tuner.values) * tuner._has_past + (outer_loss is not None) / tuner.every
+    before, products = [x.hyper_lr for x in searched], tuner.products
+    price = 1 + (outer_loss is not None) / tuner.every
     cost = 0.0
     tried: dict[float, Trial] = {}
     try:
@@ -93,7 +93,7 @@ def find_hyper_lr(
                 for x in searched:
                     x.hyper_lr = hyper_lr
                 trial, moves = _run(tuner, searched, train_loss, outer_loss, held_loss, steps)
-                cost += price * len(trial.path) + 1 / 3
+                cost += price * len(trial.path) + 2 * (tuner.products - products) + 1 / 3
                 return trial, moves
 
             constant, moves = run(0.0)

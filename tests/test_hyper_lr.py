@@ -15,6 +15,7 @@ from torch import Tensor, nn
 import adatune_lite as al
 from adatune_lite.hyper_lr import _next
 from adatune_lite.hyper_lr_trials import HyperLR, Trial
+from adatune_lite.tuners import base
 
 mpl.use("Agg")
 
@@ -155,12 +156,17 @@ def go_on(tuner: al.MARTHE, loss: Callable[[int], Tensor]) -> None:
     ("mu", "every", "with_outer", "price"),
     [(0.9, 1, True, 4.0), (0.0, 1, True, 2.0), (0.0, 2, True, 1.5), (0.0, 1, False, 1.0)],
 )
-def test_cost_counts_what_is_done(mu: float, every: int, with_outer: bool, price: float) -> None:
+def test_cost_counts_what_is_done(
+    mu: float, every: int, with_outer: bool, price: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tuner, loss = quadratic(mu, every=every)
     if not with_outer:
         tuner = al.HD(tuner.optimizer, 1.0)
     steps: list[int] = []
     outer: list[int] = []
+    products: list[int] = []
+    product = base.product
+    monkeypatch.setattr(base, "product", lambda *a, **b: products.append(1) or product(*a, **b))
 
     def train(t: int) -> Tensor:
         steps.append(t)
@@ -172,7 +178,9 @@ def test_cost_counts_what_is_done(mu: float, every: int, with_outer: bool, price
 
     found = search(tuner, train, held_out if with_outer else None, loss, steps=10, trials=6)
     assert len(steps) == sum(len(t.path) for t in (found.constant, *found.tried))
-    assert found.cost == pytest.approx(price * len(steps) + 6 / 3)
+    alone = price - 2 * (mu > 0)
+    assert found.cost == pytest.approx(alone * len(steps) + 2 * len(products) + 6 / 3)
+    assert bool(products) == (mu > 0)
     assert found.cost < 6 * (10 * price + 1 / 3) + 1e-9 and max(steps) == 9
     assert len(outer) == (len(steps) // every if with_outer else 0)
 
