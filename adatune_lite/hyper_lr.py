@@ -12,8 +12,9 @@ move the value, beta sum_t |Delta_t|, so that
 moves it by about its own size in the course of a trial. (One step's Delta, as in beta = eta / |Delta_0|,
 would do for HD; MARTHE's and RTHO's grow as their memory fills.)
 
-Search. beta_0 10^k for k = -2, -1, 0, 1, 2; then, as long as trials are left, a decade beyond the best where
-it is the largest or smallest one tried, else half-way (in k) to the farther of its neighbours.
+Search. beta_0 10^k for k = -1, 0, 1, 2, 3: a start that is far too low is the usual reason to search, and a
+rate that has to grow tenfold needs more than beta_0. Then, as long as trials are left, a decade beyond the
+best where it is the largest or smallest one tried, else half-way (in k) to the farther of its neighbours.
 
 Rejected are trials that diverge, and those in which the value runs into one of its bounds.
 
@@ -39,7 +40,7 @@ from adatune_lite.tuners import HD, MARTHE, Diverged, Tuner
 from adatune_lite.tuners.closures import BufferGuard, evaluate
 from adatune_lite.tuners.tuned import Tuned
 
-DECADES = (-2.0, -1.0, 0.0, 1.0, 2.0)
+DECADES = (-1.0, 0.0, 1.0, 2.0, 3.0)
 """k of the first trials."""
 
 

@@ -56,7 +56,7 @@ def test_it_finds_what_brute_force_finds(steps: int) -> None:
     grid = [scale * 10 ** (i / 50) for i in range(-200, 200)]
     best = min(grid, key=lambda h: by_hand(h, steps)[0])
     assert best / 2 < found.value < 2 * best and found.at_edge is None and found.beats_constant
-    assert [t.hyper_lr for t in found.tried[:5]] == pytest.approx([scale * 10**k for k in range(-2, 3)])
+    assert [t.hyper_lr for t in found.tried[:5]] == pytest.approx([scale * 10**k for k in range(-1, 4)])
     assert len(found.tried) == 8 and any(t.status != "finished" for t in found.tried)
     for trial in (found.constant, *found.tried):
         expected = by_hand(trial.hyper_lr, steps)[0]
@@ -176,13 +176,16 @@ def test_cost_counts_what_is_done(
         outer.append(t)
         return loss()
 
-    found = search(tuner, train, held_out if with_outer else None, loss, steps=10, trials=6)
+    found = search(tuner, train, held_out if with_outer else None, loss, trials=6, around=1e-5)
+    assert min(len(t.path) for t in found.tried) < 10
     assert len(steps) == sum(len(t.path) for t in (found.constant, *found.tried))
     alone = price - 2 * (mu > 0)
     assert found.cost == pytest.approx(alone * len(steps) + 2 * len(products) + 6 / 3)
     assert bool(products) == (mu > 0)
     assert found.cost < 6 * (10 * price + 1 / 3) + 1e-9 and max(steps) == 9
-    assert len(outer) == (len(steps) // every if with_outer else 0)
+    looks = sum(len(t.path) // every for t in (found.constant, *found.tried)) * with_outer
+    wild = sum(t.status.startswith("diverged") for t in found.tried)
+    assert looks - 2 * wild <= len(outer) <= looks  # none where the training loss is not finite
 
 
 def test_edges_and_a_constant_that_is_best_are_told() -> None:
@@ -212,13 +215,13 @@ def test_trials_after_the_grid_close_in_on_the_best() -> None:
 def test_other_values_relative_steps_and_groups() -> None:
     _, tuner, loss = network(("lr", "beta1"))
     losses = loss, lambda t: loss(12 + t), lambda: loss(30)
-    moved = search(tuner, *losses, name="beta1", steps=6, trials=6)
+    moved = search(tuner, *losses, name="beta1", steps=6)
     assert moved.name == "beta1" and moved.constant.path[0] == tuner.values[0, "beta1"]
     assert any(t.status.startswith("ran into a bound") for t in moved.tried)
     w = torch.ones(1, requires_grad=True)
     relative = al.HD(torch.optim.SGD([w], lr=0.01), 0.1, multiplicative=True)
     found = search(relative, lambda t: w.square().sum(), None, lambda: w.square().sum(), steps=10)
-    assert found.tried[2].hyper_lr == pytest.approx(1 / 10) and found.beats_constant
+    assert found.tried[1].hyper_lr == pytest.approx(1 / 10) and found.beats_constant
 
 
 def test_divergence() -> None:
@@ -231,7 +234,7 @@ def test_divergence() -> None:
         search(tuner, loss, loss, loss, steps=10)
     tuner, loss = quadratic(lr_max=1.01 * LR)
     with pytest.raises(
-        ValueError, match="no hyper_lr from 1e\\+10 to 1e\\+14 gave a trial that stayed finite"
+        ValueError, match="no hyper_lr from 1e\\+11 to 1e\\+15 gave a trial that stayed finite"
     ):
         search(tuner, loss, loss, loss, steps=10, trials=6, around=1e12)
     assert tuner.lr == LR and tuner.hyper_lr == 1.0
@@ -286,6 +289,6 @@ def test_the_plot_shows_what_was_tried() -> None:
     texts = [text.get_text() for text in left.get_legend().get_texts()]
     assert f"best trial: {found.best.hyper_lr:.3g}" in texts and "rejected" in texts
     assert f"for the training: {found.value:.3g}" in texts
-    assert sum(len(line.get_xdata()) == 10 for line in right.lines) > 5
+    assert sum(len(line.get_xdata()) == 10 for line in right.lines) > 4
     figure.canvas.draw()
     plt.close(figure)
