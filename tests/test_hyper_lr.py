@@ -201,8 +201,10 @@ def test_edges_and_a_constant_that_is_best_are_told() -> None:
 
 def test_trials_after_the_grid_close_in_on_the_best() -> None:
     def tried(losses: dict[float, float]) -> dict[float, Trial]:
-        status = {True: "finished", False: "diverged at step 1"}
-        return {k: Trial(10**k, x, (), status[x < math.inf]) for k, x in losses.items()}
+        return {
+            k: Trial(10**k, x, (), "finished") if x < math.inf else Trial(10**k, math.nan, (), "diverged")
+            for k, x in losses.items()
+        }
 
     assert _next(tried({-1: 3, 0: 1, 1: 2})) == 0.5
     assert _next(tried({-1: 3, 0: 1, 0.5: 2, 1: 2})) == -0.5
@@ -210,6 +212,7 @@ def test_trials_after_the_grid_close_in_on_the_best() -> None:
     assert _next(tried({-1: 3, 0: 2, 1: 1})) == 2
     assert _next(tried({-1: math.inf, 0: math.inf})) == -2
     assert _next(tried({-1: 2, 0: 1, 1: math.inf})) == 0.5
+    assert _next(tried({-1: math.inf, 0: 1, 1: math.inf})) == 0.5
 
 
 def test_other_values_relative_steps_and_groups() -> None:
@@ -229,6 +232,10 @@ def test_divergence() -> None:
     found = search(tuner, loss, loss, loss, steps=10)
     wild = [t for t in found.tried if t.status.startswith("diverged at step")]
     assert wild and all(math.isnan(t.loss) and t.hyper_lr > found.value for t in wild)
+    tuner, loss = quadratic()
+    found = search(tuner, loss, loss, lambda: loss() * (math.inf if tuner.lr > 1.5 * LR else 1.0))
+    late = [t for t in found.tried if t.status == "diverged at step 10"]
+    assert late and found.best not in late and found.best.path[-1] <= 1.5 * LR
     tuner, loss = quadratic(lr=1e200)
     with pytest.raises(ValueError, match=r"diverged at step \d of 10 with hyper_lr 0: start with a lower lr"):
         search(tuner, loss, loss, loss, steps=10)
