@@ -129,6 +129,10 @@ def _check(
         )
     if tuner._adaptive and tuner._adaptive.alpha is not None:
         raise ValueError('the hyper_lr of this tuner adapts: give it a number instead of "adaptive"')
+    if tuner._device:
+        raise ValueError(
+            "trials must notice what is not finite: give find_hyper_lr a tuner without capturable"
+        )
     for what, number, least in (
         ("steps", steps, tuner.every + 1),
         ("total_steps", total_steps, steps),

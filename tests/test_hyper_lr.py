@@ -276,6 +276,9 @@ def test_bad_tuners() -> None:
     adapts = al.MARTHE(tuner.optimizer, hyper_lr="adaptive", alpha=1e-10)
     fixed = al.FixedSchedule(tuner.optimizer, [0.1])
     still = al.MARTHE(tuner.optimizer, tune=("weight_decay",))
+    lean = al.MARTHE(tuner.optimizer, capturable=True)
+    with pytest.raises(ValueError, match="a tuner without capturable"):
+        search(lean, loss, loss, loss)
     with pytest.raises(ValueError, match='give it a number instead of "adaptive"'):
         search(adapts, loss, loss, loss)
     with pytest.raises(ValueError, match="for HD, RTHO and MARTHE; a FixedSchedule has no hyper_lr"):
