@@ -162,7 +162,10 @@ def test_momentum_mirrors_the_cycle(tmp_path: Path) -> None:
         (spec("one_cycle", {"lr": 0.1, "momentum_low": 0.8}), "needs both momentum_low and momentum_high"),
         (spec("cosine", {"lr": 0.1, "momentum": 0.8}), "cosine has no option 'momentum'"),
         (spec("clr", {"lr": 0.1}), "method must be one of constant, .*, autolr, plateau, not 'clr'"),
-        (replace(spec("autolr", AUTOLR), optimizer="sgdd"), "optimizer must be one of sgd, adam, adamw, rmsprop, not 'sgdd'"),
+        (
+            replace(spec("autolr", AUTOLR), optimizer="sgdd"),
+            "optimizer must be one of sgd, adam, adamw, rmsprop, not 'sgdd'",
+        ),
     ],
 )
 def test_bad_settings_are_refused_in_a_sentence(run: RunSpec, words: str, tmp_path: Path) -> None:
