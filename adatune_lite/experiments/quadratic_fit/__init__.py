@@ -74,11 +74,8 @@ _PRIORITY = {"main": 100, "rates": 80, "others": 60}
 
 def _run(scale: Scale, task: TaskSpec, optimizer: str, factor: float, seed: int) -> RunSpec:
     base = OPTIMIZERS[optimizer]
-    settings = {
-        "lr": float(f"{factor * base.lr:.6g}"),
-        "probes": scale.probes,
-        "superbatch": scale.superbatch,
-    }
+    lr = float(f"{factor * base.lr:.6g}")
+    settings = {"lr": lr, "probes": scale.probes, "superbatch": scale.superbatch}
     return RunSpec(
         function="quadratic_fit",
         task=task,

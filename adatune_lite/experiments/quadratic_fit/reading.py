@@ -57,17 +57,17 @@ def probes(record: Record) -> list[Probe]:
     lows, there = record.series("fit_minimum")[1], record.series("loss_at_minimum")[1]
     found = []
     for k, step in enumerate(steps):
-        losses = record.series(f"line {step}")[1]
-        middle = float(losses[GRID.index(0.0)])
+        losses: list[float] = record.series(f"line {step}")[1].tolist()
+        middle = losses[GRID.index(0.0)]
         most = bound(float(rates[k]), middle, THRESHOLD) if math.isfinite(middle) else 0.0
         five = quality(losses, most)
-        sampled = [float(losses[GRID.index(u)]) for u in SAMPLES]
+        sampled = [losses[GRID.index(u)] for u in SAMPLES]
         predicted = parabola(five.fit, float(lows[k]))
         found.append(
             Probe(
                 int(step),
                 float(rates[k]),
-                tuple(float(x) for x in losses),
+                tuple(losses),
                 most,
                 five,
                 quality(losses, most, tolerance=0.05).radius,
