@@ -149,6 +149,13 @@ def test_momentum_mirrors_the_cycle(tmp_path: Path) -> None:
     assert type(plain) is FixedSchedule
 
 
+def test_a_staircase_explores_for_its_share_and_halves_the_rest(tmp_path: Path) -> None:
+    """AutoLR, Table 1: 0.1 for the explore epochs, half of the remaining ones at 0.01, half at 0.001."""
+    context = Context("cpu", Store(tmp_path), Checkpoint(tmp_path / "kept.pt", "test"))
+    tuner: Any = make_tuner(spec("staircase", {"lr": 0.1, "explore": 0.25}), build("mlp"), context)
+    assert tuner.schedule == pytest.approx([0.1] * 4 + [0.01] * 6 + [0.001] * 6)
+
+
 @pytest.mark.parametrize(
     ("run", "words"),
     [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import ModuleType
 
 from adatune_lite.experiments import (
+    explore_exploit,
     is_the_hypergradient_right,
     lrs_opt_vs_marthe,
     quadratic_fit,
@@ -13,7 +14,13 @@ from adatune_lite.experiments import (
 
 EXPERIMENTS: dict[str, ModuleType] = {
     module.NAME: module
-    for module in (lrs_opt_vs_marthe, is_the_hypergradient_right, quadratic_fit, superbatch)
+    for module in (
+        lrs_opt_vs_marthe,
+        is_the_hypergradient_right,
+        quadratic_fit,
+        superbatch,
+        explore_exploit,
+    )
 }
 
 

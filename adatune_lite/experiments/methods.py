@@ -57,7 +57,8 @@ def make_optimizer(spec: RunSpec, net: nn.Module, lr: float) -> torch.optim.Opti
 def make_tuner(spec: RunSpec, net: nn.Module, context: Context) -> Tuner:
     """The tuner or schedule of a run; raises SpecError for a method or a setting that does not exist.
 
-    A schedule has its own settings; with momentum_low and momentum_high the momentum mirrors it.
+    A schedule has its own settings; with momentum_low and momentum_high the momentum mirrors it, and a
+    staircase may have `explore` in place of milestones: the share at the full rate, the rest in two halves.
     replay: the schedule of `spec.source`. hd, hd_validation, rtho, marthe: lr and the tuner's.
     autolr, plateau: lr and the tuner's, unknown names refused. A safeguard of AutoLR is switched off by False
     (saturation, epsilon_threshold, rollback); the plateau looks at the validation loss once an epoch unless
@@ -89,6 +90,9 @@ def make_tuner(spec: RunSpec, net: nn.Module, context: Context) -> Tuner:
 
 def _scheduled(spec: RunSpec, net: nn.Module, settings: dict[str, Any]) -> FixedSchedule:
     cycle = [settings.pop(name) for name in _CYCLE if name in settings]
+    if spec.method == "staircase" and "explore" in settings:
+        share = settings.pop("explore")
+        settings["milestones"] = (share, (1 + share) / 2)
     rates = schedule(spec.method, spec.steps, **settings)
     optimizer = make_optimizer(spec, net, float(rates[0]))
     if not cycle:
