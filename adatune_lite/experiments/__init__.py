@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import ModuleType
 
 from adatune_lite.experiments import (
+    autolr_vs_schedules,
     explore_exploit,
     is_the_hypergradient_right,
     lrs_opt_vs_marthe,
@@ -20,6 +21,7 @@ EXPERIMENTS: dict[str, ModuleType] = {
         quadratic_fit,
         superbatch,
         explore_exploit,
+        autolr_vs_schedules,
     )
 }
 
