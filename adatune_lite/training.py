@@ -117,7 +117,7 @@ def train(
     trace = Trace()
     begun = _restore(keeper.load(), net, tuner, trace) if keeper else 0
     every = max(4, steps // OBSERVATIONS)
-    look_cost = sum(len(y) for _, y in look(0)) / task.spec.batch / 3 if look else 0.0
+    looked_at = sum(len(y) for _, y in look(0)) if look else 0
 
     def look_loss(k: int = 0) -> Tensor:
         assert look is not None
@@ -143,7 +143,7 @@ def train(
             trace.status = f"diverged at step {t}"
             break
         trace.seconds += time.perf_counter() - start
-        looked = look_cost * (tuner.looks - seen)
+        looked = looked_at / len(batch[1]) / 3 * (tuner.looks - seen)
         trace.look_steps += looked
         trace.plain_steps += 1.0 + extra + looked + 2.0 * (tuner.products - products)
         trace.lr.append(tuner.used_lr)
