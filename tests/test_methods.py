@@ -164,7 +164,7 @@ def test_a_staircase_explores_for_its_share_and_halves_the_rest(tmp_path: Path) 
         (spec("autolr", {"lr": 0.1}), "the method 'autolr' needs the setting 'explore_steps'"),
         (spec("autolr", {"explore_steps": 3}), "the method 'autolr' needs the setting 'lr'"),
         (spec("autolr", {**AUTOLR, "explore_steps": 17}), "at most the training's 16 steps, not 17"),
-        (spec("autolr", {**AUTOLR, "superbatch": 11}), "needs 220 examples, of which there are 200"),
+        (spec("autolr", {**AUTOLR, "superbatch": 11}), "a superbatch has 1 to 10 batches, not 11"),
         (spec("plateau", {"lr": 0.1, "patient": 3}), "plateau has no setting 'patient'; it has lr, every"),
         (spec("one_cycle", {"lr": 0.1, "momentum_low": 0.8}), "needs both momentum_low and momentum_high"),
         (spec("cosine", {"lr": 0.1, "momentum": 0.8}), "cosine has no option 'momentum'"),

@@ -12,8 +12,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from adatune_lite import curvature
 from adatune_lite.checkpoint import Checkpoint
+from adatune_lite.eigenvalue import TopEigenvalue
+from adatune_lite.experiments import generalisation
 from adatune_lite.experiments.line import Line, LineProbe
 from adatune_lite.experiments.methods import superbatches
 from adatune_lite.experiments.probes import compare
@@ -242,11 +243,14 @@ def test_generalisation_is_a_training_with_its_training_loss_and_width(
 ) -> None:
     asked = []
 
-    def top(loss: Any, weights: list[Tensor]) -> float:
-        asked.append((float(loss().detach()), [w.detach().clone() for w in weights]))
-        return 0.5
+    def top(losses: Any, weights: list[Tensor], images: list[int]) -> TopEigenvalue:
+        mean = sum(float(x().detach()) * n for x, n in zip(losses, images, strict=True)) / sum(images)
+        asked.append((mean, [w.detach().clone() for w in weights]))
+        assert images == [20, 10]
+        return TopEigenvalue(0.5, 0.0, 1, 30)
 
-    monkeypatch.setattr(curvature, "top_eigenvalue", top, raising=False)
+    monkeypatch.setattr(generalisation, "CHUNK", 20)
+    monkeypatch.setattr(generalisation, "top_eigenvalue", top)
     spec = run("generalisation", steps=12)
     outcome = made(spec, tmp_path)
     assert not asked and "top_eigenvalue" not in outcome.metrics
@@ -277,7 +281,7 @@ def test_generalisation_is_a_training_with_its_training_loss_and_width(
             run("quadratic_fit", probes=13),
             "at most the training's 12 steps, not 13",
         ),
-        (run("quadratic_fit", superbatch=21), "needs 210 examples, of which there are 200"),
+        (run("quadratic_fit", superbatch=21), "a superbatch has 1 to 20 batches, not 21"),
         (run("superbatch_size", superbatch=8, draw=3), "cosine has no option 'draw'"),
     ],
 )

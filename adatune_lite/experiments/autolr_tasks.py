@@ -27,6 +27,7 @@ BATCH = 128
 """That of the ResNet-18 code which the paper names; it prints none."""
 
 SMALL = TaskSpec("mnist5k", train=4000, validation=500, test=500, hidden=(32, 32), batch=50)
+SMALL_CONV4 = TaskSpec("mnist5k", train=4000, validation=500, test=500, model="conv4", width=0.2, batch=50)
 """The embedded digits, for smoke and quick."""
 
 MLP = TaskSpec("mnist", train=10_000, validation=2000, test=10_000, batch=BATCH)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from torch import nn
 
+from adatune_lite.eigenvalue import top_eigenvalue
 from adatune_lite.experiments.functions import follow, outcome_of, outer_batches, setting
 from adatune_lite.experiments.methods import make_tuner
 from adatune_lite.runs.context import Context
@@ -15,6 +16,9 @@ from adatune_lite.runs.record import Outcome, Series
 from adatune_lite.runs.spec import RunSpec, pairs
 from adatune_lite.tasks.data import Batch
 from adatune_lite.training import evaluate, mean_loss
+
+CHUNK = 500
+"""Images of one graph of the Hessian."""
 
 
 def generalisation(spec: RunSpec, context: Context) -> Outcome:
@@ -45,10 +49,11 @@ def generalisation(spec: RunSpec, context: Context) -> Outcome:
 
 def _top_eigenvalue(net: nn.Module, batch: Batch) -> float:
     """Of the Hessian of the mean loss over a batch, in evaluation mode."""
-    top = importlib.import_module("adatune_lite.curvature").top_eigenvalue
+    parts = list(zip(*(part.split(CHUNK) for part in batch), strict=True))
     net.eval()
     try:
-        return float(top(lambda: mean_loss(net, batch), list(net.parameters())))
+        losses = [partial(mean_loss, net, part) for part in parts]
+        return top_eigenvalue(losses, list(net.parameters()), [len(y) for _, y in parts]).value
     finally:
         net.train()
 

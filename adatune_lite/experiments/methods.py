@@ -26,7 +26,6 @@ from adatune_lite.tuners import (
     FixedSchedule,
     ReduceOnPlateau,
     Tuner,
-    superbatch,
 )
 from adatune_lite.tuners.autolr_log import Decision
 
@@ -133,17 +132,11 @@ def looks(spec: RunSpec, task: ImageTask, tuner: Tuner) -> Callable[[int], Itera
 
 
 def superbatches(task: ImageTask, seed: int, batches: int) -> Callable[[int], Iterable[Batch]]:
-    """Superbatch k of the training part, as mini-batches of the training's size; the last one is kept.
-
-    Raises ValueError where a superbatch is larger than the training part.
-    """
+    """`task.superbatch` of a seed as a function of k; the last one is kept."""
 
     @lru_cache(maxsize=1)  # a fit asks for the same one for each of its samples
     def at(k: int) -> list[Batch]:
-        images, labels = task.training()
-        size = task.spec.batch
-        rows = superbatch(k, examples=len(labels), batch_size=size, batches=batches, seed=seed)
-        return [(images[r], labels[r]) for r in rows.to(labels.device)]
+        return list(task.superbatch(k, batches, seed))
 
     return at
 

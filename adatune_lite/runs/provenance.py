@@ -37,7 +37,7 @@ DECIDING_ONE = {
     "published": _DERIVATIVES,
     "hypergradient_error": _DERIVATIVES,
     "locality": _DERIVATIVES,
-    "generalisation": ("experiments/generalisation.py",),
+    "generalisation": ("experiments/generalisation.py", "eigenvalue.py"),
     "quadratic_fit": _PROBES,
     "superbatch_size": _PROBES,
 }

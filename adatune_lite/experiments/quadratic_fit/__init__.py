@@ -24,6 +24,7 @@ from adatune_lite.experiments.autolr_tasks import (
     OPTIMIZERS,
     RESNET18,
     SMALL,
+    SMALL_CONV4,
 )
 from adatune_lite.experiments.search import Reader
 from adatune_lite.runs.spec import RunSpec, TaskSpec, pairs
@@ -60,7 +61,7 @@ class Scale:
 
 PROFILES: dict[str, Scale] = {
     "smoke": Scale(SMALL, (), SMALL, (0.1,), 1, 4, 4, (0,)),
-    "quick": Scale(SMALL, (), SMALL, (0.1, 0.3), 3, 50, 8, (0, 1)),
+    "quick": Scale(SMALL, (SMALL_CONV4,), SMALL, (0.1, 0.3), 3, 50, 8, (0, 1)),
     "desk": Scale(
         FASHION_CONV4, (CONV4, FASHION_MLP, MLP), FASHION_MLP, (0.1, 0.3), 5, 50, 4, (0, 1, 2, 3, 4)
     ),
