@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -126,10 +126,11 @@ class Tuner(ABC):
         train_loss: Closure | list[Closure],
         weights: Sequence[Tensor],
         directions: Sequence[Sequence[Tensor]] = (),
+        finite: Callable[[Tensor, Gradients], bool] | None = None,
     ) -> Gathered:
         """What the step needs of the training loss; not finite: noted, and buffers go back."""
         with BufferGuard() as guard:
-            found = training_gradient(train_loss, weights, directions, first=self._steps == 0)
+            found = training_gradient(train_loss, weights, directions, first=self._steps == 0, finite=finite)
         if found.finite:
             self.products += len(directions)
         else:
@@ -209,11 +210,13 @@ def training_gradient(
     directions: Sequence[Sequence[Tensor]] = (),
     *,
     first: bool = False,
+    finite: Callable[[Tensor, Gradients], bool] | None = None,
 ) -> Gathered:
     """Loss, gradient and products of one closure or of the mean of several, one graph at a time.
 
     first: closures are checked for changes of the weights and, where there is a direction, for functions
-    without a second derivative. Raises LossError with the name of the closure.
+    without a second derivative. finite: what tells whether all of a loss and its gradient is, `all_finite` if
+    not given. Raises LossError with the name of the closure.
     """
     if isinstance(train_loss, list) and not train_loss:
         raise LossError("train_loss must hold at least one closure, not an empty list")
@@ -224,7 +227,7 @@ def training_gradient(
         loss = evaluate(closure, name, weights, first=first)
         grads = gradient(loss, weights, create_graph=bool(directions), what=name)
         value, plain = loss.detach(), [None if g is None else g.detach() for g in grads]
-        if not all_finite(value, plain):
+        if not (finite or all_finite)(value, plain):
             return Gathered(value, plain, [], finite=False)
         if first and directions:
             check_second_derivative(grads)

@@ -212,10 +212,21 @@ class MARTHE(Tuner):
         finite = math.isfinite(float(outer.detach()))
         self._move(grads, "the outer loss or the hypergradient", finite, slope)
 
-    def _move(self, outer: Gradients, what: str, finite: bool = True, slope: Gradients | None = None) -> None:
+    def _deltas(self, outer: Gradients) -> list[float]:
+        """Delta of each tuned value."""
+        return [along(outer, x.direction) for x in self._tuned]
+
+    def _move(
+        self,
+        outer: Gradients,
+        what: str,
+        finite: bool = True,
+        slope: Gradients | None = None,
+        deltas: Sequence[float] = (),
+    ) -> None:
         """The projected steps of all values; a Delta that is not finite keeps them and forgets the past."""
-        for x in self._tuned:
-            x.hypergradient = along(outer, x.direction)
+        for x, delta in zip(self._tuned, deltas or self._deltas(outer), strict=True):
+            x.hypergradient = delta
         self.hypergradient = self._tuned[0].hypergradient
         if not (finite and all(math.isfinite(x.hypergradient) for x in self._tuned)):
             self._reset()
