@@ -13,12 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adatune_lite.curvature import LossError, check_second_derivative, gradient, product
+from adatune_lite.curvature import LossError, gradient
 from adatune_lite.hypergradient import check_schedule
 from adatune_lite.tuners.closures import BufferGuard, Closure, evaluate
-
-Gradients = list[Tensor | None]
-"""One entry for each weight; None where a loss does not use it."""
+from adatune_lite.tuners.products import Gradients as Gradients
+from adatune_lite.tuners.products import PartialProduct, count, products
 
 
 class Diverged(RuntimeError):
@@ -36,8 +35,8 @@ class Tuner(ABC):
         self.optimizer = optimizer
         self.hypergradient = math.nan
         """Raw derivative of the outer loss by the rate, of the last step; NaN before one is known."""
-        self.products = 0
-        """Hessian-vector products so far, each of the batch of its step."""
+        self.products: float = 0
+        """Hessian-vector products so far, each of the batch of its step; parts of a batch are fractions."""
         self._failures = 0
         self._steps = 0
         lr = float(optimizer.param_groups[0]["lr"])
@@ -132,7 +131,7 @@ class Tuner(ABC):
         with BufferGuard() as guard:
             found = training_gradient(train_loss, weights, directions, first=self._steps == 0, finite=finite)
         if found.finite:
-            self.products += len(directions)
+            self.products += found.cost
         else:
             guard.restore()
             self._failed("the training loss or its gradient")
@@ -200,6 +199,8 @@ class Gathered:
     grads: Gradients
     products: list[Gradients]
     """Hessian-vector products with each direction."""
+    cost: float = 0
+    """How many products of the whole batch they are worth."""
     finite: bool = True
     """Whether the loss and gradient of each closure are; if not, the first that are not are here alone."""
 
@@ -225,21 +226,21 @@ def training_gradient(
     for i, closure in enumerate(closures):
         name = f"train_loss[{i}]" if isinstance(train_loss, list) else "train_loss"
         loss = evaluate(closure, name, weights, first=first)
-        grads = gradient(loss, weights, create_graph=bool(directions), what=name)
+        graph = bool(directions) and not isinstance(closure, PartialProduct)
+        grads = gradient(loss, weights, create_graph=graph, what=name)
         value, plain = loss.detach(), [None if g is None else g.detach() for g in grads]
         if not (finite or all_finite)(value, plain):
             return Gathered(value, plain, [], finite=False)
-        if first and directions:
-            check_second_derivative(grads)
-        last = len(directions) - 1
-        products = [_product(grads, weights, z, retain=k < last) for k, z in enumerate(directions)]
+        found = products(closure, grads, weights, directions, first=first) if directions else []
+        cost = count(closure, len(directions))
         del loss, grads  # the graph, before the next one is built
         if total is None:
-            total = Gathered(value, plain, products)
+            total = Gathered(value, plain, found, cost)
         else:
+            total.cost += cost
             total.loss = total.loss + value
             total.grads = _sum(total.grads, plain)
-            total.products = [_sum(x, y) for x, y in zip(total.products, products, strict=True)]
+            total.products = [_sum(x, y) for x, y in zip(total.products, found, strict=True)]
     assert total is not None
     if len(closures) == 1:
         return total
@@ -247,23 +248,8 @@ def training_gradient(
         total.loss / len(closures),
         _divided(total.grads, len(closures)),
         [_divided(x, len(closures)) for x in total.products],
+        total.cost / len(closures),
     )
-
-
-def _product(
-    grads: Gradients, weights: Sequence[Tensor], direction: Sequence[Tensor], *, retain: bool
-) -> Gradients:
-    used = [(i, g) for i, g in enumerate(grads) if g is not None]
-    found = product(
-        [g for _, g in used],
-        [weights[i] for i, _ in used],
-        [direction[i] for i, _ in used],
-        retain_graph=retain,
-    )
-    out: Gradients = [None] * len(grads)
-    for (i, _), x in zip(used, found, strict=True):
-        out[i] = x
-    return out
 
 
 def _divided(x: Gradients, count: int) -> Gradients:
