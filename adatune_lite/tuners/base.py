@@ -225,8 +225,8 @@ def training_gradient(
     total: Gathered | None = None
     for i, closure in enumerate(closures):
         name = f"train_loss[{i}]" if isinstance(train_loss, list) else "train_loss"
-        loss = evaluate(closure, name, weights, first=first)
         graph = bool(directions) and not isinstance(closure, PartialProduct)
+        loss = evaluate(closure, name, weights, first=first, twice=graph)
         grads = gradient(loss, weights, create_graph=graph, what=name)
         value, plain = loss.detach(), [None if g is None else g.detach() for g in grads]
         if not (finite or all_finite)(value, plain):

@@ -74,7 +74,7 @@ def products(
     if not isinstance(closure, PartialProduct):
         return _products(grads, weights, directions, first)
     with BufferGuard() as guard:
-        loss = evaluate(closure.product_loss, "product_loss", weights, first=first)
+        loss = evaluate(closure.product_loss, "product_loss", weights, first=first, twice=True)
         few = gradient(loss, weights, create_graph=True, what="product_loss")
         found = _products(few, weights, directions, first)
     guard.restore()
