@@ -87,7 +87,7 @@ class Steps:
 def step_rows(network: str, pairs: int, judged: bool, bfloat16: bool = False) -> list[Row]:
     """MARTHE, a bare double backward and HD over a plain step.
 
-    Of the MLP five steps in a row; of VGG-11, whose plain step takes seconds, few pairs of what is not judged.
+    Of the MLP five steps in a row; of VGG-11, whose plain step takes seconds, few pairs of the bare one.
     """
     steps = Steps(network, bfloat16)
     threads = torch.get_num_threads()
