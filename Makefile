@@ -73,9 +73,10 @@ env: ## make or repair .venv
 reproduce: env ## all notebooks and the site; EXP=01 for one experiment, PROFILE=desk for the real size, REUSE=none to recompute
 	@$(py) book/make_site.py reproduce --profile "$(PROFILE)" --experiment "$(EXP)" --device "$(DEVICE)" --reuse "$(REUSE)"
 
-test: env ## lint, types, unit tests, notebooks, site, browser check
+test: env ## lint, types, unit tests, planted faults, notebooks, site, browser check
 	$(call timed,lint and types,$(MAKE) --no-print-directory lint)
 	$(call timed,unit tests,$(py) -m pytest tests -m "not site")
+	$(call timed,planted faults,$(py) tests/mutate.py)
 	$(call timed,notebooks,$(py) -m pytest --nbval-lax --nbval-current-env notebooks)
 	$(call timed,site,$(MAKE) --no-print-directory book)
 	$(call timed,browser check,$(py) -m pytest tests -m site)

@@ -5,7 +5,10 @@ The public names, one list. Only torch, numpy and the standard library are impor
 
 from adatune_lite import notebook, rules, schedules, tasks
 from adatune_lite.curvature import LossError
+from adatune_lite.eigenvalue import NoEigenvalue, top_eigenvalue
+from adatune_lite.hyper_lr import find_hyper_lr
 from adatune_lite.hypergradient import Problem, schedule_hypergradient
+from adatune_lite.loaders import cycle
 from adatune_lite.lr_range import lr_range_test
 from adatune_lite.lrs_opt import lrs_opt
 from adatune_lite.rules import UnsupportedOptimizer
@@ -36,6 +39,7 @@ __all__ = [
     "Diverged",
     "FixedSchedule",
     "LossError",
+    "NoEigenvalue",
     "PartialProduct",
     "Problem",
     "ReduceOnPlateau",
@@ -43,6 +47,8 @@ __all__ = [
     "Tuner",
     "UnsupportedOptimizer",
     "autolr_settings",
+    "cycle",
+    "find_hyper_lr",
     "lr_range_test",
     "lrs_opt",
     "lrs_opt_seeds",
@@ -53,4 +59,5 @@ __all__ = [
     "seed_hypergradients",
     "superbatch",
     "tasks",
+    "top_eigenvalue",
 ]

@@ -63,7 +63,7 @@ class AdaTune(MARTHE):
 
     optimizer: `torch.optim.SGD` (no dampening, no Nesterov) or `Adam`, one group; its rate is tuned.
     faults: names from FAULTS; those of ADAM ask for Adam, those of ADAPTIVE for what they adapt.
-    options: as MARTHE has them, without `tune` and `adapt_rule`.
+    options: as MARTHE has them, without `tune`, `adapt_rule`, `scaler` and `capturable`.
 
     Raises ValueError for a name that does not exist or does not apply.
     """
@@ -77,7 +77,7 @@ class AdaTune(MARTHE):
         faults: Sequence[str] = (),
         **options: Any,
     ) -> None:
-        for name in ("tune", "adapt_rule"):
+        for name in ("tune", "adapt_rule", "scaler", "capturable"):
             if name in options:
                 raise ValueError(f"AdaTune has no {name!r}: it tunes the rate, by the rules of its faults")
         super().__init__(optimizer, mu, hyper_lr, **options)
@@ -123,14 +123,14 @@ class AdaTune(MARTHE):
     def _bounded(self, x: Gradients) -> Gradients:
         return [None if g is None else g.clamp(-self._bound, self._bound) for g in x]
 
-    def _outer_step(self, outer_loss: Closure, weights: Tensors, slope: Gradients) -> None:
+    def _outer_step(self, outer_loss: Closure, weights: Tensors, slope: Gradients) -> bool:
         if "outer_statistics" not in self.faults:
-            super()._outer_step(outer_loss, weights, slope)
-            return
+            return super()._outer_step(outer_loss, weights, slope)
         with BufferGuard():
             outer = evaluate(outer_loss, "outer_loss", weights, first=self._steps == 1)
             grads = gradient(outer, weights, what="outer_loss")
-        self._move(grads, "the outer loss or the hypergradient", math.isfinite(float(outer.detach())), slope)
+        self._move(grads, "outer_loss or the hypergradient", math.isfinite(float(outer.detach())), slope)
+        return False
 
     def _move(
         self,
@@ -281,4 +281,4 @@ class RatePerTensorHD(HD):
                 group["lr"] = rate
             self.optimizer.step()
         self._write()
-        self.used_lr = self._lr
+        self._used_lr = self._lr

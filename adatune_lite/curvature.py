@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -47,25 +48,44 @@ def gradient(
     return grads
 
 
-def check_second_derivative(grads: Sequence[Tensor | None]) -> None:
+def check_second_derivative(
+    grads: Sequence[Tensor | None], loss: Tensor | None = None, what: str = "the training loss"
+) -> None:
     """Raises LossError where a function marked `once_differentiable` took part in gradients with a graph.
 
     Its node in the graph raises only when it is reached, and a product taken for the weights never reaches
-    it: autograd would silently leave its part out.
+    it: autograd would silently leave its part out. With the loss, the message names such functions.
     """
-    ahead = [g.grad_fn for g in grads if g is not None]
+    if any(node.name() == "torch::autograd::Error" for node in _graph(grads)):
+        classes = {node._forward_cls for node in _graph([loss]) if hasattr(node, "_forward_cls")}
+        # the mark is a wrapper of `backward`, and only its globals tell it from one of the user
+        marked = {
+            c.__name__
+            for c in classes
+            if c.backward.__globals__["__name__"] == torch.autograd.function.__name__
+        }
+        names = " and ".join(sorted(marked)) or "a function in it"
+        raise _no_second_derivative(what, f"{names} is marked once_differentiable")
+
+
+def _graph(ends: Sequence[Tensor | None]) -> Iterator[Any]:
+    """All nodes behind the tensors."""
+    ahead: list[Any] = [x.grad_fn for x in ends if x is not None]
     seen = set()
     while ahead:
         node = ahead.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if node.name() == "torch::autograd::Error":
-            raise LossError(
-                "the training loss has no second derivative (a function in it is marked "
-                "once_differentiable); mu > 0 and schedules need one"
-            )
-        ahead += [following for following, _ in node.next_functions]
+        if node is not None and node not in seen:
+            seen.add(node)
+            yield node
+            ahead += [following for following, _ in node.next_functions]
+
+
+def _no_second_derivative(what: str, reason: object) -> LossError:
+    attention = "attention" in str(reason)
+    return LossError(
+        f"{what} has no second derivative ({reason}): mu > 0 and schedules need one; use mu = 0 (HD) or "
+        + ("torch.nn.attention.sdpa_kernel(SDPBackend.MATH)" if attention else "write it in other functions")
+    )
 
 
 def product(
@@ -74,6 +94,7 @@ def product(
     direction: Sequence[Tensor],
     *,
     retain_graph: bool = False,
+    what: str = "the training loss",
 ) -> list[Tensor]:
     """Hessian-vector product: d <grads, direction> / d weights, for gradients taken with a graph.
 
@@ -95,12 +116,17 @@ def product(
         )
     except RuntimeError as error:
         if any(words in str(error).lower() for words in ("derivative", "differentiate", "double backward")):
-            raise LossError(
-                f"the training loss has no second derivative ({error}); mu > 0 and schedules need one"
-            ) from error
+            raise _no_second_derivative(what, error) from error
         raise
 
 
 def dot(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
     """Inner product of two lists of tensors: a 0-dim tensor."""
-    return torch.stack([torch.dot(x.reshape(-1), y.reshape(-1)) for x, y in zip(a, b, strict=True)]).sum()
+    return torch.stack([torch.dot(*_flat(x, y)) for x, y in zip(a, b, strict=True)]).sum()
+
+
+def _flat(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Both as vectors, in the order of memory where both are channels_last: views then, not copies."""
+    if x.dim() == 4 and all(v.is_contiguous(memory_format=torch.channels_last) for v in (x, y)):
+        x, y = x.permute(0, 2, 3, 1), y.permute(0, 2, 3, 1)
+    return x.reshape(-1), y.reshape(-1)

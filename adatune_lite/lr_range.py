@@ -9,7 +9,7 @@ Two readings of the largest rate for a one-cycle schedule: the rate at the lowes
 is a bit below it), and a tenth of that, which libraries use by default and AutoLR found too low.
 
 torch-lr-finder 0.2.2 does the same for a DataLoader and a criterion; here a training is a closure, its random
-state and BatchNorm statistics come back as well, and matplotlib is not needed.
+state and BatchNorm statistics come back as well, and only `plot` needs matplotlib.
 """
 
 from __future__ import annotations
@@ -17,13 +17,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from adatune_lite.curvature import gradient
-from adatune_lite.tuners.autolr_snapshot import Snapshot, Watch
+from adatune_lite.rewind import rewinding
 from adatune_lite.tuners.closures import evaluate
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,22 @@ class LRRange:
     def at_edge(self) -> bool:
         """Whether the loss never turned: `minimum` then says nothing, and the test needs larger rates."""
         return not self.exploded and self.minimum == self.lr[-1]
+
+    def plot(self) -> Figure:
+        """The smoothed loss against the rate, with both readings; needs matplotlib and seaborn."""
+        from adatune_lite.figures import COLOURS, panels
+
+        figure, (axes,) = panels()
+        axes.plot(self.lr, self.loss, color=COLOURS["lrs_opt"])
+        turned = "the largest rate: no minimum yet" if self.at_edge else "lowest loss"
+        for rate, method, line, words in (
+            (self.minimum, "marthe", "-", turned),
+            (self.tenth, "rtho", "--", "a tenth of it"),
+        ):
+            axes.axvline(rate, color=COLOURS[method], ls=line, label=f"{words}: {rate:.3g}")
+        axes.set(xscale="log", xlabel="learning rate", ylabel="training loss, smoothed")
+        axes.legend()
+        return figure
 
 
 def lr_range_test(
@@ -77,35 +97,23 @@ def lr_range_test(
         raise ValueError(f"smoothing must be at least 0 and below 1, not {smoothing}")
     if not stop > 1:
         raise ValueError(f"stop must be above 1, not {stop}")
-    groups = optimizer.param_groups
-    weights = [p for group in groups for p in group["params"] if p.requires_grad]
-    before, rates = Snapshot.take(weights, optimizer), [group["lr"] for group in groups]
-    grads = [p.grad for p in weights]
+    weights = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
     found: list[tuple[float, float]] = []
     mean = 0.0
-    guard = Watch()
-    try:
-        with guard:
-            for t in range(steps):
-                lr = lr_min * (lr_max / lr_min) ** (t / (steps - 1))
-                loss = evaluate(lambda t=t: train_loss(t), "train_loss", weights, first=t == 0)
-                mean = smoothing * mean + (1 - smoothing) * float(loss.detach())
-                smoothed = mean / (1 - smoothing ** (t + 1))
-                if not math.isfinite(smoothed) or (found and smoothed > stop * min(s for _, s in found)):
-                    break
-                found.append((lr, smoothed))
-                for p, g in zip(weights, gradient(loss, weights, what="train_loss"), strict=True):
-                    p.grad = g
-                for group in groups:
-                    group["lr"] = lr
-                optimizer.step()
-    finally:
-        guard.restore()
-        before.restore(weights, optimizer)
-        for group, rate in zip(groups, rates, strict=True):
-            group["lr"] = rate
-        for p, grad in zip(weights, grads, strict=True):
-            p.grad = grad
+    with rewinding(optimizer):
+        for t in range(steps):
+            lr = lr_min * (lr_max / lr_min) ** (t / (steps - 1))
+            loss = evaluate(lambda t=t: train_loss(t), "train_loss", weights, first=t == 0)
+            mean = smoothing * mean + (1 - smoothing) * float(loss.detach())
+            smoothed = mean / (1 - smoothing ** (t + 1))
+            if not math.isfinite(smoothed) or (found and smoothed > stop * min(s for _, s in found)):
+                break
+            found.append((lr, smoothed))
+            for p, g in zip(weights, gradient(loss, weights, what="train_loss"), strict=True):
+                p.grad = g
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+            optimizer.step()
     if not found:
         raise ValueError("the loss is not finite at the start, before any step")
     lrs, losses = zip(*found, strict=True)

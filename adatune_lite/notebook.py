@@ -157,7 +157,7 @@ def provenance(records: Iterable[Record]) -> Markdown:
     parts = [
         f"{len(held)} runs, {sum(r.diverged for r in held)} diverged",
         f"seeds {', '.join(map(str, sorted({r.spec.seed for r in held})))}",
-        f"data: {each('data_source')}",
+        f"data: {', '.join(sorted({_data(r) for r in held}))}",
         f"{', '.join(kinds)}, {each('device_name')}, torch {each('torch')}, {', '.join(precisions)}",
         f"commit {', '.join(commits)}",
         " to ".join(dict.fromkeys((starts[0], starts[-1]))),
@@ -165,6 +165,11 @@ def provenance(records: Iterable[Record]) -> Markdown:
     ]
     line = " ".join(filter(None, (stale_badge(held), html.escape(" · ".join(parts)))))
     return _markdown(f'<div class="provenance">{line}</div>')
+
+
+def _data(record: Record) -> str:
+    known = "" if record.provenance.get("data_verified", True) else ", unverified"
+    return str(record.provenance.get("data_source", "unknown")) + known
 
 
 def _commit(record: Record) -> str:

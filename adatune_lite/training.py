@@ -14,11 +14,25 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from adatune_lite.checkpoint import Keeper
-from adatune_lite.tasks.data import Batch, ImageTask
+from adatune_lite.tasks.data import Batch
 from adatune_lite.tuners import Diverged, Tuner
 
 OBSERVATIONS = 16
 """How often a training of 64 steps or more looks at the validation loss; not counted as cost."""
+
+
+CHUNK = 1000
+"""Images that a convolutional network evaluates at once: the activations of 10,000 take gigabytes."""
+
+
+class Data(Protocol):
+    """What is trained on: an `ImageTask` or a `FolderTask`."""
+
+    def batch(self, seed: int, step: int) -> Batch:
+        """The batch of a training step, a function of its arguments alone."""
+
+    def validation(self) -> Batch:
+        """The images of the validation loss."""
 
 
 class Clock(Keeper, Protocol):
@@ -57,8 +71,9 @@ def evaluate(net: nn.Module, batch: Batch) -> tuple[float, float]:
     """(mean cross-entropy, accuracy in percent) in evaluation mode, without a graph."""
     training = net.training
     net.eval()
+    x = batch[0]
     with torch.no_grad():
-        scores = net(batch[0])
+        scores = torch.cat([net(part) for part in x.split(CHUNK if x.dim() == 4 else len(x))])
         loss = float(cross_entropy(scores, batch[1]))
         accuracy = 100.0 * float((scores.argmax(1) == batch[1]).double().mean())
     net.train(training)
@@ -68,7 +83,7 @@ def evaluate(net: nn.Module, batch: Batch) -> tuple[float, float]:
 def train(
     net: nn.Module,
     tuner: Tuner,
-    task: ImageTask,
+    task: Data,
     *,
     seed: int,
     steps: int,

@@ -198,5 +198,5 @@ def test_training_losses_that_are_not_finite_change_nothing_and_then_diverge() -
     before = setup.state()
     setup.tuner.step(lambda: setup.loss() * math.nan, setup.loss)
     assert setup.state().replace("'failures': 1", "'failures': 0") == before
-    with pytest.raises(al.Diverged, match="the training loss or its gradient"):
+    with pytest.raises(al.Diverged, match="train_loss or its gradient"):
         setup.tuner.step(lambda: setup.loss() * math.nan, setup.loss)

@@ -298,6 +298,19 @@ def test_data_is_packed_and_fetched(
     assert code == 0 and out == "mnist5k all: 5,000 images from mnist5k.npz, verified\n"
 
 
+def test_what_cannot_be_fetched_is_told_once_the_rest_is_there(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, checkout: Path
+) -> None:
+    monkeypatch.setattr(sources, "fetched", lambda entry, root: False)
+    monkeypatch.setenv("ADATUNE_DATA", str(checkout))
+    code, out, _ = call(capsys, "data", "fetch")
+    lines = out.splitlines()
+    assert code == 1 and len(lines) == 6
+    assert lines[0].startswith("mnist5k all: 5,000") and lines[1].startswith("mnist5k_rgb32 all: 5,000")
+    for name, line in zip(("mnist", "fashion_mnist", "cifar10", "cifar100"), lines[2:], strict=True):
+        assert line.startswith(f"{name} is not in {checkout}: put ")
+
+
 def test_module_is_a_command(checkout: Path) -> None:
     paths = os.pathsep.join(filter(None, sys.path))
     done = subprocess.run(

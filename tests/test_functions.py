@@ -45,6 +45,25 @@ def test_seeds_side_by_side_equal_separate_runs(tmp_path: Path) -> None:
     assert values(alone[0])["lr"].tolist() != values(alone[1])["lr"].tolist(), "seeds differ"
 
 
+@pytest.mark.parametrize("name", ["marthe", "marthe, outer batch", "lrs_opt"])
+def test_only_the_headline_sees_the_test_images(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without them (all pixels 0) everything but the two headline numbers keeps its digits."""
+    spec = canary.runs()[name]
+    with one_thread():
+        outcomes = [functions.RUN_FUNCTIONS[spec.function](spec, context(tmp_path / "with"))]
+        blank = functions.image_task(spec.task, "cpu", functions.DTYPES[spec.precision])
+        blank._images["test"].zero_()
+        monkeypatch.setattr(functions, "_cached_task", lambda *_: blank)
+        outcomes.append(functions.RUN_FUNCTIONS[spec.function](spec, context(tmp_path / "without")))
+    a, b = outcomes
+    headline = {"test_loss", "test_accuracy"}
+    assert {k for k, v in a.metrics.items() if v != b.metrics[k]} == headline
+    for series, expected in values(a).items():
+        assert torch.equal(values(b)[series].nan_to_num(-1.0), expected.nan_to_num(-1.0)), series
+
+
 def test_memory_decides_the_way_and_no_digit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 

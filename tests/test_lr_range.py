@@ -6,12 +6,16 @@ import copy
 import math
 from typing import Any
 
+import matplotlib as mpl
+import matplotlib.pyplot as plt
 import pytest
 import torch
 from torch import Tensor, nn
 
 import adatune_lite as al
 from adatune_lite.lr_range import LRRange
+
+mpl.use("Agg")
 
 
 def test_losses_are_those_of_training_at_growing_rates() -> None:
@@ -43,6 +47,24 @@ def test_a_loss_that_never_turns_is_told() -> None:
     found = al.lr_range_test(torch.optim.SGD([w], lr=0.5), lambda t: w.exp().sum(), lr_max=0.1, steps=20)
     assert found.at_edge and not found.exploded and len(found.lr) == 20
     assert LRRange((0.1, 0.2, 0.3), (3.0, 1.0, 2.0), exploded=False).minimum == 0.2
+
+
+def test_the_plot_has_both_readings() -> None:
+    for exploded, words in ((True, "lowest loss: 0.2"), (False, "lowest loss: 0.2")):
+        figure = LRRange((0.1, 0.2, 0.3), (3.0, 1.0, 2.0), exploded).plot()
+        assert readings(figure) == [words, "a tenth of it: 0.02"]
+    figure = LRRange((0.1, 0.2), (3.0, 1.0), exploded=False).plot()
+    assert readings(figure)[0] == "the largest rate: no minimum yet: 0.2"
+    plt.close("all")
+
+
+def readings(figure: Any) -> list[str]:
+    """What the legend says, where the line is there that it is about."""
+    (axes,) = figure.axes
+    figure.canvas.draw()
+    curve, *lines = axes.lines
+    assert list(curve.get_xdata())[:2] == [0.1, 0.2] and [x.get_xdata()[0] for x in lines] == [0.2, 0.02]
+    return [text.get_text() for text in axes.get_legend().get_texts()]
 
 
 def test_it_leaves_no_trace() -> None:

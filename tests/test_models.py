@@ -111,6 +111,14 @@ def test_seed_decides_the_weights_and_spares_the_global_state() -> None:
     assert not torch.equal(flat(None), flat(None))
 
 
+def test_resnet50_is_torchvisions() -> None:
+    pytest.importorskip("torchvision")
+    net = build("resnet50")
+    assert sum(p.numel() for p in net.parameters()) == 25_557_032
+    with pytest.raises(ValueError, match="resnet50 has 3 channels and width 1, not 1 channels"):
+        build("resnet50", channels=1, width=0.5)
+
+
 def test_unknown_names_are_refused() -> None:
     with pytest.raises(ValueError, match="model must be one of mlp"):
         build("transformer")

@@ -15,8 +15,8 @@ from adatune_lite.runs import provenance
 class TestCodeHash:
     @pytest.fixture
     def package(self, tmp_path: Path) -> Path:
-        (tmp_path / "tasks").mkdir()
-        (tmp_path / "tasks" / "sources.py").write_text("WHERE = 1\n")
+        (tmp_path / "tasks" / "sources").mkdir(parents=True)
+        (tmp_path / "tasks" / "sources" / "readers.py").write_text("WHERE = 1\n")
         (tmp_path / "tasks" / "data.py").write_text("x = 1\n")
         (tmp_path / "lrs_opt.py").write_text("x = 1\n")
         (tmp_path / "rules").mkdir()
@@ -56,7 +56,7 @@ class TestCodeHash:
 
     def test_modules_that_count(self, package: Path) -> None:
         assert self.changed(package, "tasks/data.py", "1", "2")
-        assert not self.changed(package, "tasks/sources.py", "1", "2")
+        assert not self.changed(package, "tasks/sources/readers.py", "1", "2")
         assert not self.changed(package, "lrs_opt.py", "1", "2", "training")
         assert self.changed(package, "lrs_opt.py", "2", "3", "lrs_opt")
 

@@ -64,6 +64,17 @@ def test_every_tuner_rule_and_experiment_resumes_bit_for_bit_at_every_boundary(t
     assert not faults, "\n".join(faults[:20])
 
 
+def test_a_network_with_dropout_resumes_bit_for_bit(tmp_path: Path) -> None:
+    """One case of the above in this process, which is quick: what a look at one fault needs."""
+    case = resumed_runs.cases()["marthe momentum"]
+    with one_thread():
+        whole = case(tmp_path / "whole.pt", 0)
+        stopped = case(tmp_path / "kept.pt", 3)
+        resumed = case(tmp_path / "kept.pt", 0)
+    assert stopped["trace"]["status"] == "stopped by budget"
+    assert differences(whole, resumed) == []
+
+
 def test_killed_at_any_moment_it_goes_on_from_its_last_step(tmp_path: Path) -> None:
     with one_thread():
         (tmp_path / "whole").mkdir()

@@ -264,6 +264,7 @@ def test_rate_is_a_double_for_float32_weights() -> None:
     run.step()
     assert type(run.tuner.lr) is float
     assert run.tuner.lr != run.tuner.used_lr  # float32 would swallow a change of this size
+    assert run.tuner.lr == run.tuner.used_lr - 1e-12 * run.tuner.hypergradient
     assert float(torch.tensor(run.tuner.lr)) == float(torch.tensor(run.tuner.used_lr))
     assert run.optimizer.param_groups[0]["lr"] == run.tuner.lr
     assert run.tuner.values == {(0, "lr"): run.tuner.lr}

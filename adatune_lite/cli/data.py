@@ -51,13 +51,19 @@ def show(_: argparse.Namespace) -> int:
 
 
 def fetch(given: argparse.Namespace) -> int:
-    """Find or download, and check."""
+    """Find or download, and check; exit code 1 if one could not be had, once all were tried."""
+    missing = []
     for name in [given.dataset] if given.dataset else sources.DATASETS:
-        for part in sources.known(name).parts:
-            found = sources.load_images(name, part)
-            state = "verified" if found.verified else "unverified"
-            print(f"{name} {part}: {len(found.labels):,} images from {found.source}, {state}")
-    return 0
+        try:
+            for part in sources.known(name).parts:
+                found = sources.load_images(name, part)
+                state = "verified" if found.verified else "unverified"
+                print(f"{name} {part}: {len(found.labels):,} images from {found.source}, {state}")
+        except sources.DataMissing as error:
+            missing.append(str(error))
+    for sentence in missing:
+        print(sentence)
+    return 1 if missing else 0
 
 
 def pack(given: argparse.Namespace) -> int:

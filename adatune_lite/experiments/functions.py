@@ -47,14 +47,14 @@ def setting(spec: RunSpec, device: torch.device | str) -> tuple[ImageTask, nn.Mo
     """The task of a run, and its network with the weights of its seed."""
     dtype = DTYPES[spec.precision]
     task = _cached_task(spec.task, device, dtype)
-    net = models.build(
-        spec.task.model,
-        seed=spec.seed,
-        classes=task.classes,
-        features=task.features,
-        hidden=spec.task.hidden,
-        activation=spec.task.activation,
-    )
+    options: dict[str, Any] = {"channels": task.channels, "width": spec.task.width}
+    if spec.task.flat:
+        options = {
+            "features": task.features,
+            "hidden": spec.task.hidden,
+            "activation": spec.task.activation,
+        }
+    net = models.build(spec.task.model, seed=spec.seed, classes=task.classes, **options)
     return task, net.to(device, dtype)
 
 

@@ -137,7 +137,7 @@ def jvp_tangent(
         state = tuple(x[i] for x in b)
         # float64 whatever the weights are: 1 - beta2 would lose most of its digits
         value = lr if name in (None, "lr") else getattr(rule, name)
-        scalar = torch.tensor(value, dtype=torch.float64, device=weight.device)
+        scalar = torch.as_tensor(value, dtype=torch.float64, device=weight.device)
 
         def step(w: Tensor, state: tuple[Tensor, ...], g: Tensor, scalar: Tensor) -> Any:
             return rule.update(w, state, g, {"lr": lr, name: scalar} if name else {"lr": lr}, t)

@@ -38,7 +38,7 @@ DECIDING_ONE = {
 }
 """Further modules by run function: a change of LRS-OPT leaves the records of online tuners valid."""
 
-NOT_DECIDING = ("tasks/sources.py",)
+NOT_DECIDING = ("tasks/sources",)
 """Where data are found: what it found is in the record by the checksum of the decoded pixels."""
 
 
@@ -63,11 +63,16 @@ def _code_hash(function: str, package: Path) -> str:
 
 def deciding_files(function: str, package: Path = PACKAGE) -> list[Path]:
     """The files that `code_hash` reads, sorted."""
+    deciding = _modules((*DECIDING, *DECIDING_ONE.get(function, ())), package)
+    return sorted(deciding - _modules(NOT_DECIDING, package))
+
+
+def _modules(names: tuple[str, ...], package: Path) -> set[Path]:
     found: set[Path] = set()
-    for name in (*DECIDING, *DECIDING_ONE.get(function, ())):
+    for name in names:
         place = package / name
         found.update(place.rglob("*.py") if place.is_dir() else [place] if place.is_file() else [])
-    return sorted(found - {package / name for name in NOT_DECIDING})
+    return found
 
 
 class _Essence(ast.NodeTransformer):

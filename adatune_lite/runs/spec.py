@@ -32,7 +32,7 @@ class TaskSpec:
     """What is trained: data, its three disjoint parts, and the network."""
 
     dataset: str
-    """"mnist" (60,000 / 10,000 images) or "mnist5k" (the embedded 5,000)."""
+    """A name of `tasks.sources.DATASETS`: "mnist", "mnist5k" (the embedded 5,000), "cifar10" ..."""
     train: int
     """Training images."""
     validation: int
@@ -43,10 +43,17 @@ class TaskSpec:
     """Which images fall into which part."""
     model: str = "mlp"
     hidden: tuple[int, ...] = (500, 500)
-    """Units of each hidden layer."""
+    """Units of each hidden layer of an mlp."""
     activation: str = "relu"
+    """Of an mlp."""
     batch: int = 100
     """Images of one training step."""
+    width: float = 1.0
+    """Factor on the channels of a convolutional network."""
+    scaling: str = "unit"
+    """Pixels from 0 to 1, or "standard": mean 0 and variance 1 of each channel over the training images."""
+    augment: str = "none"
+    """Of training batches: "none", or "crop_flip" (4 pixels of padding, random crop, random flip)."""
 
     def __post_init__(self) -> None:
         for name in ("train", "validation", "test", "batch"):
@@ -57,6 +64,18 @@ class TaskSpec:
             _whole("hidden", width, 1)
         if self.batch > self.train:
             raise SpecError(f"batch {self.batch} is larger than the {self.train} training images")
+        for name, allowed in (("scaling", ("unit", "standard")), ("augment", ("none", "crop_flip"))):
+            _one_of(name, getattr(self, name), allowed)
+        # A setting that the network does not have would give one run two identities.
+        foreign = ("width",) if self.flat else ("hidden", "activation")
+        for f in fields(self):
+            if f.name in foreign and getattr(self, f.name) != f.default:
+                raise SpecError(f"{f.name} is no setting of the network {self.model!r}: leave it out")
+
+    @property
+    def flat(self) -> bool:
+        """Whether the network takes [batch, features], as every mlp does; the others take images."""
+        return self.model.startswith("mlp")
 
 
 @dataclass(frozen=True)
@@ -91,8 +110,7 @@ class RunSpec:
         _whole("steps", self.steps, 1)
         _whole("seed", self.seed, 0)
         for name, allowed in (("precision", ("float32", "float64")), ("detail", ("full", "summary"))):
-            if getattr(self, name) not in allowed:
-                raise SpecError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
+            _one_of(name, getattr(self, name), allowed)
         for name, value in (*self.settings, *self.optimizer_settings):
             if isinstance(value, float) and not math.isfinite(value):
                 raise SpecError(f"setting {name} must be finite, not {value}")
@@ -126,6 +144,11 @@ class RunSpec:
 def _whole(name: str, value: object, least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise SpecError(f"{name} must be a whole number of at least {least}, not {value!r}")
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise SpecError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
 
 
 def _canonical(spec: TaskSpec | RunSpec) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from adatune_lite.tasks.networks import conv4, lenet5, resnet18, vgg11
+from adatune_lite.tasks.networks import conv4, lenet5, resnet18, resnet50, vgg11
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
 
@@ -43,6 +43,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "lenet5": lenet5,
     "vgg11": vgg11,
     "resnet18": resnet18,
+    "resnet50": resnet50,
 }
 
 

@@ -129,3 +129,12 @@ def resnet18(classes: int = 10, channels: int = 3, width: float = 1.0) -> nn.Seq
         *blocks,
         *(nn.AvgPool2d(4), nn.Flatten(), nn.Linear(sizes[-1], classes)),
     )
+
+
+def resnet50(classes: int = 1000, channels: int = 3, width: float = 1.0) -> nn.Module:
+    """torchvision's ResNet-50 for ImageNet, any size from 32 pixels, not pretrained: 25,557,032 weights."""
+    from torchvision.models import resnet50 as original
+
+    if (channels, width) != (3, 1.0):
+        raise ValueError(f"resnet50 has 3 channels and width 1, not {channels} channels and width {width}")
+    return original(weights=None, num_classes=classes)

@@ -159,7 +159,7 @@ class AutoLR(Tuner):
                 found = training_gradient(train_loss, weights, first=self._steps == 0)
             if not found.finite:
                 guard.restore()
-                self._failed("the training loss or its gradient")
+                self._skip(found)
                 return found.loss
             grads = found.grads
             if self._steps == 0:
@@ -173,7 +173,7 @@ class AutoLR(Tuner):
                 self._move(weights, grads, self._lr)
             else:
                 finite = self._decide(outer_loss, weights, grads, guard)
-            self.used_lr = self._lr
+            self._used_lr = self._lr
             self._steps += 1
         if finite:
             self._failures = 0

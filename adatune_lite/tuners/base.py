@@ -18,6 +18,7 @@ from adatune_lite.hypergradient import check_schedule
 from adatune_lite.tuners.closures import BufferGuard, Closure, evaluate
 from adatune_lite.tuners.products import Gradients as Gradients
 from adatune_lite.tuners.products import PartialProduct, count, products
+from adatune_lite.tuners.scaling import Scaling
 
 
 class Diverged(RuntimeError):
@@ -33,23 +34,46 @@ class Tuner(ABC):
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
         self.optimizer = optimizer
-        self.hypergradient = math.nan
-        """Raw derivative of the outer loss by the rate, of the last step; NaN before one is known."""
-        self.products: float = 0
-        """Hessian-vector products so far, each of the batch of its step; parts of a batch are fractions."""
+        self._hypergradient = math.nan
+        self._products: float = 0
         self._failures = 0
         self._steps = 0
+        self._scaling = Scaling()
         lr = float(optimizer.param_groups[0]["lr"])
         if not (math.isfinite(lr) and lr >= 0):
             raise ValueError(f"the optimizer's lr must be finite and not negative, not {lr}")
         self._lr = lr
-        self.used_lr = lr
-        """The rate of the last step that was taken."""
+        self._used_lr = lr
 
     @property
     def lr(self) -> float:
         """The rate of the next step."""
+        self._read()
         return self._lr
+
+    @property
+    def used_lr(self) -> float:
+        """The rate of the last step that was taken."""
+        self._read()
+        return self._used_lr
+
+    @property
+    def hypergradient(self) -> float:
+        """Raw derivative of the outer loss by the rate, of the last step; NaN before one is known."""
+        self._read()
+        return self._hypergradient
+
+    @property
+    def products(self) -> float:
+        """Hessian-vector products so far, each of the batch of its step; parts of a batch are fractions."""
+        self._read()
+        return self._products
+
+    @property
+    def failures(self) -> int:
+        """How many steps in a row, up to the last, had a loss or hypergradient that was not finite."""
+        self._read()
+        return self._failures
 
     @property
     def values(self) -> dict[tuple[int, str], float]:
@@ -74,7 +98,7 @@ class Tuner(ABC):
     def state_dict(self) -> dict[str, Any]:
         """Plain numbers and tensors; `torch.load(..., weights_only=True)` reads them back."""
         return {
-            "lr": self._lr,
+            "lr": self.lr,
             "used_lr": self.used_lr,
             "hypergradient": self.hypergradient,
             "products": self.products,
@@ -89,8 +113,11 @@ class Tuner(ABC):
             raise ValueError(
                 f"this state does not belong to a {type(self).__name__}: {missing[0]!r} is missing or unknown"
             )
-        self._lr, self.used_lr, self.hypergradient = state["lr"], state["used_lr"], state["hypergradient"]
-        self._failures, self._steps, self.products = state["failures"], state["steps"], state["products"]
+        self._lr, self._used_lr, self._hypergradient = state["lr"], state["used_lr"], state["hypergradient"]
+        self._failures, self._steps, self._products = state["failures"], state["steps"], state["products"]
+
+    def _read(self) -> None:  # noqa: B027, most tuners keep all here
+        """Fetch the numbers that a device may hold; here there is none."""
 
     def _weights(self) -> list[Tensor]:
         return [p for group in self.optimizer.param_groups for p in group["params"] if p.requires_grad]
@@ -117,7 +144,7 @@ class Tuner(ABC):
                     w.copy_(x)
             self.optimizer.load_state_dict(state)
             self._reset()
-            self._steps = self.products = 0
+            self._steps = self._products = 0
             raise
 
     def _gathered(
@@ -129,12 +156,14 @@ class Tuner(ABC):
     ) -> Gathered:
         """What the step needs of the training loss; not finite: noted, and buffers go back."""
         with BufferGuard() as guard:
-            found = training_gradient(train_loss, weights, directions, first=self._steps == 0, finite=finite)
+            found = training_gradient(
+                train_loss, weights, directions, first=self._steps == 0, scaling=self._scaling, finite=finite
+            )
         if found.finite:
-            self.products += found.cost
+            self._products += found.cost
         else:
             guard.restore()
-            self._failed("the training loss or its gradient")
+            self._skip(found)
         return found
 
     def _plain_step(self, train_loss: Closure | list[Closure]) -> Gathered:
@@ -158,13 +187,20 @@ class Tuner(ABC):
     def _optimizer_step(self, weights: Sequence[Tensor], grads: Sequence[Tensor | None]) -> None:
         self._set_gradients(weights, grads)
         self._write()
-        self.used_lr = self._lr
+        self._used_lr = self._lr
         self.optimizer.step()
 
     def _write(self) -> None:
         """Hand what is tuned to the optimizer: one rate for all its groups."""
         for group in self.optimizer.param_groups:
             group["lr"] = self._lr
+
+    def _skip(self, found: Gathered) -> None:
+        """A step that was not taken: an overflow is left to the scaler, all else is a failure."""
+        if found.overflow:
+            self._scaling.update(overflow=True)
+        else:
+            self._failed(f"{found.name} or its gradient")
 
     def _failed(self, what: str) -> None:
         self._failures += 1
@@ -203,6 +239,10 @@ class Gathered:
     """How many products of the whole batch they are worth."""
     finite: bool = True
     """Whether the loss and gradient of each closure are; if not, the first that are not are here alone."""
+    name: str = "train_loss"
+    """The closure whose loss or gradient is not finite."""
+    overflow: bool = False
+    """Whether a loss scale may be the reason."""
 
 
 def training_gradient(
@@ -211,14 +251,17 @@ def training_gradient(
     directions: Sequence[Sequence[Tensor]] = (),
     *,
     first: bool = False,
+    scaling: Scaling | None = None,
     finite: Callable[[Tensor, Gradients], bool] | None = None,
 ) -> Gathered:
     """Loss, gradient and products of one closure or of the mean of several, one graph at a time.
 
     first: closures are checked for changes of the weights and, where there is a direction, for functions
-    without a second derivative. finite: what tells whether all of a loss and its gradient is, `all_finite` if
-    not given. Raises LossError with the name of the closure.
+    without a second derivative. scaling: what scales losses, so that a product can overflow too. finite: what
+    tells whether all of a loss and its gradient is, `all_finite` if not given. Raises LossError with the name
+    of the closure.
     """
+    scaling = scaling or Scaling()
     if isinstance(train_loss, list) and not train_loss:
         raise LossError("train_loss must hold at least one closure, not an empty list")
     closures = train_loss if isinstance(train_loss, list) else [train_loss]
@@ -227,12 +270,16 @@ def training_gradient(
         name = f"train_loss[{i}]" if isinstance(train_loss, list) else "train_loss"
         graph = bool(directions) and not isinstance(closure, PartialProduct)
         loss = evaluate(closure, name, weights, first=first, twice=graph)
-        grads = gradient(loss, weights, create_graph=graph, what=name)
-        value, plain = loss.detach(), [None if g is None else g.detach() for g in grads]
+        grads = gradient(scaling.scaled(loss), weights, create_graph=graph, what=name)
+        value, plain = loss.detach(), scaling.unscaled([None if g is None else g.detach() for g in grads])
         if not (finite or all_finite)(value, plain):
-            return Gathered(value, plain, [], finite=False)
-        found = products(closure, grads, weights, directions, first=first) if directions else []
-        cost = count(closure, len(directions))
+            return Gathered(
+                value, plain, [], finite=False, name=name, overflow=scaling.overflow(value, plain)
+            )
+        scaled = products(closure, loss, grads, weights, directions, name, scaling.scaled, first=first)
+        found, cost = [scaling.unscaled(x) for x in scaled], count(closure, len(directions))
+        if found and scaling.overflow(value, *found):
+            return Gathered(value, plain, [], finite=False, name=name, overflow=True)
         del loss, grads  # the graph, before the next one is built
         if total is None:
             total = Gathered(value, plain, found, cost)
@@ -262,5 +309,10 @@ def _sum(a: Gradients, b: Gradients) -> Gradients:
 
 def all_finite(loss: Tensor, grads: Sequence[Tensor | None]) -> bool:
     """Whether the loss and all gradients are finite, with one synchronisation."""
+    return bool(finite(loss, grads))
+
+
+def finite(loss: Tensor, grads: Sequence[Tensor | None]) -> Tensor:
+    """The same as a 0-dim tensor, without one."""
     norms = torch._foreach_norm([g.detach() for g in grads if g is not None])
-    return math.isfinite(float(loss.detach() + torch.stack(list(norms)).sum()))
+    return torch.isfinite(loss.detach() + torch.stack(list(norms)).sum())

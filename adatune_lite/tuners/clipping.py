@@ -54,14 +54,12 @@ def clip_norm(
 ) -> tuple[Gradients, list[Gradients]]:
     """Scale the gradient of all weights together to a norm of at most `bound`."""
     used = [g for g in grads if g is not None]
-    norm = float(torch.linalg.vector_norm(torch.stack(list(torch._foreach_norm(used)))))
-    scale = bound / (norm + 1e-6)
-    if scale >= 1:
-        return grads, list(tangents)
+    norm = torch.linalg.vector_norm(torch.stack(list(torch._foreach_norm(used)))).double()
+    scale = (bound / (norm + 1e-6)).clamp(max=1.0)  # a tensor: the host need not know
     moved: list[Gradients] = []
     for tangent in tangents:
-        along = float(dot(used, [x for x in tangent if x is not None]))
-        fall = -scale * along / (norm * (norm + 1e-6)) if norm else 0.0
+        along = dot(used, [x for x in tangent if x is not None]).double()
+        fall = torch.where((scale < 1) & (norm > 0), -scale * along / (norm * (norm + 1e-6)), 0.0)
         pairs = zip(grads, tangent, strict=True)
         moved.append([None if g is None or x is None else scale * x + fall * g for g, x in pairs])
     return [None if g is None else g * scale for g in grads], moved

@@ -63,11 +63,14 @@ class BufferGuard:
         if id(module) in self._modes:
             _, module.training = self._modes.pop(id(module))
 
-    def restore(self) -> None:
-        """Buffers as they were. Call after the gradient is taken: backward still needs them."""
+    def restore(self, keep: Tensor | None = None) -> None:
+        """Buffers as they were. Call after the gradient is taken: backward still needs them.
+
+        keep: a 0-dim tensor of bool; where it is true they stay as they are.
+        """
         with torch.no_grad():
             for buffer, before in self._saved.values():
-                buffer.copy_(before)
+                buffer.copy_(before if keep is None else torch.where(keep, buffer, before))
 
 
 def evaluate(
@@ -80,6 +83,8 @@ def evaluate(
     """
     if not callable(closure):
         raise LossError(f"{name} must be a function without arguments that returns the loss, not {closure!r}")
+    # a step inside one autocast block would find the weights cast before they moved
+    torch.clear_autocast_cache()
     versions = [w._version for w in weights]
     before = [w.detach().clone() for w in weights] if first else []
     with FastBatchNorm() if twice else nullcontext():

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adatune_lite.curvature import LossError
 from adatune_lite.rules import SGD, Tensors
 from adatune_lite.rules.base import negated_
 from adatune_lite.tuners.base import Gradients, all_finite
@@ -38,6 +39,8 @@ class HD(MARTHE):
         **options: Any,
     ) -> None:
         super().__init__(optimizer, 0.0, hyper_lr, **options)
+        if multiplicative and self._device:
+            raise ValueError("capturable=True has the additive rule alone: leave out multiplicative=True")
         self.multiplicative = multiplicative
         self._keeps = all(rule == SGD() for rule in self._rules) and list(self.values) == [(0, "lr")]
         self._kept: Gradients | None = None
@@ -47,6 +50,8 @@ class HD(MARTHE):
         if outer_loss is not None:
             self._settle()
             return super().step(train_loss, outer_loss)
+        if self._device:
+            raise LossError("capturable=True needs outer_loss: the published HD has no form without the host")
         weights = self._weights()
         moves = self._moved and self._steps % self.every == 0
         slope: Gradients = []
@@ -76,6 +81,7 @@ class HD(MARTHE):
             self._optimizer_step(weights, grads)
             self._set_gradients(weights, [None] * len(weights))
             self._steps += 1
+            self._scaling.update(overflow=False)
         return found.loss
 
     def _deltas(self, outer: Gradients) -> list[float]:

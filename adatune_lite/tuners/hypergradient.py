@@ -27,6 +27,8 @@ from adatune_lite.tuners.adaptive import START, Adaptive, adaptive
 from adatune_lite.tuners.base import Gradients, Tuner
 from adatune_lite.tuners.clipping import clipping
 from adatune_lite.tuners.closures import BufferGuard, Closure, evaluate
+from adatune_lite.tuners.device import OnDevice
+from adatune_lite.tuners.scaling import Scaling
 from adatune_lite.tuners.tuned import Key, PerName, Tuned, choose
 
 
@@ -51,6 +53,10 @@ class MARTHE(Tuner):
     every: values move at every `every`-th step; Z moves at each.
     product_every: the Hessian counts at every `product_every`-th step, and as 0 in A between: Z keeps the
         optimizer's momentum and decay. Cheaper and biased. `PartialProduct` is the other way to save.
+    scaler: a `torch.amp.GradScaler`, for float16 autocast in the closures; the tuner scales, unscales and
+        calls its `update()`, closures return plain losses. See `tuners.scaling`.
+    capturable: keep rate, Delta and all decisions on the device, without synchronisation: steps that are not
+        finite are masked and raise nothing. See `tuners.device`.
 
     Raises ValueError for arguments out of range, UnsupportedOptimizer for an optimizer without a rule.
     """
@@ -73,6 +79,8 @@ class MARTHE(Tuner):
         outer_batchnorm: str = "batch",
         every: int = 1,
         product_every: int = 1,
+        scaler: torch.amp.GradScaler | None = None,
+        capturable: bool = False,
     ) -> None:
         super().__init__(optimizer)
         if mu != "adaptive" and not (isinstance(mu, int | float) and 0 <= mu <= 1):
@@ -104,6 +112,12 @@ class MARTHE(Tuner):
         self.clip_hypergradient = math.inf if clip_hypergradient is None else float(clip_hypergradient)
         self.outer_batchnorm, self.every, self.product_every = outer_batchnorm, every, product_every
         self._moved = False
+        self._scaling = Scaling(scaler, self._weights())
+        if capturable and scaler is not None:
+            raise ValueError("capturable=True has no scaler: use bfloat16 autocast, which needs none")
+        if capturable and product_every > 1:
+            raise ValueError("capturable=True takes a product at every step: leave product_every at 1")
+        self._device = OnDevice(self) if capturable else None
 
     @property
     def hyper_lr(self) -> float:
@@ -112,10 +126,12 @@ class MARTHE(Tuner):
 
     @property
     def values(self) -> dict[Key, float]:
+        self._read()
         return {(x.group, x.name): x.value for x in self._tuned}
 
     @property
     def hypergradients(self) -> dict[Key, float]:
+        self._read()
         return {(x.group, x.name): x.hypergradient for x in self._tuned}
 
     def step(self, train_loss: Closure | list[Closure], outer_loss: Closure | None = None) -> Tensor:
@@ -124,6 +140,8 @@ class MARTHE(Tuner):
                 f"{type(self).__name__} needs outer_loss: a function without arguments that returns the loss "
                 "on validation data"
             )
+        if self._device and self._steps:
+            return self._device.step(train_loss, outer_loss)
         weights = self._weights()
         with self._refusable(weights):
             found = self._gathered(train_loss, weights, self._directions())
@@ -140,11 +158,26 @@ class MARTHE(Tuner):
             self._steps += 1
             if self._adaptive and self._adaptive.mu_rule == "adatune":
                 slope = found.grads
+            overflow = False
             if self._steps % self.every == 0:
-                self._outer_step(outer_loss, weights, slope)
+                overflow = self._outer_step(outer_loss, weights, slope)
             else:
                 self._failures = 0
+            self._scaling.update(overflow)
         return found.loss
+
+    def _read(self) -> None:
+        if self._device:
+            self._device.read()
+
+    def _weights(self) -> list[Tensor]:
+        weights = super()._weights()
+        if [w.shape for w in weights] != [z.shape for z in self._tuned[0].direction]:
+            raise ValueError(
+                "the weights that require gradients are not those that this tuner began with: "
+                "after freezing, unfreezing or adding weights make a new tuner"
+            )
+        return weights
 
     def _directions(self) -> list[Tensors]:
         """Where products are needed. At the first step Z is 0: one asks if there is a second derivative."""
@@ -215,13 +248,19 @@ class MARTHE(Tuner):
             return [[torch.zeros_like(w) for w in weights] for _ in rule.buffers]
         return [[self.optimizer.state[w][name] for w in weights] for name in rule.buffers]
 
-    def _outer_step(self, outer_loss: Closure, weights: Tensors, slope: Gradients) -> None:
+    def _outer_step(self, outer_loss: Closure, weights: Tensors, slope: Gradients) -> bool:
+        """Delta and the steps of all values; whether a loss scale kept Delta from being known."""
         with BufferGuard(self.outer_batchnorm) as guard:
             outer = evaluate(outer_loss, "outer_loss", weights, first=self._steps == 1)
-            grads = gradient(outer, weights, what="outer_loss")
+            grads = gradient(self._scaling.scaled(outer), weights, what="outer_loss")
         guard.restore()
+        if self._scaling.overflow(outer, grads):
+            for x in self._tuned:
+                x.hypergradient = self._hypergradient = math.nan
+            return True
         finite = math.isfinite(float(outer.detach()))
-        self._move(grads, "the outer loss or the hypergradient", finite, slope)
+        self._move(self._scaling.unscaled(grads), "outer_loss or the hypergradient", finite, slope)
+        return False
 
     def _deltas(self, outer: Gradients) -> list[float]:
         """Delta of each tuned value."""
@@ -238,7 +277,7 @@ class MARTHE(Tuner):
         """The projected steps of all values; a Delta that is not finite keeps them and forgets the past."""
         for x, delta in zip(self._tuned, deltas or self._deltas(outer), strict=True):
             x.hypergradient = delta
-        self.hypergradient = self._tuned[0].hypergradient
+        self._hypergradient = self._tuned[0].hypergradient
         if not (finite and all(math.isfinite(x.hypergradient) for x in self._tuned)):
             self._reset()
             if self._adaptive:
@@ -281,13 +320,15 @@ class MARTHE(Tuner):
             "tuned": [[x.group, x.name, x.value, x.hypergradient, _copied(x.z)] for x in self._tuned],
             "moved": self._moved,
             "adaptive": self._adaptive.state_dict(self.mu, self.hyper_lr) if self._adaptive else {},
+            **self._scaling.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
         names = [(group, name) for group, name, *_ in state["tuned"]]
-        if names != list(self.values):
-            raise ValueError(f"this state tunes {names}, this tuner {list(self.values)}")
+        own = [(x.group, x.name) for x in self._tuned]
+        if names != own:
+            raise ValueError(f"this state tunes {names}, this tuner {own}")
         for x, (*_, saved) in zip(self._tuned, state["tuned"], strict=True):
             if _shapes(saved) != _shapes(x.z):
                 raise ValueError(
@@ -303,7 +344,10 @@ class MARTHE(Tuner):
         if self._adaptive:
             self.mu, self._tuned[0].hyper_lr = self._adaptive.load_state_dict(state["adaptive"])
         self._moved = state["moved"]
+        self._scaling.load_state_dict(state)
         self._write()
+        if self._device:
+            self._device.start()
 
 
 class RTHO(MARTHE):

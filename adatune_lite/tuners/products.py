@@ -11,7 +11,7 @@ batch is 2, a forward and backward pass 1):
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -60,23 +60,29 @@ class PartialProduct:
 
 def products(
     closure: Closure,
+    loss: Tensor,
     grads: Gradients,
     weights: Sequence[Tensor],
     directions: Sequence[Sequence[Tensor]],
+    name: str,
+    scaled: Callable[[Tensor], Tensor],
     *,
     first: bool,
 ) -> list[Gradients]:
-    """Products with each direction, None where `grads` has it: the gradients of `closure`, with a graph.
+    """Products with each direction, None where `grads` has it: the gradients of `loss`, with a graph.
 
+    closure, name: what returned `loss`. scaled: what a loss is multiplied by before it is differentiated.
     Buffers of modules are as `closure` left them. Raises LossError for a loss without a second derivative at
     the first step.
     """
+    if not directions:
+        return []
     if not isinstance(closure, PartialProduct):
-        return _products(grads, weights, directions, first)
+        return _products(loss, grads, weights, directions, name, first)
     with BufferGuard() as guard:
         loss = evaluate(closure.product_loss, "product_loss", weights, first=first, twice=True)
-        few = gradient(loss, weights, create_graph=True, what="product_loss")
-        found = _products(few, weights, directions, first)
+        few = gradient(scaled(loss), weights, create_graph=True, what="product_loss")
+        found = _products(loss, few, weights, directions, "product_loss", first)
     guard.restore()
     return [
         [
@@ -95,10 +101,15 @@ def count(closure: Closure, directions: int) -> float:
 
 
 def _products(
-    grads: Gradients, weights: Sequence[Tensor], directions: Sequence[Sequence[Tensor]], first: bool
+    loss: Tensor,
+    grads: Gradients,
+    weights: Sequence[Tensor],
+    directions: Sequence[Sequence[Tensor]],
+    name: str,
+    first: bool,
 ) -> list[Gradients]:
-    if first and directions:
-        check_second_derivative(grads)
+    if first:
+        check_second_derivative(grads, loss, name)
     used = [(i, g) for i, g in enumerate(grads) if g is not None]
     out: list[Gradients] = []
     for k, direction in enumerate(directions):
@@ -107,6 +118,7 @@ def _products(
             [weights[i] for i, _ in used],
             [direction[i] for i, _ in used],
             retain_graph=k < len(directions) - 1,
+            what=name,
         )
         one: Gradients = [None] * len(grads)
         for (i, _), x in zip(used, found, strict=True):

@@ -1,0 +1,9 @@
+"""The faults that are planted by tests/mutate.py."""
+
+from mutations.behaviour import AUTOLR, RUNS, TUNERS
+from mutations.derivatives import RULES, SWEEPS
+from mutations.fault import Fault
+
+__all__ = ["FAULTS", "Fault"]
+
+FAULTS = [*RULES, *SWEEPS, *TUNERS, *AUTOLR, *RUNS]

@@ -1,0 +1,259 @@
+"""Planted faults of the tuners, of AutoLR, of resumed runs and of the parts of the data.
+
+Numbers as 3.3.8 are those of AdaTune's own faults in data/reference/FACTS.md.
+"""
+
+from __future__ import annotations
+
+from mutations.fault import Fault, tests
+
+_MARTHE = "tuners/hypergradient.py"
+_SUM = "marthe_equals_the_discounted_double_sum"
+
+TUNERS = [
+    Fault(
+        "wrong sign of the rate's step",
+        "tuners/tuned.py",
+        "self.value - self.hyper_lr * delta",
+        "self.value + self.hyper_lr * delta",
+        tests("tuners", f"{_SUM}[sgd-moving-0.5]"),
+    ),
+    Fault(
+        "rate frozen in the Jacobian (3.3.1)",
+        _MARTHE,
+        'float(group["lr"])))',
+        'float(group.setdefault("initial_lr", group["lr"]))))',
+        tests("tuners", f"{_SUM}[sgd-moving-0.5]"),
+    ),
+    Fault(
+        "no projection of the rate (3.3.8)",
+        "tuners/tuned.py",
+        "min(self.high, max(self.low, self.value - self.hyper_lr * delta))",
+        "self.value - self.hyper_lr * delta",
+        tests("tuners", "rate_is_bounded_and_clipped"),
+    ),
+    Fault(
+        "first step skipped, B_0 lost (3.3.9)",
+        _MARTHE,
+        "slope = self._carry(weights, grads, products)",
+        "slope = self._carry(weights, grads, products) if self._steps else []",
+        tests("tuners", f"{_SUM}[sgd-fixed-0.5]"),
+    ),
+    Fault(
+        "training loss in place of the outer loss (3.3.20)",
+        _MARTHE,
+        "self._outer_step(outer_loss, weights, slope)",
+        "self._outer_step(train_loss, weights, slope)",
+        tests("tuners", f"{_SUM}[sgd-fixed-0.5]"),
+    ),
+    Fault(
+        "rate of single precision (3.3.15)",
+        "tuners/tuned.py",
+        "self.value = min(self.high, max(self.low, self.value - self.hyper_lr * delta))",
+        "self.value = float(torch.tensor(self.value - self.hyper_lr * delta, dtype=torch.float32))",
+        tests("tuners", "rate_is_a_double_for_float32_weights"),
+    ),
+    Fault(
+        "a list of closures is summed, not averaged",
+        "tuners/base.py",
+        "_divided(total.grads, len(closures))",
+        "total.grads",
+        tests("tuners_values", "a_list_of_closures_is_their_mean"),
+    ),
+    Fault(
+        "HD: direction of the present step, not of the previous one",
+        "tuners/hd.py",
+        "if self._moved and self._steps % self.every == 0:",
+        "if self._moved and self._steps % self.every == 0:\n"
+        "                self._carry(weights, found.grads, [])",
+        tests("tuners", "hd_equals_the_published_recursion[sgd-False]"),
+    ),
+    Fault(
+        "HD: weight decay forgotten in the gradient",
+        "tuners/hd.py",
+        "self._move(self._regularised(weights, found.grads),",
+        "self._move(found.grads,",
+        tests("tuners", "hd_equals_the_published_recursion[sgd_decay-False]"),
+    ),
+    Fault(
+        "adaptive mu: a rate divided by a slope (3.3.5)",
+        "tuners/adaptive.py",
+        "numerator = self.delta if",
+        "numerator = lr if",
+        tests("tuners_stages", "adaptive_mu_and_hyper_lr_equal_their_twin[sgd_decay-marthe_tf-None]"),
+    ),
+    Fault(
+        "adaptive mu: length of memory without the past's 1 (3.3.6)",
+        "tuners/adaptive.py",
+        "(self.c + 1) * mu if",
+        "self.c * mu if",
+        tests("tuners_stages", "adaptive_mu_and_hyper_lr_equal_their_twin[sgd_decay-marthe_tf-None]"),
+    ),
+    Fault(
+        "adaptive hyper_lr: one hypergradient in place of the product of two (3.3.7)",
+        "tuners/adaptive.py",
+        "self.alpha * self.delta * self.before",
+        "self.alpha * self.delta",
+        tests("tuners_stages", "adaptive_mu_and_hyper_lr_equal_their_twin[sgd_decay-marthe_tf-0.01]"),
+    ),
+    Fault(
+        "clipping by value without its derivative (3.3.13)",
+        "tuners/clipping.py",
+        "x.masked_fill(g.abs() > bound, 0.0)",
+        "x",
+        tests("tuners_stages", "clipping_is_torch_and_its_tangent_the_difference_quotient[value-0.5]"),
+    ),
+    Fault(
+        "clipping by norm with the scale held fixed",
+        "tuners/clipping.py",
+        "scale * x + fall * g",
+        "scale * x",
+        tests("tuners_stages", "clipping_is_torch_and_its_tangent_the_difference_quotient[norm-0.5]"),
+    ),
+    Fault(
+        "BatchNorm takes up the statistics of the outer batch (3.3.11)",
+        _MARTHE,
+        "guard.restore()\n        if self._scaling",
+        "if self._scaling",
+        tests("tuner_contract", "outer_loss_leaves_batchnorm_alone[marthe-momentum]"),
+    ),
+    Fault(
+        "the outer gradient stays scaled",
+        _MARTHE,
+        "self._move(self._scaling.unscaled(grads),",
+        "self._move(grads,",
+        tests("scaling", "a_power_of_two_changes_no_digit[hd_outer-momentum-65536.0]"),
+    ),
+    Fault(
+        "casts that autocast keeps serve at the next weights",
+        "tuners/closures.py",
+        "torch.clear_autocast_cache()",
+        "pass",
+        tests("tuner_features", "a_step_inside_one_autocast_block_uses_the_weights_as_they_are[hd]"),
+    ),
+    Fault(
+        "BatchNorm: running statistics in the outer gradient",
+        "tuners/closures.py",
+        'module.training = self._batchnorm == "batch"',
+        "module.training = False",
+        tests("tuner_contract", "batchnorm_hypergradient_is_exact[momentum]"),
+    ),
+]
+
+AUTOLR = [
+    Fault(
+        "AutoLR: wrong sign of the parabola's minimum",
+        "tuners/autolr_fit.py",
+        "minimum = -k1 / (2 * k2)",
+        "minimum = k1 / (2 * k2)",
+        tests("autolr_fit", "choice"),
+    ),
+    Fault(
+        "AutoLR: the half that the scan lost",
+        "tuners/autolr_fit.py",
+        "minimum = -k1 / (2 * k2)",
+        "minimum = -k1 / k2",
+        tests("autolr_fit", "choice"),
+    ),
+    Fault(
+        "AutoLR: a concave fit goes to its maximum",
+        "tuners/autolr_fit.py",
+        "if k2 > 0:",
+        "if k2:",
+        tests("autolr_fit", "choice"),
+    ),
+    Fault(
+        "AutoLR: square root in the trust bound",
+        "tuners/autolr_fit.py",
+        "math.cbrt(",
+        "math.sqrt(",
+        tests("autolr_fit", "trust_bound_is_strict_and_never_reaches_the_rate"),
+    ),
+    Fault(
+        "AutoLR: rollback forgets the random state",
+        "tuners/autolr_snapshot.py",
+        "torch.set_rng_state(self.random[0].cpu())",
+        "pass",
+        tests("autolr_state", "rollback_is_bit_for_bit[momentum]"),
+    ),
+]
+
+RUNS = [
+    Fault(
+        "resume forgets the random state",
+        "training.py",
+        'torch.set_rng_state(state["random"])',
+        "pass",
+        tests("resume", "a_network_with_dropout_resumes_bit_for_bit"),
+    ),
+    Fault(
+        "resume forgets Z",
+        _MARTHE,
+        "part.copy_(kept)",
+        "pass",
+        tests("tuners", "saved_state_continues_bit_for_bit[marthe-momentum-f64]"),
+    ),
+    Fault(
+        "resume forgets LRS-OPT's moments",
+        "lrs_opt.py",
+        '_State(**{**plain, "history"',
+        '_State(**{**plain, "m": 0 * plain["m"], "history"',
+        tests("lrs_opt", "resumes_bit_for_bit[3-adam]"),
+    ),
+    Fault(
+        "validation images are the test images (3.3.10)",
+        "tasks/data.py",
+        'return self._all("validation")',
+        'return self._all("test")',
+        tests("data", "parts_are_disjoint_and_follow_the_seed"),
+    ),
+    Fault(
+        "outer loss of the online methods on the test images (3.3.10)",
+        "experiments/functions.py",
+        "else (lambda t: task.validation())",
+        "else (lambda t: task.test())",
+        tests("functions", "only_the_headline_sees_the_test_images"),
+    ),
+    Fault(
+        "final loss of LRS-OPT on the test images (3.3.10)",
+        "experiments/functions.py",
+        "x, y = task.validation()\n\n    def train_loss(weights: dict[str, Tensor], t: int) -> Tensor:",
+        "x, y = task.test()\n\n    def train_loss(weights: dict[str, Tensor], t: int) -> Tensor:",
+        tests("functions", "only_the_headline_sees_the_test_images"),
+    ),
+    Fault(
+        "headline on the validation images",
+        "experiments/functions.py",
+        "evaluate(net, task.test())",
+        "evaluate(net, task.validation())",
+        tests("functions", "only_the_headline_sees_the_test_images"),
+    ),
+    Fault(
+        "the same order of images in each epoch",
+        "tasks/data.py",
+        "self._drawn((purpose, seed, epoch), ",
+        "self._drawn((purpose, seed), ",
+        tests("data", "batches_are_a_pure_function_of_seed_and_step"),
+    ),
+    Fault(
+        "the same crops in each epoch",
+        "tasks/data.py",
+        "self._drawn((_CROPS, purpose, seed, epoch), ",
+        "self._drawn((_CROPS, purpose, seed), ",
+        tests("image_tasks", "every_batch_crops_anew"),
+    ),
+    Fault(
+        "outer batches are augmented",
+        "tasks/data.py",
+        'if part == "train" and self._crops:',
+        "if self._crops:",
+        tests("image_tasks", "augmented_batches_are_crops_of_the_same_images"),
+    ),
+    Fault(
+        "a pack of the JPEG copy forgets what it is",
+        "tasks/sources/readers.py",
+        "for part, found in parts.items() if found.note}",
+        "for part, found in parts.items() if False}",
+        tests("encoded_sources", "a_jpeg_copy_is_named_wherever_it_goes"),
+    ),
+]
