@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any, Protocol
@@ -55,8 +55,11 @@ class Trace:
     observed: list[int] = field(default_factory=list)
     """Optimizer steps done at each entry of `validation_loss`."""
     validation_loss: list[float] = field(default_factory=list)
+    validation_accuracy: list[float] = field(default_factory=list)
     status: str = "finished"
     plain_steps: float = 0.0
+    look_steps: float = 0.0
+    """The part of `plain_steps` that went into looks at an outer loss without gradient."""
     seconds: float = 0.0
     """Training alone, without the observations."""
 
@@ -65,6 +68,11 @@ def mean_loss(net: nn.Module, batch: Batch) -> Tensor:
     """Mean cross-entropy of a batch, a scalar with a graph."""
     x, y = batch
     return cross_entropy(net(x), y)
+
+
+def averaged_loss(net: nn.Module, batches: Iterable[Batch]) -> Tensor:
+    """The mean of the batches' mean losses; without gradient its memory is that of one batch."""
+    return torch.stack([mean_loss(net, batch) for batch in batches]).mean()
 
 
 def evaluate(net: nn.Module, batch: Batch) -> tuple[float, float]:
@@ -88,15 +96,19 @@ def train(
     seed: int,
     steps: int,
     outer: Callable[[int], Batch] | None = None,
+    look: Callable[[int], Iterable[Batch]] | None = None,
     report: Callable[[int, int], None] | None = None,
     keeper: Clock | None = None,
 ) -> Trace:
     """Train for `steps` steps on the batches of (task, seed).
 
-    outer: batch of the outer loss at step t, for tuners that take one.
+    outer: batch of the outer loss at step t, for tuners that take its gradient.
+    look: batches of the outer loss of tuners that only look at it: superbatch k of AutoLR, equally large for
+        every k; the validation part of ReduceOnPlateau, which looks at k = 0 every time.
 
     Cost in plain steps, by the arithmetic of forward and backward passes: a step is 1, a product of the tuner
-    2 more (the double backward of one batch), an outer gradient its images over the training batch's.
+    2 more (the double backward of one batch), an outer gradient its images over the training batch's, a look
+    a third of that: a forward pass is a third of forward and backward. Looks alone are in `look_steps` too.
     keeper: where the state between two steps is kept and taken up again, so that the weights, the series and
     the random numbers are those of a training that nothing stopped, to the last bit. It then has the status
     "stopped by budget" when the keeper says that time is up.
@@ -105,6 +117,12 @@ def train(
     trace = Trace()
     begun = _restore(keeper.load(), net, tuner, trace) if keeper else 0
     every = max(4, steps // OBSERVATIONS)
+    looked_at = sum(len(y) for _, y in look(0)) if look else 0
+
+    def look_loss(k: int = 0) -> Tensor:
+        assert look is not None
+        return averaged_loss(net, look(k))
+
     for t in range(begun, steps):
         if keeper and t > begun and keeper.due():
             keeper.save(_state(t, net, tuner, trace))
@@ -113,8 +131,8 @@ def train(
                 return trace
         start = time.perf_counter()
         batch = task.batch(seed, t)
-        extra, products = 0.0, tuner.products
-        outer_loss = None
+        extra, products, seen = 0.0, tuner.products, tuner.looks
+        outer_loss: Callable[..., Tensor] | None = look_loss if look else None
         if outer is not None:
             held = outer(t)
             extra = len(held[1]) / len(batch[1])
@@ -125,13 +143,17 @@ def train(
             trace.status = f"diverged at step {t}"
             break
         trace.seconds += time.perf_counter() - start
-        trace.plain_steps += 1.0 + extra + 2.0 * (tuner.products - products)
+        looked = looked_at / len(batch[1]) / 3 * (tuner.looks - seen)
+        trace.look_steps += looked
+        trace.plain_steps += 1.0 + extra + looked + 2.0 * (tuner.products - products)
         trace.lr.append(tuner.used_lr)
         trace.train_loss.append(loss)
         trace.hypergradient.append(tuner.hypergradient)
         if (t + 1) % every == 0 or t + 1 == steps:
             trace.observed.append(t + 1)
-            trace.validation_loss.append(evaluate(net, task.validation())[0])
+            loss, accuracy = evaluate(net, task.validation())
+            trace.validation_loss.append(loss)
+            trace.validation_accuracy.append(accuracy)
             if report:
                 report(t + 1, steps)
     if trace.status == "finished" and not math.isfinite(trace.validation_loss[-1]):

@@ -23,6 +23,7 @@ from torch import nn
 
 from adatune_lite.checkpoint import Checkpoint
 from adatune_lite.experiments import EXPERIMENTS
+from adatune_lite.experiments.methods import superbatches
 from adatune_lite.experiments.run_functions import RUN_FUNCTIONS
 from adatune_lite.runs import provenance
 from adatune_lite.runs.context import Context
@@ -32,7 +33,16 @@ from adatune_lite.runs.store import Store
 from adatune_lite.runs.worker import one_thread, seeded
 from adatune_lite.tasks.data import ImageTask, image_task
 from adatune_lite.training import train
-from adatune_lite.tuners import HD, MARTHE, RTHO, FixedSchedule, Tuner
+from adatune_lite.tuners import (
+    HD,
+    MARTHE,
+    RTHO,
+    AutoLR,
+    CycledMomentum,
+    FixedSchedule,
+    ReduceOnPlateau,
+    Tuner,
+)
 
 STEPS, HYPER_STEP, EPOCH = 8, 4, 5
 STOPS = (HYPER_STEP - 1, HYPER_STEP, EPOCH, EPOCH + 1)
@@ -45,7 +55,16 @@ TUNERS: dict[str, Callable[[torch.optim.Optimizer], Tuner]] = {
     "hd, validation": lambda o: HD(o, 1e-5),
     "rtho": lambda o: RTHO(o, 1e-5, every=HYPER_STEP),
     "marthe": lambda o: MARTHE(o, 0.9, 1e-5),
+    "autolr": lambda o: AutoLR(o, 2, window=2, samples=3, saturation=None, epsilon_threshold=None),
+    "plateau": lambda o: ReduceOnPlateau(o, HYPER_STEP // 2, patience=0, threshold=0.5),
+    "cycled": lambda o: CycledMomentum(
+        o, [0.01 * (t + 1) for t in range(STEPS)], [0.9 - 0.05 * t for t in range(STEPS)]
+    ),
 }
+LOOKS = ("autolr", "plateau")
+AROUND = (*LOOKS, "cycled")
+"""Tuners around any optimizer, which know nothing of its rule: three rules stand for all."""
+NO_OUTER = ("schedule", "hd", "cycled", *LOOKS)
 
 
 class Stopped(Exception):
@@ -80,6 +99,8 @@ def trainings() -> Iterator[tuple[str, Callable[[Path, int], dict[str, Any]]]]:
         for setting in oracles.SETTINGS:
             if setting.options.get("eps") == 0.0:
                 continue  # torch divides 0 by 0 at pixels that are always black
+            if tuner in AROUND and setting.name not in ("momentum_decay", "adamw", "rmsprop_all"):
+                continue
             yield f"{tuner} {setting.name}", partial(_training, tuner, setting)
 
 
@@ -101,7 +122,8 @@ def _training(tuner_name: str, setting: oracles.Setting, path: Path, stop: int) 
             task,
             seed=3,
             steps=STEPS,
-            outer=None if tuner_name in ("schedule", "hd") else lambda t: task.validation(),
+            outer=None if tuner_name in NO_OUTER else lambda t: task.validation(),
+            look=superbatches(task, 3, 2) if tuner_name in LOOKS else None,
             keeper=Keeper(Checkpoint(path, path.stem), stop),
         )
         trace.seconds = 0.0

@@ -4,10 +4,25 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from adatune_lite.experiments import is_the_hypergradient_right, lrs_opt_vs_marthe
+from adatune_lite.experiments import (
+    autolr_vs_schedules,
+    explore_exploit,
+    is_the_hypergradient_right,
+    lrs_opt_vs_marthe,
+    quadratic_fit,
+    superbatch,
+)
 
 EXPERIMENTS: dict[str, ModuleType] = {
-    module.NAME: module for module in (lrs_opt_vs_marthe, is_the_hypergradient_right)
+    module.NAME: module
+    for module in (
+        lrs_opt_vs_marthe,
+        is_the_hypergradient_right,
+        quadratic_fit,
+        superbatch,
+        explore_exploit,
+        autolr_vs_schedules,
+    )
 }
 
 

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from adatune_lite.as_published import AdaTune
 from adatune_lite.curvature import dot, gradient, product
-from adatune_lite.experiments.functions import finals, make_optimizer, make_tuner, problem, setting, trained
+from adatune_lite.experiments.functions import finals, problem, setting, trained
+from adatune_lite.experiments.methods import make_optimizer, make_tuner
 from adatune_lite.hypergradient import schedule_hypergradient
 from adatune_lite.rules import from_optimizer
 from adatune_lite.runs.context import Context

@@ -13,29 +13,26 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
+from adatune_lite.experiments.methods import (
+    ONLINE,
+    decision_counts,
+    decisions,
+    looks,
+    make_optimizer,
+    make_tuner,
+    source_schedule,
+)
 from adatune_lite.hypergradient import Problem
 from adatune_lite.lrs_opt import LRSOptResult, lrs_opt
 from adatune_lite.rules import from_optimizer
 from adatune_lite.runs.context import Context
 from adatune_lite.runs.record import Floats, Outcome, Series
-from adatune_lite.runs.spec import RunSpec, SpecError
-from adatune_lite.schedules import SCHEDULES, schedule
+from adatune_lite.runs.spec import RunSpec
 from adatune_lite.seeds import SeedProblem, lrs_opt_seeds
 from adatune_lite.tasks import models
 from adatune_lite.tasks.data import Batch, ImageTask, image_task
 from adatune_lite.training import Trace, evaluate, train
-from adatune_lite.tuners import HD, MARTHE, RTHO, FixedSchedule, Tuner
-
-ONLINE = ("hd", "hd_validation", "rtho", "marthe")
-"""HD with training gradients, HD with the validation gradient (mu = 0), RTHO (mu = 1), MARTHE."""
-
-OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
-    "sgd": torch.optim.SGD,
-    "adam": torch.optim.Adam,
-    "adamw": torch.optim.AdamW,
-    "rmsprop": torch.optim.RMSprop,
-}
-
+from adatune_lite.tuners import AutoLR, FixedSchedule, Tuner
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -56,41 +53,6 @@ def setting(spec: RunSpec, device: torch.device | str) -> tuple[ImageTask, nn.Mo
         }
     net = models.build(spec.task.model, seed=spec.seed, classes=task.classes, **options)
     return task, net.to(device, dtype)
-
-
-def make_optimizer(spec: RunSpec, net: nn.Module, lr: float) -> torch.optim.Optimizer:
-    """The optimizer of a run at this rate; raises SpecError for a name that does not exist."""
-    if spec.optimizer not in OPTIMIZERS:
-        raise SpecError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, not {spec.optimizer!r}")
-    return OPTIMIZERS[spec.optimizer](net.parameters(), lr=lr, **dict(spec.optimizer_settings))
-
-
-def make_tuner(spec: RunSpec, net: nn.Module, context: Context) -> Tuner:
-    """The tuner or schedule of a run; raises SpecError for a method that does not exist."""
-    settings: dict[str, Any] = dict(spec.settings)
-    if spec.method in SCHEDULES:
-        rates = schedule(spec.method, spec.steps, **settings)
-        return FixedSchedule(make_optimizer(spec, net, float(rates[0])), rates)
-    if spec.method == "replay":
-        rates = source_schedule(spec, context)
-        return FixedSchedule(make_optimizer(spec, net, float(rates[0])), rates)
-    settings.pop("outer_batch", None)
-    optimizer = make_optimizer(spec, net, settings.pop("lr"))
-    kinds: dict[str, Callable[..., MARTHE]] = {"hd": HD, "hd_validation": HD, "rtho": RTHO, "marthe": MARTHE}
-    if spec.method not in kinds:
-        raise SpecError(
-            f"method must be one of {', '.join((*SCHEDULES, 'replay', *kinds))}, not {spec.method!r}"
-        )
-    return kinds[spec.method](optimizer, **settings)
-
-
-def source_schedule(spec: RunSpec, context: Context) -> Tensor:
-    """The learned schedule of the run that `spec.source` names, checked against its digest."""
-    record = context.source(spec)
-    _, rates = record.series("lr")
-    if len(rates) != spec.steps:
-        raise SpecError(f"the source schedule has {len(rates)} steps, this run {spec.steps}")
-    return torch.as_tensor(rates, dtype=torch.float64)
 
 
 def finals(net: nn.Module, task: ImageTask) -> dict[str, float]:
@@ -117,18 +79,21 @@ def trace_series(trace: Trace) -> dict[str, Floats | Series]:
 def training(spec: RunSpec, context: Context) -> Outcome:
     """One training along a schedule or with an online tuner.
 
-    Settings: those of the schedule or tuner; outer_batch: images of the outer loss at each step (default:
-    the whole validation part). E is the validation loss after the last step.
+    Settings: see `make_tuner`; outer_batch: images of the outer loss at each step (default: the whole
+    validation part). E is the validation loss after the last step. A run of AutoLR has its decisions as
+    series and the cost of its fits as `look_steps`, a part of `plain_steps`.
     """
     task, net = setting(spec, context.device)
     tuner = make_tuner(spec, net, context)
-    outer = None
-    if spec.method in ONLINE and spec.method != "hd":
-        size = int(spec.get("outer_batch", 0))
-        outer = (
-            (lambda t: task.validation_batch(t, size, spec.seed)) if size else (lambda t: task.validation())
-        )
-    return trained(spec, context, task, net, tuner, outer)
+    return trained(spec, context, task, net, tuner, outer_batches(spec, task))
+
+
+def outer_batches(spec: RunSpec, task: ImageTask) -> Callable[[int], Batch] | None:
+    """The batch of the outer loss at step t of the online tuners that take its gradient."""
+    if spec.method not in ONLINE or spec.method == "hd":
+        return None
+    size = int(spec.get("outer_batch", 0))
+    return (lambda t: task.validation_batch(t, size, spec.seed)) if size else (lambda t: task.validation())
 
 
 def trained(
@@ -140,23 +105,44 @@ def trained(
     outer: Callable[[int], Batch] | None = None,
 ) -> Outcome:
     """The outcome of one training with this tuner."""
-    trace = train(
+    return outcome_of(follow(spec, context, task, net, tuner, outer), net, task, tuner)
+
+
+def follow(
+    spec: RunSpec,
+    context: Context,
+    task: ImageTask,
+    net: nn.Module,
+    tuner: Tuner,
+    outer: Callable[[int], Batch] | None = None,
+) -> Trace:
+    """The training of a run with this tuner, taken up where it was stopped."""
+    return train(
         net,
         tuner,
         task,
         seed=spec.seed,
         steps=spec.steps,
         outer=outer,
+        look=looks(spec, task, tuner),
         report=context.report,
         keeper=context,
     )
-    finished = trace.status == "finished"
-    return Outcome(
+
+
+def outcome_of(trace: Trace, net: nn.Module, task: ImageTask, tuner: Tuner) -> Outcome:
+    """What a training leaves behind; of AutoLR its decisions as well."""
+    outcome = Outcome(
         status=trace.status,
         series=trace_series(trace),
-        metrics=finals(net, task) if finished else {},
+        metrics=finals(net, task) if trace.status == "finished" else {},
         cost={"plain_steps": trace.plain_steps, "training_seconds": trace.seconds},
     )
+    if isinstance(tuner, AutoLR):
+        outcome.series = {**outcome.series, **decisions(tuner.log)}
+        outcome.metrics = {**outcome.metrics, **decision_counts(tuner.log)}
+        outcome.cost = {**outcome.cost, "look_steps": trace.look_steps}
+    return outcome
 
 
 def problem(net: nn.Module, task: ImageTask, seed: int) -> Problem:

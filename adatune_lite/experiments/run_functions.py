@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from adatune_lite.experiments import derivatives, functions
+from adatune_lite.experiments import derivatives, functions, generalisation, probes
 
-RUN_FUNCTIONS = {**functions.RUN_FUNCTIONS, **derivatives.RUN_FUNCTIONS}
+RUN_FUNCTIONS = {
+    **functions.RUN_FUNCTIONS,
+    **derivatives.RUN_FUNCTIONS,
+    **generalisation.RUN_FUNCTIONS,
+    **probes.RUN_FUNCTIONS,
+}
 SIDE_BY_SIDE = functions.SIDE_BY_SIDE

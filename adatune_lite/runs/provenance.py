@@ -26,15 +26,20 @@ DECIDING = (
     "training.py",
     "tasks",
     "experiments/functions.py",
+    "experiments/methods.py",
 )
 """Modules and folders of the package whose code decides the numbers of every run."""
 
 _DERIVATIVES = ("as_published.py", "experiments/derivatives.py")
+_PROBES = ("experiments/probes.py", "experiments/line.py", "experiments/quadratic.py")
 DECIDING_ONE = {
     "lrs_opt": ("lrs_opt.py", "seeds.py"),
     "published": _DERIVATIVES,
     "hypergradient_error": _DERIVATIVES,
     "locality": _DERIVATIVES,
+    "generalisation": ("experiments/generalisation.py", "eigenvalue.py"),
+    "quadratic_fit": _PROBES,
+    "superbatch_size": _PROBES,
 }
 """Further modules by run function: a change of LRS-OPT leaves the records of online tuners valid."""
 

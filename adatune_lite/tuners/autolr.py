@@ -136,7 +136,6 @@ class AutoLR(Tuner):
 
     def _reset(self) -> None:
         self.log: list[Decision] = []
-        self._forwards = 0
         self._next = 0
         """Index of the next fit's superbatch."""
         self._held, self._held_loss, self._held_at = 0, math.nan, 0
@@ -148,7 +147,7 @@ class AutoLR(Tuner):
     @property
     def extra_passes(self) -> float:
         """Cost of all superbatch losses in plain steps: a forward pass without gradient is a third of one."""
-        return self._forwards * self.superbatch / 3
+        return self.looks * self.superbatch / 3
 
     def step(self, train_loss: Closure | list[Closure], outer_loss: Any = None) -> Tensor:
         if outer_loss is None:
@@ -264,7 +263,7 @@ class AutoLR(Tuner):
         )
 
     def _loss(self, outer_loss: Any, k: int, weights: Tensors) -> float:
-        self._forwards += 1
+        self.looks += 1
         return superbatch_loss(outer_loss, k, weights)
 
     def _saturated(self, drop_rate: float) -> bool:
@@ -324,7 +323,6 @@ class AutoLR(Tuner):
         return {
             **super().state_dict(),
             "log": [asdict(found) for found in self.log],
-            "forwards": self._forwards,
             "next": self._next,
             "held": [self._held, self._held_loss, self._held_at],
             "thresholds": [self._first, self._absolute],
@@ -339,7 +337,7 @@ class AutoLR(Tuner):
                 raise ValueError("this state belongs to other weights: their shapes differ")
         super().load_state_dict(state)
         self.log = [Decision(**found) for found in state["log"]]
-        self._forwards, self._next, self._change = state["forwards"], state["next"], change
+        self._next, self._change = state["next"], change
         self._held, self._held_loss, self._held_at = state["held"]
         self._first, self._absolute = state["thresholds"]
         for group in self.optimizer.param_groups:

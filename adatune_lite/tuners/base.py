@@ -36,6 +36,8 @@ class Tuner(ABC):
         self.optimizer = optimizer
         self._hypergradient = math.nan
         self._products: float = 0
+        self.looks = 0
+        """Outer losses evaluated without a gradient so far, checks of the closure aside."""
         self._failures = 0
         self._steps = 0
         self._scaling = Scaling()
@@ -102,6 +104,7 @@ class Tuner(ABC):
             "used_lr": self.used_lr,
             "hypergradient": self.hypergradient,
             "products": self.products,
+            "looks": self.looks,
             "failures": self._failures,
             "steps": self._steps,
         }
@@ -114,7 +117,8 @@ class Tuner(ABC):
                 f"this state does not belong to a {type(self).__name__}: {missing[0]!r} is missing or unknown"
             )
         self._lr, self._used_lr, self._hypergradient = state["lr"], state["used_lr"], state["hypergradient"]
-        self._failures, self._steps, self._products = state["failures"], state["steps"], state["products"]
+        self._failures, self._steps = state["failures"], state["steps"]
+        self._products, self.looks = state["products"], state["looks"]
 
     def _read(self) -> None:  # noqa: B027, most tuners keep all here
         """Fetch the numbers that a device may hold; here there is none."""
@@ -144,7 +148,7 @@ class Tuner(ABC):
                     w.copy_(x)
             self.optimizer.load_state_dict(state)
             self._reset()
-            self._steps = self._products = 0
+            self._steps = self._products = self.looks = 0
             raise
 
     def _gathered(

@@ -108,6 +108,7 @@ class ReduceOnPlateau(Tuner):
         guard.restore()
         if not isinstance(loss, Tensor) or loss.numel() != 1:
             raise LossError(f"outer_loss must return a scalar tensor, not {type(loss).__name__}")
+        self.looks += 1
         # inf is never better than the best loss, whereas torch's comparison has no answer for NaN.
         return float(loss) if math.isfinite(float(loss)) else math.inf
 

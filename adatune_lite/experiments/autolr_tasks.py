@@ -1,0 +1,42 @@
+"""What the experiments about AutoLR share: its image tasks at our scale, its optimizers and seed rates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from adatune_lite.runs.spec import Pairs, TaskSpec
+
+
+@dataclass(frozen=True)
+class Base:
+    """An optimizer with its options and the paper's seed rate for images."""
+
+    optimizer: str
+    options: Pairs
+    lr: float
+
+
+OPTIMIZERS = {
+    "sgd": Base("sgd", (), 0.1),
+    "momentum": Base("sgd", (("momentum", 0.9),), 0.1),
+    "adam": Base("adam", (), 1e-3),
+}
+"""AutoLR's three; it prints no momentum coefficient (0.9 here) and no weight decay (none here)."""
+
+BATCH = 128
+"""That of the ResNet-18 code which the paper names; it prints none."""
+
+SMALL = TaskSpec("mnist5k", train=4000, validation=500, test=500, hidden=(32, 32), batch=50)
+SMALL_CONV4 = TaskSpec("mnist5k", train=4000, validation=500, test=500, model="conv4", width=0.2, batch=50)
+"""The embedded digits, for smoke and quick."""
+
+MLP = TaskSpec("mnist", train=10_000, validation=2000, test=10_000, batch=BATCH)
+FASHION_MLP = replace(MLP, dataset="fashion_mnist")
+CONV4 = replace(MLP, model="conv4")
+FASHION_CONV4 = replace(CONV4, dataset="fashion_mnist")
+"""The 4-layer network on 10,000 of the 60,000 images, our reduced scale of Tables 13 and 14."""
+
+FULL_CONV4 = replace(CONV4, train=55_000, validation=5000)
+FULL_FASHION = replace(FULL_CONV4, dataset="fashion_mnist")
+RESNET18 = TaskSpec("cifar10", train=45_000, validation=5000, test=10_000, model="resnet18", batch=BATCH)
+"""The paper's, with a validation part that it lacks."""

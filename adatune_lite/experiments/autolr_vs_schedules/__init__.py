@@ -1,0 +1,234 @@
+"""Experiment 06: AutoLR against fixed schedules (AutoLR, Tables 4, 7, 9, 12 to 14, Figures 4b, 8a, 10 to 20).
+
+Four parts. (a) The paper's comparison at its own settings: a constant seed rate and AutoLR with SGD, momentum
+and Adam (on CIFAR-10 the paper's staircase is the baseline of SGD and momentum). What it lacks: (b) equal
+tuning, the same random draws of the rate for every schedule and for AutoLR, chosen by mean validation loss on
+tuning seeds and reported on others, with momentum; (c) AutoLR with each safeguard off alone, and with several
+seed rates (Table 12); (d) the best-known baseline given the steps that AutoLR's fits would cost.
+
+The desk profile has 10,000 images, 10 epochs and superbatches of 4 mini-batches, as experiment 05 has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from adatune_lite.experiments.autolr_tasks import (
+    CONV4,
+    FASHION_CONV4,
+    FULL_CONV4,
+    FULL_FASHION,
+    OPTIMIZERS,
+    RESNET18,
+    SMALL,
+)
+from adatune_lite.experiments.search import Choice, LogUniform, Reader, Space, choose, draws
+from adatune_lite.experiments.superbatch import overhead
+from adatune_lite.runs.spec import Pairs, RunSpec, TaskSpec, Value, pairs
+from adatune_lite.runs.worker import Planned
+from adatune_lite.tuners.autolr_settings import TABLE_8
+
+if TYPE_CHECKING:
+    from adatune_lite.experiments.autolr_vs_schedules.reading import Results
+
+NAME = "06_autolr_vs_schedules"
+TITLE = "AutoLR against fixed schedules"
+
+_CYCLE: dict[str, Value] = {"momentum_low": 0.85, "momentum_high": 0.95}
+TUNED: dict[str, dict[str, Value]] = {
+    "constant": {},
+    "staircase": {"explore": 0.5},
+    "cosine": {},
+    "linear": {},
+    "trapezoid": {},
+    "one_cycle_linear": _CYCLE,
+    "knee": {},
+    "plateau": {},
+    "autolr": {},
+}
+"""What (b) compares, with the settings that are not searched."""
+SPACE: Space = {"lr": LogUniform(1e-2, 0.4)}
+"""What (b) searches, for every method alike."""
+FACTORS = (0.5, 0.75, 1.25, 1.5)
+"""Seed rates of Table 12, in units of the reference."""
+SAFEGUARDS: dict[str, dict[str, Value]] = {
+    "explore": {"explore_steps": 0},
+    "saturation": {"saturation": False},
+    "trust bound": {"epsilon_threshold": False},
+    "rollback": {"rollback": False},
+}
+"""AutoLR with one of them switched off."""
+MAIN = "momentum"
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large a profile is."""
+
+    main: TaskSpec
+    """The task of (b), (c) and (d)."""
+    tasks: tuple[TaskSpec, ...]
+    """Those of (a)."""
+    epochs: int
+    explore: float | None
+    """Share of explore; None: that of Table 8 for the task."""
+    window: int
+    superbatch: int
+    draws: int
+    tuning_seeds: tuple[int, ...]
+    report_seeds: tuple[int, ...]
+
+
+PROFILES: dict[str, Scale] = {
+    "smoke": Scale(SMALL, (SMALL,), 1, None, 20, 2, 1, (100,), (0,)),
+    "quick": Scale(SMALL, (SMALL,), 2, None, 40, 4, 2, (100,), (0, 1)),
+    "desk": Scale(FASHION_CONV4, (FASHION_CONV4, CONV4), 10, None, 39, 4, 5, (100, 101), (0, 1, 2, 3, 4)),
+    "paper": Scale(
+        RESNET18, (RESNET18, FULL_FASHION, FULL_CONV4), 200, None, 1000, 100, 10, (100, 101), tuple(range(7))
+    ),
+}
+
+_PRIORITY = {"paper": 100, "tuning": 90, "report": 80, "safeguards": 70, "equal_cost": 60, "seed_rates": 50}
+
+
+def _run(
+    scale: Scale,
+    task: TaskSpec,
+    optimizer: str,
+    method: str,
+    seed: int,
+    settings: Mapping[str, Value] | Pairs,
+    steps: int = 0,
+) -> RunSpec:
+    base = OPTIMIZERS[optimizer]
+    return RunSpec(
+        function="generalisation",
+        task=task,
+        method=method,
+        steps=steps or scale.epochs * (task.train // task.batch),
+        seed=seed,
+        settings=pairs(settings),
+        optimizer=base.optimizer,
+        optimizer_settings=base.options,
+        detail="summary",  # AutoLR's decisions give its rates exactly.
+    )
+
+
+def autolr_settings(scale: Scale, task: TaskSpec) -> dict[str, Value]:
+    """Table 8's thresholds and share of explore, with the window and superbatch of the profile."""
+    row = TABLE_8[task.dataset if task.dataset in TABLE_8 else "mnist"]
+    steps = scale.epochs * (task.train // task.batch)
+    return {
+        "explore_steps": round((row.explore if scale.explore is None else scale.explore) * steps),
+        "window": scale.window,
+        "superbatch": scale.superbatch,
+        "saturation": row.saturation,
+        "epsilon_threshold": row.epsilon_threshold,
+    }
+
+
+def baseline(task: TaskSpec, optimizer: str) -> tuple[str, dict[str, Value]]:
+    """The paper's baseline: a staircase on CIFAR-10 but for Adam, else the constant seed rate."""
+    lr = OPTIMIZERS[optimizer].lr
+    if task.dataset == "cifar10" and optimizer != "adam":
+        return "staircase", {"lr": lr, "explore": 0.5}
+    return "constant", {"lr": lr}
+
+
+def paper_runs(scale: Scale) -> dict[tuple[TaskSpec, str, str], list[RunSpec]]:
+    """(a), keyed (task, optimizer, "baseline" or "autolr")."""
+    runs: dict[tuple[TaskSpec, str, str], list[RunSpec]] = {}
+    for task in scale.tasks:
+        for optimizer, base in OPTIMIZERS.items():
+            method, settings = baseline(task, optimizer)
+            ours = {"lr": base.lr, **autolr_settings(scale, task)}
+            for seed in scale.report_seeds:
+                key = task, optimizer
+                runs.setdefault((*key, "baseline"), []).append(
+                    _run(scale, task, optimizer, method, seed, settings)
+                )
+                runs.setdefault((*key, "autolr"), []).append(
+                    _run(scale, task, optimizer, "autolr", seed, ours)
+                )
+    return runs
+
+
+def trials(scale: Scale, method: str) -> list[list[RunSpec]]:
+    """(b): the search of one method, a list of draws, each a spec for every tuning seed."""
+    fixed = {**TUNED[method], **(autolr_settings(scale, scale.main) if method == "autolr" else {})}
+    return [
+        [_run(scale, scale.main, MAIN, method, seed, settings) for seed in scale.tuning_seeds]
+        for settings in draws(SPACE, fixed, scale.draws)
+    ]
+
+
+def choices(scale: Scale, store: Reader) -> dict[str, Choice]:
+    """The frozen settings of every method whose search is complete."""
+    found = {method: choose(trials(scale, method), store, SPACE) for method in TUNED}
+    return {method: choice for method, choice in found.items() if choice is not None}
+
+
+def report_runs(scale: Scale, method: str, choice: Choice) -> list[RunSpec]:
+    """(b): one method with frozen settings on the reporting seeds."""
+    return [_run(scale, scale.main, MAIN, method, s, choice.settings) for s in scale.report_seeds]
+
+
+def safeguard_runs(scale: Scale) -> dict[str, list[RunSpec]]:
+    """(c): AutoLR at the seed rate with one safeguard off, keyed by its name."""
+    ours = {"lr": OPTIMIZERS[MAIN].lr, **autolr_settings(scale, scale.main)}
+    return {
+        name: [_run(scale, scale.main, MAIN, "autolr", s, {**ours, **off}) for s in scale.report_seeds]
+        for name, off in SAFEGUARDS.items()
+    }
+
+
+def seed_rate_runs(scale: Scale) -> dict[float, list[RunSpec]]:
+    """(c): AutoLR from other seed rates, keyed by their factor; 1.0 is in `paper_runs`."""
+    ours, lr = autolr_settings(scale, scale.main), OPTIMIZERS[MAIN].lr
+    return {
+        factor: [
+            _run(scale, scale.main, MAIN, "autolr", seed, {**ours, "lr": float(f"{factor * lr:.6g}")})
+            for seed in scale.report_seeds
+        ]
+        for factor in FACTORS
+    }
+
+
+def equal_cost_runs(scale: Scale) -> list[RunSpec]:
+    """(d): the paper's baseline with as many more steps as AutoLR's fits cost at most."""
+    method, settings = baseline(scale.main, MAIN)
+    steps = scale.epochs * (scale.main.train // scale.main.batch)
+    longer = round(steps * (1 + overhead(5, scale.superbatch, scale.window) / 100))
+    return [_run(scale, scale.main, MAIN, method, s, settings, longer) for s in scale.report_seeds]
+
+
+def _stages(scale: Scale, store: Reader) -> Iterator[tuple[str, Sequence[RunSpec]]]:
+    for specs in paper_runs(scale).values():
+        yield "paper", specs
+    for method in TUNED:
+        yield "tuning", [spec for trial in trials(scale, method) for spec in trial]
+    for method, choice in choices(scale, store).items():
+        yield "report", report_runs(scale, method, choice)
+    for specs in safeguard_runs(scale).values():
+        yield "safeguards", specs
+    yield "equal_cost", equal_cost_runs(scale)
+    for specs in seed_rate_runs(scale).values():
+        yield "seed_rates", specs
+
+
+def plan(profile: str, store: Reader) -> list[Planned]:
+    """All runs of a profile that are known so far; those of `report` depend on the records of the search."""
+    planned: dict[str, Planned] = {}
+    for role, specs in _stages(PROFILES[profile], store):
+        for spec in specs:
+            planned.setdefault(spec.hash, Planned(spec, NAME, profile, role, _PRIORITY[role]))
+    return list(planned.values())
+
+
+def results(profile: str, store: Reader) -> Results:
+    """What the records of a profile say."""
+    from adatune_lite.experiments.autolr_vs_schedules.reading import Results
+
+    return Results(profile, store)

@@ -1,0 +1,67 @@
+"""What the records of experiment 06 say: a pure function of a store, tolerant of runs not made yet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+from adatune_lite.experiments import autolr_vs_schedules as experiment
+from adatune_lite.experiments.autolr_vs_schedules import TUNED, Scale
+from adatune_lite.experiments.search import Choice, Reader
+from adatune_lite.experiments.statistics import Paired, paired
+from adatune_lite.runs.record import Record
+from adatune_lite.runs.spec import RunSpec, TaskSpec
+
+
+class Results:
+    """Records of one profile, by what they are for."""
+
+    def __init__(self, profile: str, store: Reader) -> None:
+        self.profile = profile
+        self.scale: Scale = experiment.PROFILES[profile]
+        self.store = store
+
+    @cached_property
+    def choices(self) -> dict[str, Choice]:
+        """Frozen settings by method."""
+        return experiment.choices(self.scale, self.store)
+
+    def records(self, specs: Sequence[RunSpec]) -> list[Record]:
+        """The records that are there, in the order of the specs."""
+        return [r for r in map(self.store.get, specs) if r is not None]
+
+    def paper(self, task: TaskSpec, optimizer: str, which: str) -> list[Record]:
+        """(a): "baseline" or "autolr", by seed."""
+        return self.records(experiment.paper_runs(self.scale)[task, optimizer, which])
+
+    def tuned(self) -> dict[str, list[Record]]:
+        """(b): every method whose settings are frozen, by seed."""
+        return {
+            method: self.records(experiment.report_runs(self.scale, method, self.choices[method]))
+            for method in TUNED
+            if method in self.choices
+        }
+
+    def safeguards(self) -> dict[str, list[Record]]:
+        """(c): AutoLR without one safeguard."""
+        return {n: self.records(specs) for n, specs in experiment.safeguard_runs(self.scale).items()}
+
+    def seed_rates(self) -> dict[float, list[Record]]:
+        """(c): AutoLR from other seed rates, by their factor."""
+        return {f: self.records(specs) for f, specs in experiment.seed_rate_runs(self.scale).items()}
+
+    def equal_cost(self) -> list[Record]:
+        """(d): the longer baseline."""
+        return self.records(experiment.equal_cost_runs(self.scale))
+
+    def all_records(self) -> list[Record]:
+        """Every record of this profile that is there."""
+        return self.records([p.spec for p in experiment.plan(self.profile, self.store)])
+
+
+def compared(
+    ours: Sequence[Record], theirs: Sequence[Record], metric: str = "test_accuracy"
+) -> Paired | None:
+    """A metric of two methods over the seeds on which both finished; None without one."""
+    by_seed = [{r.spec.seed: r.metrics[metric] for r in side if r.finished} for side in (ours, theirs)]
+    return paired(*by_seed)

@@ -1,0 +1,129 @@
+"""What the records of experiment 04 say: a pure function of a store, tolerant of runs not made yet."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from adatune_lite.experiments import superbatch as experiment
+from adatune_lite.experiments.search import Reader
+from adatune_lite.experiments.superbatch import ALIKE, NEAR, Part, Scale, overhead, sizes
+from adatune_lite.runs.record import Record
+from adatune_lite.runs.spec import RunSpec
+
+SAMPLES = (5, 3)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One size of the superbatch: medians over the probes of all seeds; shares are means."""
+
+    size: int
+    loss_std: float
+    """Relative to the loss."""
+    agree: dict[int, float]
+    """By samples: share of draws with the sign of the reference's move."""
+    error: dict[int, float]
+    """By samples: distance of the move to the reference's, in units of the rate."""
+    cost: dict[int, float]
+    """By samples: percent of training in explore, at a window of 1000 steps."""
+    samples_agree: float
+    samples_difference: float
+    """3 samples against 5 of the same superbatch, relative."""
+    variance_ratio: float
+    """Variance of the moves with a common superbatch over that with one for every sample."""
+
+    def alike(self, samples: int) -> bool:
+        """Whether it decides as the reference does."""
+        return self.agree[samples] >= ALIKE and self.error[samples] <= NEAR
+
+
+@dataclass(frozen=True)
+class Group:
+    """One optimizer on one task."""
+
+    part: Part
+    optimizer: str
+    records: list[Record]
+    cells: list[Cell]
+    slopes: list[float]
+    """By seed: slope of log spread against log size (-1/2 for independent mini-batches)."""
+
+    def smallest(self, samples: int) -> Cell | None:
+        """The smallest superbatch from which on all decide as the reference does."""
+        found = None
+        for cell in reversed(self.cells):
+            if not cell.alike(samples):
+                break
+            found = cell
+        return found
+
+
+class Results:
+    """Records of one profile, by what they are for."""
+
+    def __init__(self, profile: str, store: Reader) -> None:
+        self.profile = profile
+        self.scale: Scale = experiment.PROFILES[profile]
+        self.store = store
+
+    def records(self, specs: Sequence[RunSpec]) -> list[Record]:
+        """The records that are there, in the order of the specs."""
+        return [r for r in map(self.store.get, specs) if r is not None]
+
+    def groups(self) -> list[Group]:
+        """Every task and optimizer that has finished runs."""
+        out = []
+        for part in self.scale.parts:
+            for optimizer in part.optimizers:
+                records = self.records(experiment.part_runs(self.scale, part, optimizer))
+                finished = [r for r in records if r.finished]
+                if finished:
+                    cells = [cell(finished, size) for size in sizes(part)]
+                    out.append(
+                        Group(part, optimizer, finished, cells, [slope(r, sizes(part)) for r in finished])
+                    )
+        return out
+
+    def all_records(self) -> list[Record]:
+        """Every record of this profile that is there."""
+        return self.records([p.spec for p in experiment.plan(self.profile, self.store)])
+
+
+def cell(records: Sequence[Record], size: int) -> Cell:
+    """One size, over the probes of these runs."""
+
+    def values(name: str) -> np.ndarray:
+        return np.concatenate([r.series(f"{name} {size}")[1] for r in records])
+
+    losses = np.concatenate([r.series("loss")[1] for r in records])
+    return Cell(
+        size,
+        _median(values("loss_std") / losses),
+        {n: float(values(f"agree_{n}").mean()) for n in SAMPLES},
+        {n: _median(values(f"error_{n}")) for n in SAMPLES},
+        {n: overhead(n, size) for n in SAMPLES},
+        float(values("samples_agree").mean()),
+        _median(values("samples_difference")),
+        _median(values("variance_ratio")),
+    )
+
+
+def slope(record: Record, of: Sequence[int]) -> float:
+    """Slope of the log of the loss's spread against the log of the size, over the sizes, mean over probes.
+
+    Sizes that are a large part of the mini-batches measured fall faster, since none is drawn twice: their
+    spread is divided by sqrt(1 - size / measured).
+    """
+    measured = int(record.spec.get("superbatch"))
+    spreads = [record.series(f"loss_std {s}")[1] / math.sqrt(1 - s / measured) for s in of]
+    logs = np.log(np.array(spreads))
+    return float(np.polynomial.polynomial.polyfit(np.log(of), logs.mean(1), 1)[1])
+
+
+def _median(values: np.ndarray) -> float:
+    finite = values[np.isfinite(values)]
+    return float(np.median(finite)) if finite.size else math.nan
