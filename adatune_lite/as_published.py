@@ -132,10 +132,17 @@ class AdaTune(MARTHE):
         self._move(grads, "outer_loss or the hypergradient", math.isfinite(float(outer.detach())), slope)
         return False
 
-    def _move(self, outer: Gradients, what: str, finite: bool = True, slope: Gradients | None = None) -> None:
+    def _move(
+        self,
+        outer: Gradients,
+        what: str,
+        finite: bool = True,
+        slope: Gradients | None = None,
+        deltas: Sequence[float] = (),
+    ) -> None:
         if "clipped_products" in self.faults:
-            outer = self._bounded(outer)
-        super()._move(outer, what, finite, slope)
+            outer, deltas = self._bounded(outer), ()
+        super()._move(outer, what, finite, slope, deltas)
 
     def _write(self) -> None:
         if "float32_lr" in getattr(self, "faults", ()):
@@ -246,11 +253,19 @@ class RatePerTensorHD(HD):
     Tensor i is stepped with lr - hyper_lr (g . B_{t-1} over the tensors up to i), without projection between.
     """
 
-    def _move(self, outer: Gradients, what: str, finite: bool = True, slope: Gradients | None = None) -> None:
+    def _move(
+        self,
+        outer: Gradients,
+        what: str,
+        finite: bool = True,
+        slope: Gradients | None = None,
+        deltas: Sequence[float] = (),
+    ) -> None:
+        self._settle()
         x = self._tuned[0]
         parts = [along([g], [z]) for g, z in zip(outer, x.direction, strict=True)]
         rates = [x.value - x.hyper_lr * sum(parts[: i + 1]) for i in range(len(parts))]
-        super()._move(outer, what, finite, slope)
+        super()._move(outer, what, finite, slope, deltas)
         if not self._failures:
             self._rates = rates
 

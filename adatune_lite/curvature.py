@@ -23,7 +23,7 @@ def check_scalar(loss: object, what: str) -> Tensor:
             f"{what} does not depend on the weights: compute it from the weights that the optimizer holds, "
             "outside torch.no_grad(), and do not detach it"
         )
-    return loss.reshape(())
+    return loss.reshape(()) if loss.dim() else loss
 
 
 def gradient(

@@ -1,10 +1,12 @@
-"""What hypergradients cost, in plain training steps, on the MNIST network of MARTHE (784-500-500-10).
+"""What hypergradients cost, in plain training steps (`steps`) and in plain trainings.
 
-One thread, float32, batch 100. Times are medians over interleaved pairs (baseline and method directly after
-each other, their order alternating), as ratios with the distribution-free 95 % interval of the median from
-order statistics; a target holds if the interval's lower end meets it. A whole training of T = 512 is too long
-for many pairs: its ratio is measured with T = 32 (the cost is linear in T) and, once, with T = 512 in a fresh
-process, which also gives the peak memory above the process before the call.
+One thread, float32; bfloat16 as well where the CPU has it. Times are medians over interleaved pairs (baseline
+and method directly after each other, their order alternating), as ratios with the distribution-free 95 %
+interval of the median from order statistics; a target holds if the interval's lower end meets it. With one
+thread it is the processor's time that counts. Trainings are of the MNIST network of MARTHE (784-500-500-10),
+batch 100; one of T = 512 is too long for many pairs: its ratio is measured with T = 32 (the cost is linear in
+T) and, once, with T = 512 in a fresh process, which also gives the peak memory above the process before the
+call.
 """
 
 from __future__ import annotations
@@ -16,12 +18,11 @@ import math
 import os
 import platform
 import resource
-import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -30,11 +31,14 @@ from torch import Tensor
 import adatune_lite as al
 from adatune_lite import files
 from adatune_lite.tasks.models import build
+from benchmarks.measure import Row, median_interval, ratios, seconds, show
+from benchmarks.steps import has_bfloat16, step_rows
 
 BATCH, HORIZON, CHECKPOINTS = 100, 512, 23
 SHORT, SHORT_CHECKPOINTS = 32, 6  # recompute 25 of 32 steps, the most there is; 23 checkpoints do 484 of 512
 LR = 0.01
 MEGABYTE = 1e6
+PARTS = ("mlp", "vgg", "schedules", "memory")
 
 
 class Setup:
@@ -82,86 +86,6 @@ class Setup:
             grads = torch.autograd.grad(self.train(weights, t), list(weights.values()), create_graph=True)
             weights = {k: w - rate * g for (k, w), g in zip(weights.items(), grads, strict=True)}
         return torch.stack(torch.autograd.grad(self.final(weights), rates)).double()
-
-
-@dataclass
-class Row:
-    """One line of the table."""
-
-    what: str
-    value: float
-    low: float
-    high: float
-    target: float | None
-    unit: str
-    note: str = ""
-
-    @property
-    def holds(self) -> bool:
-        return self.target is None or self.low <= self.target
-
-
-def median_interval(ratios: list[float]) -> tuple[float, float, float]:
-    """Median and its 95 % interval: the order statistics at n/2 -+ 0.98 sqrt(n)."""
-    ordered, n = sorted(ratios), len(ratios)
-    reach = 0.98 * math.sqrt(n)
-    low, high = math.floor(n / 2 - reach), math.ceil(n / 2 + reach)
-    return statistics.median(ordered), ordered[max(0, low - 1)], ordered[min(n - 1, high)]
-
-
-def seconds(work: Callable[[], object], repeats: int = 1) -> float:
-    start = time.perf_counter()
-    for _ in range(repeats):
-        work()
-    return time.perf_counter() - start
-
-
-def ratios(
-    baseline: Callable[[], object], work: Callable[[], object], pairs: int, repeats: int = 1
-) -> list[float]:
-    """`work` over `baseline`, pair by pair, after two pairs that do not count."""
-    found = []
-    for k in range(pairs + 2):
-        if k % 2:
-            above, below = seconds(work, repeats), seconds(baseline, repeats)
-        else:
-            below, above = seconds(baseline, repeats), seconds(work, repeats)
-        found.append(above / below)
-    return found[2:]
-
-
-def step_rows(pairs: int, judged: bool) -> list[Row]:
-    """One training step of the tuners; a measurement is five steps in a row."""
-    setup = Setup()
-    x, y = setup.x[:BATCH], setup.y[:BATCH]
-
-    def make() -> tuple[torch.optim.Optimizer, Callable[[], Tensor]]:
-        net = build("mlp", seed=0)
-        optimizer = torch.optim.SGD(net.parameters(), lr=LR)
-        return optimizer, lambda: torch.nn.functional.cross_entropy(net(x), y)
-
-    optimizer, loss = make()
-
-    def plain() -> None:
-        optimizer.zero_grad()
-        loss().backward()
-        optimizer.step()
-
-    marthe_optimizer, marthe_loss = make()
-    marthe = al.MARTHE(marthe_optimizer, 0.99, 1e-6)
-    hd_optimizer, hd_loss = make()
-    hd = al.HD(hd_optimizer, 1e-6)
-    methods: list[tuple[str, Callable[[], object], float]] = [
-        ("MARTHE step, outer batch = training batch", lambda: marthe.step(marthe_loss, marthe_loss), 5.0),
-        ("HD step, training gradients", lambda: hd.step(hd_loss), 1.2),
-    ]
-    threads = torch.get_num_threads()
-    rows = []
-    for name, step, target in methods:
-        found = ratios(plain, step, pairs, repeats=5)
-        note = f"{threads} thread{'s' * (threads > 1)}, {pairs} pairs"
-        rows.append(Row(name, *median_interval(found), target if judged else None, "plain steps", note))
-    return rows
 
 
 def training_rows(pairs: int) -> list[Row]:
@@ -214,11 +138,11 @@ def measure(kind: str) -> dict[str, float | str]:
     setup.plain(2)
     plain = seconds(lambda: setup.plain(HORIZON))
     before = resident()
-    start = time.perf_counter()
+    start, processor = time.perf_counter(), time.process_time()
     slope = work()
-    taken = time.perf_counter() - start
+    taken, processor = time.perf_counter() - start, time.process_time() - processor
     digest = hashlib.sha256(slope.numpy().tobytes()).hexdigest()
-    return {"bytes": peak() - before, "ratio": taken / plain, "seconds": taken, "digest": digest}
+    return {"bytes": peak() - before, "ratio": processor / plain, "seconds": taken, "digest": digest}
 
 
 def horizon_rows() -> list[Row]:
@@ -230,8 +154,9 @@ def horizon_rows() -> list[Row]:
         ("graph", "LRS-OPT hypergradient, graphs kept", None),
         ("unrolled", "plain autograd through the unrolled loop", None),
     ):
-        command = [sys.executable, str(Path(__file__).resolve()), "--measure", kind]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        command = [sys.executable, "-m", "benchmarks", "--measure", kind]
+        root = Path(__file__).resolve().parents[1]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=root)
         if done.returncode:
             reason = done.stderr.strip().splitlines()[-1:] or ["killed, probably for lack of memory"]
             rows.append(Row(what, math.nan, math.nan, math.nan, target, "MB", f"failed: {reason[0]}"))
@@ -249,18 +174,13 @@ def horizon_rows() -> list[Row]:
     return rows
 
 
-def show(row: Row) -> str:
-    spread = f"{row.low:.2f} to {row.high:.2f}" if row.low != row.high else ""
-    verdict = "" if row.target is None else f"at most {row.target:g}: {'holds' if row.holds else 'MISSED'}"
-    return f"{row.what:44} {row.value:9.2f} {spread:>15}  {row.unit:16} {verdict:22} {row.note}"
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Prints the table, writes build/bench/engine.json; 1 if a target is missed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
         "--pairs", type=int, default=30, help="interleaved pairs of each comparison, at least 30"
     )
+    parser.add_argument("--only", choices=PARTS, nargs="+", default=PARTS, help="parts to measure")
     kinds = ("stored", "checkpoints", "graph", "unrolled")
     parser.add_argument("--measure", choices=kinds, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -279,18 +199,29 @@ def main(arguments: list[str] | None = None) -> int:
         for row in more:
             print(show(row), flush=True)
 
-    report(step_rows(2 * options.pairs, judged=True))
-    report(training_rows(options.pairs))
-    report(horizon_rows())
-    for threads in sorted({2, available} - {1}):
+    if "mlp" in options.only:
+        report(step_rows("mlp", 2 * options.pairs, judged=True))
+    if "vgg" in options.only:
+        report(step_rows("vgg11", options.pairs, judged=True))
+        if has_bfloat16():
+            report(step_rows("vgg11", options.pairs, judged=True, bfloat16=True))
+            report(step_rows("mlp", options.pairs, judged=True, bfloat16=True))
+        else:
+            print("bfloat16: this CPU does not multiply it, not measured", flush=True)
+    if "schedules" in options.only:
+        report(training_rows(options.pairs))
+    if "memory" in options.only:
+        report(horizon_rows())
+    for threads in sorted({2, available} - {1}) if "mlp" in options.only else ():
         torch.set_num_threads(threads)
-        report(step_rows(options.pairs, judged=False))
+        report(step_rows("mlp", options.pairs, judged=False))
     torch.set_num_threads(1)
     taken = time.perf_counter() - start
     summary = {
         "rows": [{**asdict(row), "holds": row.holds} for row in rows],
         "torch": torch.__version__,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "bfloat16": has_bfloat16(),
         "load": os.getloadavg()[0],
         "seconds": taken,
     }
@@ -301,7 +232,3 @@ def main(arguments: list[str] | None = None) -> int:
     if missed:
         print(f"missed: {'; '.join(missed)}", file=sys.stderr)
     return 1 if missed else 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -22,7 +22,7 @@ from oracles import (
 from torch import Tensor
 
 import adatune_lite as al
-from adatune_lite.tuners import base
+from adatune_lite.tuners import products as kernel
 from adatune_lite.tuners.tuned import KEEPS_BUFFER
 
 T = 5
@@ -189,8 +189,8 @@ def test_each_value_costs_one_product(
     tune: tuple[str, ...], mu: float, products: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task, w, calls = Task(), Task().weights(), []
-    product = base.product
-    monkeypatch.setattr(base, "product", lambda *a, **k: calls.append(1) or product(*a, **k))
+    product = kernel.product
+    monkeypatch.setattr(kernel, "product", lambda *a, **k: calls.append(1) or product(*a, **k))
     tuner = al.MARTHE(BY_NAME["momentum"].optimizer(w), mu, tune=tune)
     tuner.step(lambda: task.train(w, 0), lambda: task.outer(w))
     calls.clear()

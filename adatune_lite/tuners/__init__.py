@@ -6,6 +6,7 @@ from adatune_lite.tuners.base import Diverged, FixedSchedule, Tuner
 from adatune_lite.tuners.classical import CycledMomentum, ReduceOnPlateau
 from adatune_lite.tuners.hd import HD
 from adatune_lite.tuners.hypergradient import MARTHE, RTHO
+from adatune_lite.tuners.products import PartialProduct
 
 __all__ = [
     "HD",
@@ -15,6 +16,7 @@ __all__ = [
     "CycledMomentum",
     "Diverged",
     "FixedSchedule",
+    "PartialProduct",
     "ReduceOnPlateau",
     "Tuner",
     "autolr_settings",

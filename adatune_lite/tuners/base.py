@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,13 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adatune_lite.curvature import LossError, check_second_derivative, gradient, product
+from adatune_lite.curvature import LossError, gradient
 from adatune_lite.hypergradient import check_schedule
 from adatune_lite.tuners.closures import BufferGuard, Closure, evaluate
+from adatune_lite.tuners.products import Gradients as Gradients
+from adatune_lite.tuners.products import PartialProduct, count, products
 from adatune_lite.tuners.scaling import Scaling
-
-Gradients = list[Tensor | None]
-"""One entry for each weight; None where a loss does not use it."""
 
 
 class Diverged(RuntimeError):
@@ -36,7 +35,7 @@ class Tuner(ABC):
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
         self.optimizer = optimizer
         self._hypergradient = math.nan
-        self._products = 0
+        self._products: float = 0
         self.looks = 0
         """Outer losses evaluated without a gradient so far, checks of the closure aside."""
         self._failures = 0
@@ -67,8 +66,8 @@ class Tuner(ABC):
         return self._hypergradient
 
     @property
-    def products(self) -> int:
-        """Hessian-vector products so far, each of the batch of its step."""
+    def products(self) -> float:
+        """Hessian-vector products so far, each of the batch of its step; parts of a batch are fractions."""
         self._read()
         return self._products
 
@@ -157,14 +156,15 @@ class Tuner(ABC):
         train_loss: Closure | list[Closure],
         weights: Sequence[Tensor],
         directions: Sequence[Sequence[Tensor]] = (),
+        finite: Callable[[Tensor, Gradients], bool] | None = None,
     ) -> Gathered:
         """What the step needs of the training loss; not finite: noted, and buffers go back."""
         with BufferGuard() as guard:
             found = training_gradient(
-                train_loss, weights, directions, first=self._steps == 0, scaling=self._scaling
+                train_loss, weights, directions, first=self._steps == 0, scaling=self._scaling, finite=finite
             )
         if found.finite:
-            self._products += len(directions)
+            self._products += found.cost
         else:
             guard.restore()
             self._skip(found)
@@ -239,6 +239,8 @@ class Gathered:
     grads: Gradients
     products: list[Gradients]
     """Hessian-vector products with each direction."""
+    cost: float = 0
+    """How many products of the whole batch they are worth."""
     finite: bool = True
     """Whether the loss and gradient of each closure are; if not, the first that are not are here alone."""
     name: str = "train_loss"
@@ -254,13 +256,14 @@ def training_gradient(
     *,
     first: bool = False,
     scaling: Scaling | None = None,
-    checked: bool = True,
+    finite: Callable[[Tensor, Gradients], bool] | None = None,
 ) -> Gathered:
     """Loss, gradient and products of one closure or of the mean of several, one graph at a time.
 
     first: closures are checked for changes of the weights and, where there is a direction, for functions
-    without a second derivative. scaling: what scales losses, so that a product can overflow too. checked:
-    whether to look if all is finite. Raises LossError with the name of the closure.
+    without a second derivative. scaling: what scales losses, so that a product can overflow too. finite: what
+    tells whether all of a loss and its gradient is, `all_finite` if not given. Raises LossError with the name
+    of the closure.
     """
     scaling = scaling or Scaling()
     if isinstance(train_loss, list) and not train_loss:
@@ -269,27 +272,26 @@ def training_gradient(
     total: Gathered | None = None
     for i, closure in enumerate(closures):
         name = f"train_loss[{i}]" if isinstance(train_loss, list) else "train_loss"
-        loss = evaluate(closure, name, weights, first=first)
-        grads = gradient(scaling.scaled(loss), weights, create_graph=bool(directions), what=name)
+        graph = bool(directions) and not isinstance(closure, PartialProduct)
+        loss = evaluate(closure, name, weights, first=first, twice=graph)
+        grads = gradient(scaling.scaled(loss), weights, create_graph=graph, what=name)
         value, plain = loss.detach(), scaling.unscaled([None if g is None else g.detach() for g in grads])
-        if checked and not all_finite(value, plain):
-            return Gathered(value, plain, [], False, name, scaling.overflow(value, plain))
-        if first and directions:
-            check_second_derivative(grads, loss, name)
-        last = len(directions) - 1
-        products = [
-            scaling.unscaled(_product(grads, weights, z, retain=k < last, what=name))
-            for k, z in enumerate(directions)
-        ]
-        if products and scaling.overflow(value, *products):
-            return Gathered(value, plain, [], False, name, overflow=True)
+        if not (finite or all_finite)(value, plain):
+            return Gathered(
+                value, plain, [], finite=False, name=name, overflow=scaling.overflow(value, plain)
+            )
+        scaled = products(closure, loss, grads, weights, directions, name, scaling.scaled, first=first)
+        found, cost = [scaling.unscaled(x) for x in scaled], count(closure, len(directions))
+        if found and scaling.overflow(value, *found):
+            return Gathered(value, plain, [], finite=False, name=name, overflow=True)
         del loss, grads  # the graph, before the next one is built
         if total is None:
-            total = Gathered(value, plain, products)
+            total = Gathered(value, plain, found, cost)
         else:
+            total.cost += cost
             total.loss = total.loss + value
             total.grads = _sum(total.grads, plain)
-            total.products = [_sum(x, y) for x, y in zip(total.products, products, strict=True)]
+            total.products = [_sum(x, y) for x, y in zip(total.products, found, strict=True)]
     assert total is not None
     if len(closures) == 1:
         return total
@@ -297,24 +299,8 @@ def training_gradient(
         total.loss / len(closures),
         _divided(total.grads, len(closures)),
         [_divided(x, len(closures)) for x in total.products],
+        total.cost / len(closures),
     )
-
-
-def _product(
-    grads: Gradients, weights: Sequence[Tensor], direction: Sequence[Tensor], *, retain: bool, what: str
-) -> Gradients:
-    used = [(i, g) for i, g in enumerate(grads) if g is not None]
-    found = product(
-        [g for _, g in used],
-        [weights[i] for i, _ in used],
-        [direction[i] for i, _ in used],
-        retain_graph=retain,
-        what=what,
-    )
-    out: Gradients = [None] * len(grads)
-    for (i, _), x in zip(used, found, strict=True):
-        out[i] = x
-    return out
 
 
 def _divided(x: Gradients, count: int) -> Gradients:

@@ -7,6 +7,7 @@ loss that turns out not to be finite must be undone; modules are found by a hook
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from types import TracebackType
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
+from adatune_lite.batchnorm import FastBatchNorm
 from adatune_lite.curvature import LossError, check_scalar
 
 Closure = Callable[[], Tensor]
@@ -71,8 +73,10 @@ class BufferGuard:
                 buffer.copy_(before if keep is None else torch.where(keep, buffer, before))
 
 
-def evaluate(closure: object, name: str, weights: Sequence[Tensor], *, first: bool = False) -> Tensor:
-    """The scalar loss of a closure that leaves the weights alone.
+def evaluate(
+    closure: object, name: str, weights: Sequence[Tensor], *, first: bool = False, twice: bool = False
+) -> Tensor:
+    """The scalar loss of a closure that leaves the weights alone; twice: its second derivative is wanted.
 
     Raises LossError with the closure's name when it is not callable, returns no scalar, does not depend on
     the weights, or changes them. `first` compares values too: writes through `.data` leave no other trace.
@@ -83,7 +87,8 @@ def evaluate(closure: object, name: str, weights: Sequence[Tensor], *, first: bo
     torch.clear_autocast_cache()
     versions = [w._version for w in weights]
     before = [w.detach().clone() for w in weights] if first else []
-    loss = check_scalar(closure(), name)
+    with FastBatchNorm() if twice else nullcontext():
+        loss = check_scalar(closure(), name)
     same = all(_equal(w, x) for w, x in zip(weights, before, strict=False))
     if versions != [w._version for w in weights] or not same:
         raise LossError(f"{name} changed the weights; it may only read them")

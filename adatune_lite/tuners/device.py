@@ -72,7 +72,8 @@ class OnDevice:
             x.value, x.hypergradient = found[k], found[len(tuner._tuned) + k]
         tuner._lr, tuner._hypergradient = tuner._tuned[0].value, tuner._tuned[0].hypergradient
         tuner._used_lr = found[-4]
-        tuner._failures, tuner._steps, tuner._products = (int(x) for x in found[-3:])
+        tuner._failures, tuner._steps = (int(x) for x in found[-3:-1])
+        tuner._products = found[-1]
 
     def step(self, train_loss: Closure | list[Closure], outer_loss: Closure) -> Tensor:
         """One step by the recursion above; returns the loss before it, finite or not."""
@@ -83,12 +84,12 @@ class OnDevice:
             group["lr"] = value
         directions = [x.direction for x in tuner._tuned] if tuner.mu > 0 else []
         with BufferGuard() as guard:
-            found = training_gradient(train_loss, weights, directions, checked=False)
+            found = training_gradient(train_loss, weights, directions, finite=lambda loss, grads: True)
         with torch.no_grad():
             ok = finite(found.loss, found.grads)
             guard.restore(keep=ok)
             self.steps.add_(ok)
-            self.products.add_(ok, alpha=len(directions))
+            self.products.add_(ok, alpha=found.cost)
             grads, products = found.grads, found.products
             if tuner._clip:
                 grads, products = tuner._clip(grads, products)

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from adatune_lite.curvature import LossError
-from adatune_lite.rules import Tensors
-from adatune_lite.tuners.base import Gradients
+from adatune_lite.rules import SGD, Tensors
+from adatune_lite.rules.base import negated_
+from adatune_lite.tuners.base import Gradients, all_finite
 from adatune_lite.tuners.closures import Closure
-from adatune_lite.tuners.hypergradient import MARTHE, chosen
+from adatune_lite.tuners.hypergradient import MARTHE, along, chosen
 from adatune_lite.tuners.tuned import PerName, Tuned
 
 
@@ -22,6 +23,8 @@ class HD(MARTHE):
     Without `outer_loss` it is the published one (Baydin et al., equation 8 and its variants): before the
     step, lr <- lr - hyper_lr (g_t . B_{t-1}) with training gradients, so `lr` is then the rate used last.
     With `outer_loss` it is MARTHE with mu = 0. One run keeps to one of the two.
+
+    The published one keeps the gradients for the next step: `grad` of the weights is None between steps.
 
     multiplicative: the relative form, lr <- lr (1 - hyper_lr g_t . B_{t-1} / (|g_t| |B_{t-1}|)); its
         hyper_lr has no unit.
@@ -39,31 +42,75 @@ class HD(MARTHE):
         if multiplicative and self._device:
             raise ValueError("capturable=True has the additive rule alone: leave out multiplicative=True")
         self.multiplicative = multiplicative
+        self._keeps = all(rule == SGD() for rule in self._rules) and list(self.values) == [(0, "lr")]
+        self._kept: Gradients | None = None
+        """The last gradient of plain SGD, in place of Z = -g: that spares a pass over memory."""
 
     def step(self, train_loss: Closure | list[Closure], outer_loss: Closure | None = None) -> Tensor:
         if outer_loss is not None:
+            self._settle()
             return super().step(train_loss, outer_loss)
         if self._device:
             raise LossError("capturable=True needs outer_loss: the published HD has no form without the host")
         weights = self._weights()
+        moves = self._moved and self._steps % self.every == 0
+        slope: Gradients = []
+        deltas: list[float] = []
+
+        def finite(loss: Tensor, grads: Gradients) -> bool:
+            """A finite inner product, which is needed anyway, proves a finite gradient."""
+            slope[:] = self._regularised(weights, grads)
+            deltas[:] = self._deltas(slope)
+            return math.isfinite(deltas[0] + float(loss)) or all_finite(loss, grads)
+
         with self._refusable(weights):
-            found = self._gathered(train_loss, weights)
+            proof = finite if moves and not isinstance(train_loss, list) else None
+            found = self._gathered(train_loss, weights, finite=proof)
             if not found.finite:
                 return found.loss
-            if self._moved and self._steps % self.every == 0:
-                self._move(self._regularised(weights, found.grads), "the hypergradient")
+            if moves:
+                slope = slope or self._regularised(weights, found.grads)
+                self._move(slope, "the hypergradient", deltas=deltas)
             else:
                 self._failures = 0
             grads = self._clip(found.grads, [])[0] if self._clip else found.grads
-            self._carry(weights, grads, [])
+            keeps = self._keeps and all(g is not None for g in grads)
+            self._kept, self._moved = (grads if keeps else None), True
+            if not keeps:
+                self._carry(weights, grads, [])
             self._optimizer_step(weights, grads)
+            self._set_gradients(weights, [None] * len(weights))
             self._steps += 1
             self._scaling.update(overflow=False)
         return found.loss
 
+    def _deltas(self, outer: Gradients) -> list[float]:
+        return super()._deltas(outer) if self._kept is None else [-along(outer, self._kept)]
+
+    @torch.no_grad()
+    def _settle(self) -> None:
+        """Write Z where it is kept as a gradient."""
+        if self._kept is not None:
+            negated_(self._tuned[0].direction, chosen(self._kept, 0, range(len(self._kept))))
+            self._kept = None
+
+    def _reset(self) -> None:
+        self._kept = None
+        super()._reset()
+
+    def state_dict(self) -> dict[str, Any]:
+        self._settle()
+        return super().state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._kept = None
+        super().load_state_dict(state)
+
     @torch.no_grad()
     def _regularised(self, weights: Tensors, grads: Gradients) -> Gradients:
         """The training gradient with coupled weight decay."""
+        if self._keeps:
+            return grads
         out: Gradients = [None] * len(grads)
         begin = 0
         for k, (rule, _) in enumerate(self._present()):
@@ -78,6 +125,7 @@ class HD(MARTHE):
     def _step_of(self, x: Tuned, outer: Gradients) -> float:
         if not self.multiplicative:
             return super()._step_of(x, outer)
+        self._settle()
         pairs = [(g, z) for g, z in zip(outer, x.direction, strict=True) if g is not None]
         length = math.prod(
             float(torch.linalg.vector_norm(torch.stack(list(torch._foreach_norm(list(part))))))

@@ -51,6 +51,8 @@ class MARTHE(Tuner):
     outer_batchnorm: "batch" (exact: the outer batch's own statistics) or "running" (an approximation, since
         running statistics are a state that Z does not carry).
     every: values move at every `every`-th step; Z moves at each.
+    product_every: the Hessian counts at every `product_every`-th step, and as 0 in A between: Z keeps the
+        optimizer's momentum and decay. Cheaper and biased. `PartialProduct` is the other way to save.
     scaler: a `torch.amp.GradScaler`, for float16 autocast in the closures; the tuner scales, unscales and
         calls its `update()`, closures return plain losses. See `tuners.scaling`.
     capturable: keep rate, Delta and all decisions on the device, without synchronisation: steps that are not
@@ -76,6 +78,7 @@ class MARTHE(Tuner):
         alpha: float | None = None,
         outer_batchnorm: str = "batch",
         every: int = 1,
+        product_every: int = 1,
         scaler: torch.amp.GradScaler | None = None,
         capturable: bool = False,
     ) -> None:
@@ -86,8 +89,11 @@ class MARTHE(Tuner):
             raise ValueError(f"clip_hypergradient must be above 0, not {clip_hypergradient}")
         if outer_batchnorm not in ("batch", "running"):
             raise ValueError(f'outer_batchnorm must be "batch" or "running", not {outer_batchnorm!r}')
-        if isinstance(every, bool) or not isinstance(every, int) or every < 1:
-            raise ValueError(f"every must be a whole number of at least 1, not {every!r}")
+        for what, value in (("every", every), ("product_every", product_every)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"{what} must be a whole number of at least 1, not {value!r}")
+        if mu == 0 and product_every > 1:
+            raise ValueError("product_every has no use with mu = 0, which takes no products: leave it at 1")
         self._adaptive: Adaptive | None = adaptive(mu, hyper_lr, adapt_rule, alpha)
         if self._adaptive and (len(optimizer.param_groups) > 1 or tuple(tune) != ("lr",) or every > 1):
             raise ValueError('"adaptive" is for tune=("lr",), one parameter group and every=1')
@@ -104,11 +110,13 @@ class MARTHE(Tuner):
         )
         self._clip = clipping(clip_grad_value, clip_grad_norm)
         self.clip_hypergradient = math.inf if clip_hypergradient is None else float(clip_hypergradient)
-        self.outer_batchnorm, self.every = outer_batchnorm, every
+        self.outer_batchnorm, self.every, self.product_every = outer_batchnorm, every, product_every
         self._moved = False
         self._scaling = Scaling(scaler, self._weights())
         if capturable and scaler is not None:
             raise ValueError("capturable=True has no scaler: use bfloat16 autocast, which needs none")
+        if capturable and product_every > 1:
+            raise ValueError("capturable=True takes a product at every step: leave product_every at 1")
         self._device = OnDevice(self) if capturable else None
 
     @property
@@ -140,6 +148,9 @@ class MARTHE(Tuner):
             if not found.finite:
                 return found.loss
             grads, products = found.grads, found.products if self.mu > 0 and self._moved else []
+            if self.mu > 0 and self._moved and not products:  # a step between two products
+                flat = [None if g is None else torch.zeros_like(g) for g in grads]
+                products = [flat] * len(self._tuned)
             if self._clip:
                 grads, products = self._clip(grads, products)
             slope = self._carry(weights, grads, products)
@@ -172,6 +183,8 @@ class MARTHE(Tuner):
         """Where products are needed. At the first step Z is 0: one asks if there is a second derivative."""
         if self._steps == 0:
             return [self._tuned[0].direction] if self._has_past else []
+        if self._steps % self.product_every:
+            return []
         return [x.direction for x in self._tuned] if self.mu > 0 and self._moved else []
 
     def _present(self) -> list[tuple[Rule, float]]:
@@ -249,10 +262,21 @@ class MARTHE(Tuner):
         self._move(self._scaling.unscaled(grads), "outer_loss or the hypergradient", finite, slope)
         return False
 
-    def _move(self, outer: Gradients, what: str, finite: bool = True, slope: Gradients | None = None) -> None:
+    def _deltas(self, outer: Gradients) -> list[float]:
+        """Delta of each tuned value."""
+        return [along(outer, x.direction) for x in self._tuned]
+
+    def _move(
+        self,
+        outer: Gradients,
+        what: str,
+        finite: bool = True,
+        slope: Gradients | None = None,
+        deltas: Sequence[float] = (),
+    ) -> None:
         """The projected steps of all values; a Delta that is not finite keeps them and forgets the past."""
-        for x in self._tuned:
-            x.hypergradient = along(outer, x.direction)
+        for x, delta in zip(self._tuned, deltas or self._deltas(outer), strict=True):
+            x.hypergradient = delta
         self._hypergradient = self._tuned[0].hypergradient
         if not (finite and all(math.isfinite(x.hypergradient) for x in self._tuned)):
             self._reset()

@@ -63,16 +63,15 @@ TUNERS = [
     Fault(
         "HD: direction of the present step, not of the previous one",
         "tuners/hd.py",
-        "if self._moved and self._steps % self.every == 0:",
-        "if self._moved and self._steps % self.every == 0:\n"
-        "                self._carry(weights, found.grads, [])",
+        "[-along(outer, self._kept)]",
+        "[-along(outer, outer)]",
         tests("tuners", "hd_equals_the_published_recursion[sgd-False]"),
     ),
     Fault(
         "HD: weight decay forgotten in the gradient",
         "tuners/hd.py",
-        "self._move(self._regularised(weights, found.grads),",
-        "self._move(found.grads,",
+        "slope[:] = self._regularised(weights, grads)",
+        "slope[:] = grads",
         tests("tuners", "hd_equals_the_published_recursion[sgd_decay-False]"),
     ),
     Fault(

@@ -1,0 +1,127 @@
+"""Hessian-vector products of a training loss: of its whole batch, or of a part of it.
+
+The recursion of MARTHE and RTHO, Z' = mu A Z + B, needs the Hessian H of the training batch only in A: for
+SGD A = I - lr H. Any H^ with the mean H over how it is drawn leaves the mean of Z' as it is, given Z and the
+weights; the batch's own gradient still makes the step. Cheaper by choice, in plain steps (a product of the
+batch is 2, a forward and backward pass 1):
+
+    a loss over a fraction f of the batch:   f (1 + 2 n) for n tuned values, in place of 2 n
+    every k-th step (`product_every`):       2 n / k; between, H^ = 0, which is not unbiased
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from adatune_lite.curvature import check_second_derivative, gradient, product
+from adatune_lite.tuners.closures import BufferGuard, Closure, evaluate
+
+Gradients = list[Tensor | None]
+"""One entry for each weight; None where a loss does not use it."""
+
+
+@dataclass(frozen=True)
+class PartialProduct:
+    """A training loss, for `step`, whose Hessian-vector products come from another loss.
+
+    train_loss: the loss of the training batch, as ever.
+    product_loss: the same loss over some examples of the batch, drawn anew at each step: then its Hessian is
+        unbiased, where the loss is a mean over examples (with BatchNorm it is not: these examples' statistics
+        are used).
+    fraction: how much of the batch these examples are; decides the count of products and nothing else.
+
+    Raises ValueError for a fraction outside (0, 1] and for losses that are not functions.
+    """
+
+    train_loss: Closure
+    product_loss: Closure
+    fraction: float
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.fraction, int | float) and 0 < self.fraction <= 1):
+            raise ValueError(
+                f"fraction must be above 0 and at most 1, the part of the batch in product_loss, "
+                f"not {self.fraction!r}"
+            )
+        for name in ("train_loss", "product_loss"):
+            if not callable(getattr(self, name)):
+                raise ValueError(
+                    f"{name} of PartialProduct must be a function without arguments that returns the loss, "
+                    f"not {getattr(self, name)!r}"
+                )
+
+    def __call__(self) -> Tensor:
+        return self.train_loss()
+
+
+def products(
+    closure: Closure,
+    loss: Tensor,
+    grads: Gradients,
+    weights: Sequence[Tensor],
+    directions: Sequence[Sequence[Tensor]],
+    name: str,
+    scaled: Callable[[Tensor], Tensor],
+    *,
+    first: bool,
+) -> list[Gradients]:
+    """Products with each direction, None where `grads` has it: the gradients of `loss`, with a graph.
+
+    closure, name: what returned `loss`. scaled: what a loss is multiplied by before it is differentiated.
+    Buffers of modules are as `closure` left them. Raises LossError for a loss without a second derivative at
+    the first step.
+    """
+    if not directions:
+        return []
+    if not isinstance(closure, PartialProduct):
+        return _products(loss, grads, weights, directions, name, first)
+    with BufferGuard() as guard:
+        loss = evaluate(closure.product_loss, "product_loss", weights, first=first, twice=True)
+        few = gradient(scaled(loss), weights, create_graph=True, what="product_loss")
+        found = _products(loss, few, weights, directions, "product_loss", first)
+    guard.restore()
+    return [
+        [
+            None if g is None else torch.zeros_like(g) if x is None else x
+            for g, x in zip(grads, one, strict=True)
+        ]
+        for one in found
+    ]
+
+
+def count(closure: Closure, directions: int) -> float:
+    """What `products` costs, in products of the whole batch."""
+    if directions and isinstance(closure, PartialProduct):
+        return closure.fraction * (directions + 0.5)
+    return directions
+
+
+def _products(
+    loss: Tensor,
+    grads: Gradients,
+    weights: Sequence[Tensor],
+    directions: Sequence[Sequence[Tensor]],
+    name: str,
+    first: bool,
+) -> list[Gradients]:
+    if first:
+        check_second_derivative(grads, loss, name)
+    used = [(i, g) for i, g in enumerate(grads) if g is not None]
+    out: list[Gradients] = []
+    for k, direction in enumerate(directions):
+        found = product(
+            [g for _, g in used],
+            [weights[i] for i, _ in used],
+            [direction[i] for i, _ in used],
+            retain_graph=k < len(directions) - 1,
+            what=name,
+        )
+        one: Gradients = [None] * len(grads)
+        for (i, _), x in zip(used, found, strict=True):
+            one[i] = x
+        out.append(one)
+    return out
