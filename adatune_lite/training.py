@@ -16,6 +16,7 @@ from torch.nn.functional import cross_entropy
 from adatune_lite.checkpoint import Keeper
 from adatune_lite.tasks.data import Batch
 from adatune_lite.tuners import Diverged, Tuner
+from adatune_lite.tuners.products import PartialProduct
 
 OBSERVATIONS = 16
 """How often a training of 64 steps or more looks at the validation loss; not counted as cost."""
@@ -97,6 +98,7 @@ def train(
     steps: int,
     outer: Callable[[int], Batch] | None = None,
     look: Callable[[int], Iterable[Batch]] | None = None,
+    product_fraction: float = 1.0,
     report: Callable[[int, int], None] | None = None,
     keeper: Clock | None = None,
 ) -> Trace:
@@ -105,6 +107,7 @@ def train(
     outer: batch of the outer loss at step t, for tuners that take its gradient.
     look: batches of the outer loss of tuners that only look at it: superbatch k of AutoLR, equally large for
         every k; the validation part of ReduceOnPlateau, which looks at k = 0 every time.
+    product_fraction: how much of each batch the Hessian-vector products are of (`PartialProduct`).
 
     Cost in plain steps, by the arithmetic of forward and backward passes: a step is 1, a product of the tuner
     2 more (the double backward of one batch), an outer gradient its images over the training batch's, a look
@@ -138,7 +141,7 @@ def train(
             extra = len(held[1]) / len(batch[1])
             outer_loss = partial(mean_loss, net, held)
         try:
-            loss = float(tuner.step(partial(mean_loss, net, batch), outer_loss))
+            loss = float(tuner.step(_train_loss(net, batch, product_fraction), outer_loss))
         except Diverged:
             trace.status = f"diverged at step {t}"
             break
@@ -159,6 +162,16 @@ def train(
     if trace.status == "finished" and not math.isfinite(trace.validation_loss[-1]):
         trace.status = f"diverged at step {steps}"
     return trace
+
+
+def _train_loss(net: nn.Module, batch: Batch, fraction: float) -> Callable[[], Tensor]:
+    """The loss of a batch; its products are of its first examples, which the order of the epoch has drawn."""
+    whole = partial(mean_loss, net, batch)
+    if fraction == 1.0:
+        return whole
+    x, y = batch
+    part = max(1, round(fraction * len(y)))
+    return PartialProduct(whole, partial(mean_loss, net, (x[:part], y[:part])), part / len(y))
 
 
 def _state(step: int, net: nn.Module, tuner: Tuner, trace: Trace) -> dict[str, Any]:

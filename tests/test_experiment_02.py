@@ -12,13 +12,14 @@ from adatune_lite.claims import Claim, load
 from adatune_lite.experiments import is_the_hypergradient_right as experiment
 from adatune_lite.experiments.derivatives import OUTER_ON_TEST
 from adatune_lite.experiments.invariants import InvariantError
-from adatune_lite.experiments.is_the_hypergradient_right import FAULTS, invariants, plots, tables, verdicts
+from adatune_lite.experiments.is_the_hypergradient_right import invariants, plots, tables, verdicts
 from adatune_lite.experiments.is_the_hypergradient_right.reading import ALL, Results, error, probes
+from adatune_lite.experiments.is_the_hypergradient_right.scale import FAULTS, PROFILES
 from adatune_lite.runs.execute import complete
 from adatune_lite.runs.record import Outcome, Record
 from adatune_lite.runs.store import Store
 
-FIGURES = ("errors", "schedules", "costs_of_faults", "locality")
+FIGURES = ("errors", "schedules", "costs_of_faults", "locality", "lean")
 TABLES = (
     "setting",
     "errors",
@@ -26,6 +27,7 @@ TABLES = (
     "adaptive",
     "projection",
     "locality",
+    "lean",
     "batchnorm",
     "settings",
     "finding",
@@ -82,8 +84,19 @@ def test_the_product_sees_the_change_of_a_smooth_gradient(results: Results) -> N
     assert tenth.min() > 0.99
 
 
+def test_cheaper_products_cost_what_the_table_says(results: Results) -> None:
+    rows = {row.kind: row for row in results.lean_rows()}
+    outer = 50 / 100
+    # the first step's product is a question whether there is a second derivative
+    assert rows["full"].cost == pytest.approx(1 + outer + 2)
+    assert rows["full"].cosine == pytest.approx(1.0)
+    assert rows["every 2nd"].cost == pytest.approx(1 + outer + 2 / 2)
+    assert rows["half of the batch"].cost == pytest.approx(1 + outer + 0.5 * (1 + 2))
+    assert rows["every 2nd"].cosine < 1
+
+
 def test_every_search_has_the_same_number_of_draws_on_other_seeds() -> None:
-    for profile, scale in experiment.PROFILES.items():
+    for profile, scale in PROFILES.items():
         for optimizer in scale.optimizers:
             for kind in ("exact", "published", "constant"):
                 trials = experiment.trials(scale, optimizer, kind)

@@ -15,7 +15,14 @@ from torch import Tensor, nn
 
 from adatune_lite.as_published import AdaTune
 from adatune_lite.curvature import dot, gradient, product
-from adatune_lite.experiments.functions import finals, problem, setting, trained
+from adatune_lite.experiments.functions import (
+    finals,
+    follow,
+    outcome_of,
+    problem,
+    setting,
+    trained,
+)
 from adatune_lite.experiments.methods import make_optimizer, make_tuner
 from adatune_lite.hypergradient import schedule_hypergradient
 from adatune_lite.rules import from_optimizer
@@ -24,7 +31,7 @@ from adatune_lite.runs.record import Outcome, Series
 from adatune_lite.runs.spec import RunSpec, SpecError
 from adatune_lite.tasks.data import Batch, ImageTask
 from adatune_lite.training import mean_loss
-from adatune_lite.tuners import Diverged, Tuner
+from adatune_lite.tuners import MARTHE, Diverged, Tuner
 from adatune_lite.tuners.closures import BufferGuard
 
 PUBLISHED = "marthe_as_published"
@@ -62,6 +69,22 @@ def _published(spec: RunSpec, net: nn.Module) -> tuple[Tuner, tuple[str, ...]]:
     faults = tuple(filter(None, str(settings.pop("faults", "")).split(",")))
     optimizer = make_optimizer(spec, net, settings.pop("lr"))
     return AdaTune(optimizer, faults=[f for f in faults if f != OUTER_ON_TEST], **settings), faults
+
+
+def lean(spec: RunSpec, context: Context) -> Outcome:
+    """One training with MARTHE and cheaper products; settings as those of MARTHE, with outer_batch.
+
+    product_fraction: how much of each batch the products are of; product_every is an option of MARTHE.
+    """
+    task, net = setting(spec, context.device)
+    settings: dict[str, Any] = dict(spec.settings)
+    size, fraction = int(settings.pop("outer_batch")), float(settings.pop("product_fraction", 1.0))
+    tuner = MARTHE(make_optimizer(spec, net, settings.pop("lr")), **settings)
+
+    def outer(t: int) -> Batch:
+        return task.validation_batch(t, size, spec.seed)
+
+    return outcome_of(follow(spec, context, task, net, tuner, outer, fraction), net, task, tuner)
 
 
 def hypergradient_error(spec: RunSpec, context: Context) -> Outcome:
@@ -262,6 +285,7 @@ def _write(weights: list[Tensor], values: list[Tensor]) -> None:
 
 RUN_FUNCTIONS: dict[str, Callable[[RunSpec, Context], Outcome]] = {
     "published": published,
+    "lean": lean,
     "hypergradient_error": hypergradient_error,
     "locality": locality,
 }

@@ -115,6 +115,7 @@ def follow(
     net: nn.Module,
     tuner: Tuner,
     outer: Callable[[int], Batch] | None = None,
+    product_fraction: float = 1.0,
 ) -> Trace:
     """The training of a run with this tuner, taken up where it was stopped."""
     return train(
@@ -125,6 +126,7 @@ def follow(
         steps=spec.steps,
         outer=outer,
         look=looks(spec, task, tuner),
+        product_fraction=product_fraction,
         report=context.report,
         keeper=context,
     )

@@ -20,6 +20,7 @@ from adatune_lite.files import PACKAGE
 DECIDING = (
     "rules",
     "curvature.py",
+    "batchnorm.py",
     "hypergradient.py",
     "tuners",
     "schedules.py",
@@ -35,6 +36,7 @@ _PROBES = ("experiments/probes.py", "experiments/line.py", "experiments/quadrati
 DECIDING_ONE = {
     "lrs_opt": ("lrs_opt.py", "seeds.py"),
     "published": _DERIVATIVES,
+    "lean": _DERIVATIVES,
     "hypergradient_error": _DERIVATIVES,
     "locality": _DERIVATIVES,
     "generalisation": ("experiments/generalisation.py", "eigenvalue.py"),

@@ -37,7 +37,7 @@ from adatune_lite.runs.store import Conflict, Store, StoreError
 FUNCTIONS = "adatune_lite.experiments.run_functions"
 """Module whose RUN_FUNCTIONS are looked up by `RunSpec.function`."""
 
-RESUMABLE = ("training", "published", "lrs_opt", "generalisation", "quadratic_fit", "superbatch_size")
+RESUMABLE = ("training", "published", "lean", "lrs_opt", "generalisation", "quadratic_fit", "superbatch_size")
 """Run functions that carry on from their checkpoint wherever they are stopped; others start anew."""
 
 RunFunction = Callable[[RunSpec, Context], Outcome]

@@ -13,13 +13,33 @@ deviations together and for a constant rate, then frozen; single deviations have
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from adatune_lite.as_published import ADAM, ADAPTIVE, TANGENT
-from adatune_lite.experiments.derivatives import OUTER_ON_TEST, PUBLISHED
-from adatune_lite.experiments.search import Choice, LogUniform, Reader, Space, choose, draws
+from adatune_lite.as_published import ADAPTIVE
+from adatune_lite.experiments.derivatives import PUBLISHED
+from adatune_lite.experiments.is_the_hypergradient_right.scale import (
+    ALPHA,
+    CLIP,
+    CONSTANT_SPACES,
+    DERIVED,
+    EXACT_METHODS,
+    FAULTS,
+    GRID,
+    LEAN,
+    LEAN_RATE,
+    LOCAL_RATES,
+    MU,
+    NETS,
+    PROFILES,
+    RULES,
+    SPACES,
+    TRAINED,
+    Base,
+    Scale,
+)
+from adatune_lite.experiments.search import Choice, Reader, Space, choose, draws
 from adatune_lite.runs.spec import Pairs, RunSpec, TaskSpec, Value, pairs
 from adatune_lite.runs.worker import Planned
 
@@ -29,132 +49,6 @@ if TYPE_CHECKING:
 NAME = "02_is_the_hypergradient_right"
 TITLE = "Is the hypergradient right?"
 
-MU = 0.99
-CLIP = 100.0
-DECAY = 5e-4
-
-
-@dataclass(frozen=True)
-class Base:
-    """An optimizer with its options, its first rate, and a hyper_lr that moves the rate within 20 steps."""
-
-    optimizer: str
-    options: tuple[tuple[str, Value], ...]
-    lr: float
-    hyper_lr: float
-
-
-RULES = {
-    "SGD": Base("sgd", (), 0.1, 1e-2),
-    "SGD, weight decay": Base("sgd", (("weight_decay", 0.01),), 0.1, 1e-2),
-    "momentum": Base("sgd", (("momentum", 0.9),), 0.02, 1e-3),
-    "momentum, weight decay": Base("sgd", (("momentum", 0.9), ("weight_decay", DECAY)), 0.02, 1e-3),
-    "Nesterov": Base("sgd", (("momentum", 0.9), ("nesterov", True)), 0.02, 1e-3),
-    "Adam": Base("adam", (), 1e-3, 1e-5),
-    "Adam, weight decay": Base("adam", (("eps", 1e-4), ("weight_decay", DECAY)), 1e-3, 1e-5),
-    "AdamW": Base("adamw", (("weight_decay", 0.1),), 1e-3, 1e-5),
-    "RMSprop, eps 0.01": Base("rmsprop", (("eps", 0.01), ("momentum", 0.5)), 1e-3, 1e-5),
-}
-"""What (a) differentiates. RMSprop with a small eps is rougher near v = 0 than finite differences resolve."""
-EXACT_METHODS = ("hd", "hd_validation", "rtho", "marthe", "reverse")
-
-SPACES: dict[str, Space] = {
-    "sgd": {"hyper_lr": LogUniform(1e-5, 1e-1)},
-    "momentum": {"hyper_lr": LogUniform(1e-6, 1e-2)},
-    "adam": {"hyper_lr": LogUniform(1e-9, 1e-5)},
-}
-CONSTANT_SPACES: dict[str, Space] = {
-    "sgd": {"lr": LogUniform(1e-2, 3.0)},
-    "momentum": {"lr": LogUniform(1e-3, 0.3)},
-    "adam": {"lr": LogUniform(1e-4, 1e-1)},
-}
-ALPHA: Space = {"alpha": LogUniform(1e-9, 1e-4)}
-TRAINED = {
-    "sgd": Base("sgd", (("weight_decay", DECAY),), 0.01, 0.0),
-    "momentum": Base("sgd", (("momentum", 0.9), ("weight_decay", DECAY)), 0.01, 0.0),
-    "adam": Base("adam", (("eps", 1e-4), ("weight_decay", DECAY)), 1e-3, 0.0),
-}
-"""What (b) trains with."""
-
-GRID = (1e-9, 1e-8, 1e-7, 1e-6, 1e-5)
-"""hyper_lr of the runs with and without projection (claim adatune.issue3.negative_lr)."""
-
-_STEPS = ("no_projection", "float32_lr", OUTER_ON_TEST)
-FAULTS: dict[str, tuple[str, ...]] = {
-    "sgd": ("frozen_lr",),
-    "momentum": (*TANGENT, *_STEPS),
-    "adam": (*TANGENT, *ADAM, *_STEPS),
-}
-"""The deviations that training with each optimizer can show; the MNIST network has no BatchNorm."""
-DERIVED: dict[str, tuple[str, ...]] = {
-    "momentum": ("frozen_lr", "no_decay", "first_step_skipped"),
-    "adam": ("frozen_lr", "no_decay", "first_step_skipped", *ADAM),
-}
-"""Those that change the hypergradient itself: (b) gives their error."""
-
-LOCAL_RATES = {"sgd": (0.01, 0.1, 0.5), "momentum": (0.01, 0.05), "adam": (3e-4, 3e-3)}
-NETS = {
-    "tanh": {"activation": "tanh"},
-    "ReLU": {"activation": "relu"},
-    "ReLU, BatchNorm": {"activation": "relu", "model": "mlp_bn"},
-}
-
-
-@dataclass(frozen=True)
-class Scale:
-    """How large a profile is."""
-
-    task: TaskSpec
-    steps: int
-    small: TaskSpec
-    """The task of finite differences."""
-    small_steps: int
-    small_seeds: tuple[int, ...]
-    draws: int
-    tuning_seeds: tuple[int, ...]
-    report_seeds: tuple[int, ...]
-    outer_batch: int
-    optimizers: tuple[str, ...] = ("sgd", "momentum", "adam")
-    """What (b) and (c) train with."""
-    rules: tuple[str, ...] = tuple(RULES)
-    """What (a) differentiates."""
-
-
-_MNIST = TaskSpec("mnist", train=7000, validation=700, test=10_000)
-_EMBEDDED = TaskSpec("mnist5k", train=4000, validation=500, test=500)
-_SMALL = TaskSpec("mnist", train=1000, validation=100, test=100, hidden=(32,), activation="tanh", batch=50)
-_SMALL_EMBEDDED = replace(_SMALL, dataset="mnist5k")
-
-PROFILES: dict[str, Scale] = {
-    "smoke": Scale(
-        task=replace(_EMBEDDED, hidden=(8, 8)),
-        steps=8,
-        small=replace(_SMALL_EMBEDDED, hidden=(4,), validation=20, batch=10),
-        small_steps=4,
-        small_seeds=(0,),
-        draws=2,
-        tuning_seeds=(100,),
-        report_seeds=(0, 1),
-        outer_batch=50,
-        optimizers=("momentum",),
-        rules=("momentum, weight decay", "Adam"),
-    ),
-    "quick": Scale(
-        task=replace(_EMBEDDED, hidden=(64, 64)),
-        steps=48,
-        small=_SMALL_EMBEDDED,
-        small_steps=6,
-        small_seeds=(0,),
-        draws=3,
-        tuning_seeds=(100,),
-        report_seeds=(0, 1),
-        outer_batch=100,
-        optimizers=("momentum", "adam"),
-    ),
-    "desk": Scale(_MNIST, 512, _SMALL, 20, (0, 1, 2), 10, (100, 101), (0, 1, 2, 3, 4), 100),
-    "paper": Scale(_MNIST, 512, _SMALL, 20, (0, 1, 2), 30, (100, 101, 102), tuple(range(10)), 100),
-}
-
 _PRIORITY = {
     "exact": 100,
     "fault_error": 95,
@@ -163,6 +57,7 @@ _PRIORITY = {
     "tuning": 70,
     "report": 60,
     "projection": 40,
+    "lean": 50,
     "adaptive_tuning": 35,
     "adaptive": 30,
 }
@@ -356,6 +251,41 @@ def projection_runs(scale: Scale) -> dict[tuple[float, bool], list[RunSpec]]:
     }
 
 
+def lean_runs(scale: Scale, settings: Mapping[str, Value], seeds: Sequence[int]) -> dict[str, list[RunSpec]]:
+    """(e) SGD with momentum and each of LEAN, at these settings."""
+    base = TRAINED["momentum"]
+    common = {"lr": base.lr, "mu": MU, "outer_batch": scale.outer_batch, "clip_grad_value": CLIP, **settings}
+    return {
+        kind: [
+            RunSpec(
+                "lean",
+                scale.task,
+                "marthe",
+                scale.steps,
+                seed,
+                pairs({**common, **change}),
+                base.optimizer,
+                base.options,
+            )
+            for seed in seeds
+        ]
+        for kind, change in ((kind, LEAN[kind]) for kind in scale.lean)
+    }
+
+
+def lean_trainings(scale: Scale, found: Mapping[tuple[str, str], Choice]) -> dict[str, list[RunSpec]]:
+    """(e) trainings at the frozen hyper_lr of the exact recursion."""
+    choice = found.get(("momentum", "exact"))
+    if choice is None:
+        return {}
+    return lean_runs(scale, {"hyper_lr": dict(choice.settings)["hyper_lr"]}, scale.report_seeds)
+
+
+def lean_series(scale: Scale) -> dict[str, list[RunSpec]]:
+    """(e) hypergradients of every step along the same weights: hyper_lr = 0 at a constant rate."""
+    return lean_runs(scale, {"lr": LEAN_RATE, "hyper_lr": 0.0}, scale.report_seeds[:2])
+
+
 def _stages(scale: Scale, store: Reader) -> Iterator[tuple[str, Sequence[RunSpec]]]:
     for role, runs in (
         ("exact", exact_runs(scale)),
@@ -372,6 +302,8 @@ def _stages(scale: Scale, store: Reader) -> Iterator[tuple[str, Sequence[RunSpec
     adaptive = {"marthe_tf", "adatune", *ADAPTIVE}
     for (_, kind), specs in report_runs(scale, choices(scale, store)).items():
         yield ("adaptive" if kind in adaptive else "report"), specs
+    for specs in (*lean_series(scale).values(), *lean_trainings(scale, choices(scale, store)).values()):
+        yield "lean", specs
     for specs in projection_runs(scale).values():
         yield "projection", specs
 

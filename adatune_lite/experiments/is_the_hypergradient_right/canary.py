@@ -8,7 +8,8 @@ from typing import Any
 
 from adatune_lite.as_published import ADAPTIVE
 from adatune_lite.experiments.derivatives import PUBLISHED
-from adatune_lite.experiments.is_the_hypergradient_right import CLIP, MU, TRAINED, all_faults
+from adatune_lite.experiments.is_the_hypergradient_right import all_faults
+from adatune_lite.experiments.is_the_hypergradient_right.scale import CLIP, MU, TRAINED
 from adatune_lite.runs.record import Record
 from adatune_lite.runs.spec import RunSpec, TaskSpec, Value, pairs
 
@@ -70,5 +71,7 @@ def runs() -> dict[str, RunSpec]:
         "published, adatune": _run(
             "published", PUBLISHED, 16, "momentum", {**adaptive, "faults": ",".join(ADAPTIVE)}
         ),
+        "lean, every 2nd": _run("lean", "marthe", 16, "momentum", {**marthe, **trained, "product_every": 2}),
+        "lean, half": _run("lean", "marthe", 16, "momentum", {**marthe, **trained, "product_fraction": 0.5}),
         "training": _run("training", "constant", 16, "adam", {"lr": 1e-3}),
     }

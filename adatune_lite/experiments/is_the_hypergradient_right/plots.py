@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from adatune_lite.experiments.is_the_hypergradient_right import DERIVED, NETS
 from adatune_lite.experiments.is_the_hypergradient_right.reading import (
     ALL,
     METHODS,
@@ -16,6 +15,7 @@ from adatune_lite.experiments.is_the_hypergradient_right.reading import (
     label,
     probes,
 )
+from adatune_lite.experiments.is_the_hypergradient_right.scale import DERIVED, NETS
 from adatune_lite.figures import COLOURS, MARKERS, band, not_run, panels
 
 if TYPE_CHECKING:
@@ -158,4 +158,26 @@ def locality(results: Results) -> Figure:
     handles, names = next((a.get_legend_handles_labels() for a in axes if a.lines), ([], []))
     if handles:
         figure.legend(handles, names, loc="outside lower center", ncols=4)
+    return figure
+
+
+def lean(results: Results) -> Figure:
+    """(e) Cost of a step against the cosine with the full hypergradient, and against the test loss."""
+    figure, (left, right) = panels(2, width=9.4, height=4.6)
+    rows = results.lean_rows()
+    if not rows:
+        not_run(left)
+        not_run(right)
+        return figure
+    for place, row in enumerate(rows):
+        colour, marker = _LINES[place % len(_LINES)], "osD^v*P"[place % 7]
+        left.plot(row.cost, row.cosine, marker, color=colour, ms=8, label=row.kind)
+        mean = row.test_loss
+        bars = [[mean.mean - mean.low], [mean.high - mean.mean]] if mean.n > 1 and not row.diverged else None
+        right.errorbar(row.cost, mean.mean, yerr=bars, fmt=marker, color=colour, ms=8, capsize=3)
+    left.set_ylabel("cosine with the full hypergradient")
+    right.set_ylabel("test loss (mean, 95 % interval)")
+    for panel in (left, right):
+        panel.set_xlabel("plain steps a step costs")
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure

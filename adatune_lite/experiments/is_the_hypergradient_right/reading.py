@@ -14,7 +14,7 @@ import numpy as np
 from adatune_lite.as_published import ADAPTIVE, FAULTS
 from adatune_lite.experiments import is_the_hypergradient_right as experiment
 from adatune_lite.experiments.derivatives import OUTER_ON_TEST
-from adatune_lite.experiments.is_the_hypergradient_right import DERIVED, Scale
+from adatune_lite.experiments.is_the_hypergradient_right.scale import DERIVED, PROFILES
 from adatune_lite.experiments.search import Choice, Reader
 from adatune_lite.experiments.statistics import Interval, Paired, mean_interval, paired
 from adatune_lite.runs.record import Record
@@ -72,12 +72,28 @@ class Row:
     """Root mean square over the steps of log10(rate / exact rate), mean over the seeds."""
 
 
+@dataclass(frozen=True)
+class Lean:
+    """One cheaper way to the hypergradient."""
+
+    kind: str
+    cost: float
+    """Plain steps of a step."""
+    cosine: float
+    """Of the hypergradients of all steps with the full ones, along the same weights; mean over seeds."""
+    test_loss: Interval
+    against: Paired | None
+    """Test loss minus that of the full hypergradient."""
+    runs: int
+    diverged: int
+
+
 class Results:
     """Records of one profile, by what they are for."""
 
     def __init__(self, profile: str, store: Reader) -> None:
         self.profile = profile
-        self.scale: Scale = experiment.PROFILES[profile]
+        self.scale = PROFILES[profile]
         self.store = store
 
     @cached_property
@@ -115,6 +131,41 @@ class Results:
         """(b) errors keyed (optimizer, fault), all faults together under `ALL`."""
         found = self._all(experiment.fault_error_runs(self.scale))
         return {(o, ALL if f == ",".join(DERIVED[o]) else f): r for (o, f), r in found.items()}
+
+    @cached_property
+    def lean(self) -> dict[str, list[Record]]:
+        """(e) trainings keyed by what is cheaper."""
+        return self._all(experiment.lean_trainings(self.scale, self.choices))
+
+    @cached_property
+    def lean_series(self) -> dict[str, list[Record]]:
+        """(e) hypergradients along the same weights, keyed by what is cheaper."""
+        return self._all(experiment.lean_series(self.scale))
+
+    def lean_rows(self) -> list[Lean]:
+        """What each of (e) costs and is worth, the dearest first."""
+        full = self.lean.get("full", [])
+        rows = []
+        for kind, records in self.lean.items():
+            cosines = [
+                cosine(r.series("hypergradient")[1], x.series("hypergradient")[1])
+                for r in self.lean_series.get(kind, [])
+                for x in self.lean_series.get("full", [])
+                if r.spec.seed == x.spec.seed and r.finished and x.finished
+            ]
+            whole = [r for r in records if r.finished]
+            rows.append(
+                Lean(
+                    kind,
+                    fmean(r.cost["plain_steps"] / r.spec.steps for r in whole) if whole else math.nan,
+                    fmean(cosines) if cosines else math.nan,
+                    mean_interval(list(by_seed(records, "test_loss").values())),
+                    paired(by_seed(records, "test_loss"), by_seed(full, "test_loss")),
+                    len(records),
+                    sum(not r.finished for r in records),
+                )
+            )
+        return sorted(rows, key=lambda row: -row.cost)
 
     @cached_property
     def projection(self) -> dict[tuple[float, bool], list[Record]]:
@@ -194,6 +245,11 @@ def probes(records: Sequence[Record], name: str) -> tuple[np.ndarray, np.ndarray
     if not series:
         return np.zeros(0), np.zeros((0, 0))
     return series[0][0], np.stack([values for _, values in series])
+
+
+def cosine(a: np.ndarray, b: np.ndarray) -> float:
+    """Of two series of equal length."""
+    return float(a @ b / math.sqrt((a @ a) * (b @ b)))
 
 
 def turned_negative(record: Record) -> bool:

@@ -7,12 +7,12 @@ import math
 import numpy as np
 
 from adatune_lite.as_published import ADAPTIVE
-from adatune_lite.experiments.is_the_hypergradient_right import CLIP, DECAY, MU
 from adatune_lite.experiments.is_the_hypergradient_right.reading import (
     ALL,
     METHODS,
     OPTIMIZERS,
     TEXTS,
+    Lean,
     Results,
     Row,
     error,
@@ -20,6 +20,7 @@ from adatune_lite.experiments.is_the_hypergradient_right.reading import (
     probes,
     turned_negative,
 )
+from adatune_lite.experiments.is_the_hypergradient_right.scale import CLIP, DECAY, MU
 from adatune_lite.experiments.statistics import Paired
 
 NONE = "*No records yet.*"
@@ -144,6 +145,25 @@ def locality(results: Results) -> str:
     return "\n".join(lines) if len(lines) > 2 else NONE
 
 
+def lean(results: Results) -> str:
+    """(e) Cost, agreement and worth of cheaper hypergradients."""
+    lines = [
+        "| products | plain steps a step | cosine with the full one | test loss | minus full | diverged |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in results.lean_rows():
+        cells = [
+            row.kind,
+            f"{row.cost:.2f}",
+            "" if math.isnan(row.cosine) else f"{row.cosine:.3f}",
+            row.test_loss.text(bare=row.diverged > 0),
+            "" if row.kind == "full" else _difference(row.against, 3, row),
+            f"{row.diverged} of {row.runs}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) if len(lines) > 2 else NONE
+
+
 def batchnorm(results: Results) -> str:
     """(d) Error of the hypergradient where E uses the batch's own or the running statistics."""
     lines = ["| optimizer | batch statistics (exact) | running statistics |", "|---|---|---|"]
@@ -250,7 +270,7 @@ def _error(value: float) -> str:
     return f"{value:.1%}" if 1e-3 <= value < 10 else f"{value:.0e}"
 
 
-def _difference(found: Paired | None, digits: int, row: Row) -> str:
+def _difference(found: Paired | None, digits: int, row: Row | Lean) -> str:
     if found is None:
         return ""
     mean = found.difference
