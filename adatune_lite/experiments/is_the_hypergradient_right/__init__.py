@@ -135,7 +135,7 @@ def locality_runs(scale: Scale) -> dict[tuple[str, str, float], list[RunSpec]]:
                 TRAINED[optimizer].optimizer,
                 TRAINED[optimizer].options,
             )
-            for seed in scale.report_seeds[:2]
+            for seed in scale.report_seeds[: len(scale.tuning_seeds)]
         ]
         for net, change in NETS.items()
         for optimizer in scale.optimizers

@@ -129,7 +129,7 @@ PROFILES: dict[str, Scale] = {
         task=replace(_EMBEDDED, hidden=(8, 8)),
         steps=8,
         small=replace(_SMALL_EMBEDDED, hidden=(4,), validation=20, batch=10),
-        small_steps=4,
+        small_steps=3,
         small_seeds=(0,),
         draws=2,
         tuning_seeds=(100,),
