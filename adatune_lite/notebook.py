@@ -137,9 +137,18 @@ def show(figure: Figure, records: Iterable[Record], alt: str) -> None:
 
     held = list(records)
     if held:
-        display(figure, metadata={"image/png": {"alt": alt}})
+        picture(figure, alt)
     plt.close(figure)
     display(provenance(held))
+
+
+def picture(figure: Figure, alt: str) -> None:
+    """A figure that is drawn from no records, described in words for those who cannot see it."""
+    import matplotlib.pyplot as plt
+    from IPython.display import display
+
+    display(figure, metadata={"image/png": {"alt": alt}})
+    plt.close(figure)
 
 
 def provenance(records: Iterable[Record]) -> Markdown:

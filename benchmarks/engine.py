@@ -28,64 +28,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-import adatune_lite as al
 from adatune_lite import files
-from adatune_lite.tasks.models import build
+from benchmarks import linear
 from benchmarks.measure import Row, median_interval, ratios, seconds, show
+from benchmarks.setup import Setup
 from benchmarks.steps import has_bfloat16, step_rows
 
-BATCH, HORIZON, CHECKPOINTS = 100, 512, 23
+HORIZON, CHECKPOINTS = 512, 23
 SHORT, SHORT_CHECKPOINTS = 32, 6  # recompute 25 of 32 steps, the most there is; 23 checkpoints do 484 of 512
-LR = 0.01
 MEGABYTE = 1e6
-PARTS = ("mlp", "vgg", "schedules", "memory")
-
-
-class Setup:
-    """Random pixels and labels in place of digits: the cost is the same."""
-
-    def __init__(self) -> None:
-        generator = torch.Generator().manual_seed(0)
-        self.x = torch.rand(7000, 784, generator=generator)
-        self.y = torch.randint(10, (7000,), generator=generator)
-        self.net = build("mlp", seed=0)
-        self.start = {k: v.detach().clone() for k, v in self.net.named_parameters()}
-
-    def loss(self, weights: dict[str, Tensor], first: int, count: int = BATCH) -> Tensor:
-        out = torch.func.functional_call(self.net, weights, (self.x[first : first + count],))
-        return torch.nn.functional.cross_entropy(out, self.y[first : first + count])
-
-    def train(self, weights: dict[str, Tensor], t: int) -> Tensor:
-        return self.loss(weights, t % 70 * BATCH)
-
-    def final(self, weights: dict[str, Tensor]) -> Tensor:
-        return self.loss(weights, 0, 700)
-
-    def plain(self, steps: int) -> None:
-        """Plain training: zero_grad, forward, backward, step."""
-        net = build("mlp", seed=0)
-        optimizer = torch.optim.SGD(net.parameters(), lr=LR)
-        for t in range(steps):
-            first = t % 70 * BATCH
-            optimizer.zero_grad()
-            x, y = self.x[first : first + BATCH], self.y[first : first + BATCH]
-            torch.nn.functional.cross_entropy(net(x), y).backward()
-            optimizer.step()
-
-    def hypergradient(self, steps: int, checkpoints: int | None = None, keep_graph: bool = False) -> Tensor:
-        problem = al.Problem(self.start, self.train, self.final)
-        return al.schedule_hypergradient(
-            problem, [LR] * steps, al.rules.SGD(), checkpoints=checkpoints, keep_graph=keep_graph
-        )[1]
-
-    def unrolled(self, steps: int) -> Tensor:
-        """What a user would write: plain autograd through the whole loop."""
-        weights = {k: v.clone().requires_grad_() for k, v in self.start.items()}
-        rates = [torch.tensor(LR, requires_grad=True) for _ in range(steps)]
-        for t, rate in enumerate(rates):
-            grads = torch.autograd.grad(self.train(weights, t), list(weights.values()), create_graph=True)
-            weights = {k: w - rate * g for (k, w), g in zip(weights.items(), grads, strict=True)}
-        return torch.stack(torch.autograd.grad(self.final(weights), rates)).double()
+PARTS = ("mlp", "vgg", "schedules", "memory", "linear")
 
 
 def training_rows(pairs: int) -> list[Row]:
@@ -216,6 +168,10 @@ def main(arguments: list[str] | None = None) -> int:
         torch.set_num_threads(threads)
         report(step_rows("mlp", options.pairs, judged=False))
     torch.set_num_threads(1)
+    if "linear" in options.only:
+        kept = files.project_root() / "build" / "bench" / "linear.json"
+        files.replace(kept, json.dumps(linear.table(), indent=1).encode())
+        print(f"growth with steps and weights: {kept.relative_to(files.project_root())}")
     taken = time.perf_counter() - start
     summary = {
         "rows": [{**asdict(row), "holds": row.holds} for row in rows],

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from pathlib import Path
 
 import matplotlib as mpl
 import pytest
@@ -19,6 +21,7 @@ from adatune_lite.runs.execute import complete
 from adatune_lite.runs.record import Outcome, Record
 from adatune_lite.runs.store import Store
 
+ROOT = Path(__file__).resolve().parents[1]
 FIGURES = ("errors", "schedules", "costs_of_faults", "locality", "lean")
 TABLES = (
     "setting",
@@ -179,3 +182,13 @@ def test_negative_rates_count_over_the_whole_grid(results: Results) -> None:
     assert "diverge" in tables.projection(given)
     given.projection[1e-6, True] = run("finished", -0.1)
     assert verdicts.negative_lr(negative, given).outcome == "contradicted"
+
+
+def test_growth_is_read_from_the_committed_measurement() -> None:
+    measured = json.loads((ROOT / "benchmarks" / "linear.json").read_text())
+    assert len(plots.growth(measured).axes) == 2
+    ratio = measured["by_steps"][0]["hypergradient_seconds"] / measured["by_steps"][0]["training_seconds"]
+    text = tables.growth(measured)
+    assert "T = 32 to 512" in text
+    low, high = (float(x) for x in text.split("costs ")[1].split(" plain")[0].split(" to "))
+    assert low - 0.05 <= ratio <= high + 0.05

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -180,4 +180,26 @@ def lean(results: Results) -> Figure:
     for panel in (left, right):
         panel.set_xlabel("plain steps a step costs")
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return figure
+
+
+def growth(measured: dict[str, Any]) -> Figure:
+    """Processor time of a whole schedule's hypergradient against its steps, and against the weights."""
+    figure, axes = panels(2, width=9.4, height=4.2)
+    for panel, (key, name) in zip(axes, (("steps", "steps T"), ("weights", "weights")), strict=True):
+        rows = measured[f"by_{key}"]
+        sizes = np.array([row[key] for row in rows])
+        for kind, label_, marker in (
+            ("hypergradient_seconds", "hypergradient of all rates", "o"),
+            ("training_seconds", "plain training", "s"),
+        ):
+            times = np.array([row[kind] for row in rows])
+            colour = _LINES[0] if kind.startswith("hyper") else COLOURS["constant"]
+            panel.plot(sizes, times, marker, color=colour, label=label_)
+            panel.plot(sizes, times[-1] * sizes / sizes[-1], "-", color=colour, lw=1)
+        panel.set_xscale("log")
+        panel.set_yscale("log")
+        panel.set_xlabel(name)
+    axes[0].set_ylabel("processor time (s)")
+    axes[0].legend(loc="best")
     return figure

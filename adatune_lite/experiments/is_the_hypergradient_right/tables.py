@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -189,6 +190,21 @@ def settings(results: Results) -> str:
             f"{choice.trials} ({choice.diverged}) | {', '.join(choice.on_edge) or 'no'} |"
         )
     return "\n".join(lines)
+
+
+def growth(measured: dict[str, Any]) -> str:
+    """What the measurement of `benchmarks/linear.py` says, and where it was made."""
+    ratios = [
+        row["hypergradient_seconds"] / row["training_seconds"]
+        for row in (*measured["by_steps"], *measured["by_weights"])
+    ]
+    steps = [int(row["steps"]) for row in measured["by_steps"]]
+    weights = [int(row["weights"]) for row in measured["by_weights"]]
+    return (
+        f"From T = {steps[0]} to {steps[-1]} and from {weights[0]:,} to {weights[-1]:,} weights, the "
+        f"hypergradient of all rates costs {min(ratios):.1f} to {max(ratios):.1f} plain trainings "
+        f"({measured['machine']}, torch {measured['torch']}, load {measured['load']:.1f})."
+    )
 
 
 def finding(results: Results) -> str:
