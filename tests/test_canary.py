@@ -286,6 +286,7 @@ class TestCommand:
 
         self.rate = 0.1
         monkeypatch.setattr(canary, "compute", compute)
+        monkeypatch.setattr(experiments, "EXPERIMENTS", {EXPERIMENT.NAME: EXPERIMENT})
 
     def test_from_the_first_to_a_change_of_the_numbers(
         self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

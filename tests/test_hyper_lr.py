@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import adatune_lite as al
 from adatune_lite.hyper_lr import _next
 from adatune_lite.hyper_lr_trials import HyperLR, Trial
-from adatune_lite.tuners import base
+from adatune_lite.tuners import products as kernel
 
 mpl.use("Agg")
 
@@ -165,8 +165,8 @@ def test_cost_counts_what_is_done(
     steps: list[int] = []
     outer: list[int] = []
     products: list[int] = []
-    product = base.product
-    monkeypatch.setattr(base, "product", lambda *a, **b: products.append(1) or product(*a, **b))
+    product = kernel.product
+    monkeypatch.setattr(kernel, "product", lambda *a, **b: products.append(1) or product(*a, **b))
 
     def train(t: int) -> Tensor:
         steps.append(t)
