@@ -28,6 +28,7 @@ TABLES = (
     "errors",
     "meanings",
     "adaptive",
+    "calm",
     "projection",
     "locality",
     "lean",

@@ -21,6 +21,7 @@ from adatune_lite.as_published import ADAPTIVE
 from adatune_lite.experiments.derivatives import PUBLISHED
 from adatune_lite.experiments.is_the_hypergradient_right.scale import (
     ALPHA,
+    CALM,
     CLIP,
     CONSTANT_SPACES,
     DERIVED,
@@ -58,6 +59,7 @@ _PRIORITY = {
     "report": 60,
     "projection": 40,
     "lean": 50,
+    "calm": 45,
     "adaptive_tuning": 35,
     "adaptive": 30,
 }
@@ -273,12 +275,36 @@ def lean_runs(scale: Scale, settings: Mapping[str, Value], seeds: Sequence[int])
     }
 
 
-def lean_trainings(scale: Scale, found: Mapping[tuple[str, str], Choice]) -> dict[str, list[RunSpec]]:
-    """(e) trainings at the frozen hyper_lr of the exact recursion."""
+def calm_settings(found: Mapping[tuple[str, str], Choice]) -> dict[str, Value] | None:
+    """Settings of the exact recursion with momentum, its hyper_lr divided by CALM; None before the choice."""
     choice = found.get(("momentum", "exact"))
     if choice is None:
+        return None
+    settings = _own(choice.settings)
+    return {**settings, "hyper_lr": float(settings["hyper_lr"]) / CALM}
+
+
+def calm_runs(scale: Scale, found: Mapping[tuple[str, str], Choice]) -> dict[str, list[RunSpec]]:
+    """(b) SGD with momentum at the smaller hyper_lr, keyed by deviation; "exact" has none."""
+    settings = calm_settings(found)
+    if settings is None:
         return {}
-    return lean_runs(scale, {"hyper_lr": dict(choice.settings)["hyper_lr"]}, scale.report_seeds)
+    kinds = {"exact": "", **{fault: fault for fault in (*FAULTS["momentum"], all_faults("momentum"))}}
+    return {
+        kind: [train_run(scale, "momentum", {**settings, "faults": faults}, s) for s in scale.report_seeds]
+        for kind, faults in kinds.items()
+    }
+
+
+def lean_trainings(
+    scale: Scale, found: Mapping[tuple[str, str], Choice], calm: bool = False
+) -> dict[str, list[RunSpec]]:
+    """(e) trainings at the frozen hyper_lr of the exact recursion; calm: at the smaller one."""
+    choice, smaller = found.get(("momentum", "exact")), calm_settings(found)
+    if choice is None or smaller is None:
+        return {}
+    hyper_lr = smaller["hyper_lr"] if calm else dict(choice.settings)["hyper_lr"]
+    return lean_runs(scale, {"hyper_lr": hyper_lr}, scale.report_seeds)
 
 
 def lean_series(scale: Scale) -> dict[str, list[RunSpec]]:
@@ -302,8 +328,11 @@ def _stages(scale: Scale, store: Reader) -> Iterator[tuple[str, Sequence[RunSpec
     adaptive = {"marthe_tf", "adatune", *ADAPTIVE}
     for (_, kind), specs in report_runs(scale, choices(scale, store)).items():
         yield ("adaptive" if kind in adaptive else "report"), specs
-    for specs in (*lean_series(scale).values(), *lean_trainings(scale, choices(scale, store)).values()):
+    found = choices(scale, store)
+    for specs in (*lean_series(scale).values(), *lean_trainings(scale, found).values()):
         yield "lean", specs
+    for specs in (*calm_runs(scale, found).values(), *lean_trainings(scale, found, calm=True).values()):
+        yield "calm", specs
     for specs in projection_runs(scale).values():
         yield "projection", specs
 

@@ -11,6 +11,7 @@ from adatune_lite.experiments.is_the_hypergradient_right.reading import (
     METHODS,
     OPTIMIZERS,
     Results,
+    Row,
     error,
     label,
     probes,
@@ -111,9 +112,14 @@ def schedules(results: Results) -> Figure:
 
 def costs_of_faults(results: Results) -> Figure:
     """(b) Test loss with each deviation minus that of the exact recursion, paired by seed."""
-    figure, axes = panels(2, height=7.6, stacked=True)
-    for panel, optimizer in zip(axes, ("momentum", "adam"), strict=True):
-        rows = [results.row(optimizer, kind) for kind in results.kinds(optimizer)]
+    figure, axes = panels(3, height=11.0, stacked=True)
+    calm = [results.calm_row(kind) for kind in results.calm]
+    for panel, title, rows in zip(
+        axes,
+        (OPTIMIZERS["momentum"], f"{OPTIMIZERS['momentum']}, a third of the hyper-rate", OPTIMIZERS["adam"]),
+        (_rows(results, "momentum"), calm, _rows(results, "adam")),
+        strict=True,
+    ):
         shown = [row for row in rows if row is not None and row.against is not None][::-1]
         if not shown:
             not_run(panel)
@@ -123,18 +129,20 @@ def costs_of_faults(results: Results) -> Figure:
             colour = COLOURS["constant"] if row.kind == "constant" else _LINES[0]
             panel.plot(row.against.differences, [place] * len(row.against.seeds), "|", color=colour, ms=9)
             mean = row.against.difference
-            if mean.n > 1 and not row.diverged:
+            if mean.n > 1 and not row.lost:
                 bars = [[mean.mean - mean.low], [mean.high - mean.mean]]
                 panel.errorbar(mean.mean, place, xerr=bars, fmt="o", color=colour, capsize=3)
-        names = [
-            label(r.kind) + (f" ({r.diverged} of {r.runs} diverged)" if r.diverged else "") for r in shown
-        ]
+        names = [label(r.kind) + (f" ({r.lost} of {r.runs} lost)" if r.lost else "") for r in shown]
         panel.set_yticks(range(len(shown)), names)
         panel.axvline(0, color="#888888", lw=1)
         panel.set_xscale("symlog", linthresh=0.02)
         panel.set_xlabel("test loss minus that of the exact recursion, by seed")
-        panel.set_title(OPTIMIZERS[optimizer])
+        panel.set_title(title)
     return figure
+
+
+def _rows(results: Results, optimizer: str) -> list[Row | None]:
+    return [results.row(optimizer, kind) for kind in results.kinds(optimizer)]
 
 
 def locality(results: Results) -> Figure:
@@ -164,7 +172,7 @@ def locality(results: Results) -> Figure:
 def lean(results: Results) -> Figure:
     """(e) Cost of a step against the cosine with the full hypergradient, and against the test loss."""
     figure, (left, right) = panels(2, width=9.4, height=4.6)
-    rows = results.lean_rows()
+    rows = results.lean_rows(calm=True)
     if not rows:
         not_run(left)
         not_run(right)
@@ -173,7 +181,7 @@ def lean(results: Results) -> Figure:
         colour, marker = _LINES[place % len(_LINES)], "osD^v*P"[place % 7]
         left.plot(row.cost, row.cosine, marker, color=colour, ms=8, label=row.kind)
         mean = row.test_loss
-        bars = [[mean.mean - mean.low], [mean.high - mean.mean]] if mean.n > 1 and not row.diverged else None
+        bars = [[mean.mean - mean.low], [mean.high - mean.mean]] if mean.n > 1 and not row.lost else None
         right.errorbar(row.cost, mean.mean, yerr=bars, fmt=marker, color=colour, ms=8, capsize=3)
     left.set_ylabel("cosine with the full hypergradient")
     right.set_ylabel("test loss (mean, 95 % interval)")

@@ -46,6 +46,7 @@ LABELS = {
 """How kinds of run are called in figures and tables; several faults at once are `ALL`."""
 ALL = "all of them together"
 OPTIMIZERS = {"sgd": "SGD", "momentum": "SGD with momentum", "adam": "Adam"}
+GUESS = math.log(10)
 METHODS = {
     "hd": "HD",
     "hd_validation": "HD (validation)",
@@ -63,10 +64,11 @@ class Row:
     optimizer: str
     kind: str
     runs: int
-    diverged: int
+    lost: int
+    """Runs that diverged or ended worse than guessing."""
     test_loss: Interval
     against: Paired | None
-    """Test loss minus that of the exact recursion, by seed; a diverged run counts as guessing."""
+    """Test loss minus that of the exact recursion, by seed; a lost run counts as guessing."""
     accuracy: Paired | None
     deviation: float
     """Root mean square over the steps of log10(rate / exact rate), mean over the seeds."""
@@ -85,7 +87,7 @@ class Lean:
     against: Paired | None
     """Test loss minus that of the full hypergradient."""
     runs: int
-    diverged: int
+    lost: int
 
 
 class Results:
@@ -133,20 +135,31 @@ class Results:
         return {(o, ALL if f == ",".join(DERIVED[o]) else f): r for (o, f), r in found.items()}
 
     @cached_property
+    def calm(self) -> dict[str, list[Record]]:
+        """(b) SGD with momentum at the smaller hyper_lr, keyed by deviation."""
+        return self._all(experiment.calm_runs(self.scale, self.choices))
+
+    @cached_property
     def lean(self) -> dict[str, list[Record]]:
         """(e) trainings keyed by what is cheaper."""
         return self._all(experiment.lean_trainings(self.scale, self.choices))
+
+    @cached_property
+    def calm_lean(self) -> dict[str, list[Record]]:
+        """(e) the same at the smaller hyper_lr."""
+        return self._all(experiment.lean_trainings(self.scale, self.choices, calm=True))
 
     @cached_property
     def lean_series(self) -> dict[str, list[Record]]:
         """(e) hypergradients along the same weights, keyed by what is cheaper."""
         return self._all(experiment.lean_series(self.scale))
 
-    def lean_rows(self) -> list[Lean]:
+    def lean_rows(self, *, calm: bool = False) -> list[Lean]:
         """What each of (e) costs and is worth, the dearest first."""
-        full = self.lean.get("full", [])
+        trainings = self.calm_lean if calm else self.lean
+        full = trainings.get("full", [])
         rows = []
-        for kind, records in self.lean.items():
+        for kind, records in trainings.items():
             cosines = [
                 cosine(r.series("hypergradient")[1], x.series("hypergradient")[1])
                 for r in self.lean_series.get(kind, [])
@@ -162,7 +175,7 @@ class Results:
                     mean_interval(list(by_seed(records, "test_loss").values())),
                     paired(by_seed(records, "test_loss"), by_seed(full, "test_loss")),
                     len(records),
-                    sum(not r.finished for r in records),
+                    sum(map(lost, records)),
                 )
             )
         return sorted(rows, key=lambda row: -row.cost)
@@ -198,28 +211,37 @@ class Results:
 
     def row(self, optimizer: str, kind: str, base: str = "exact") -> Row | None:
         """One line of the table of (b); None without records."""
-        records = self.trained.get((optimizer, kind), [])
         reference = self.trained.get((optimizer, base), [])
-        if not records:
-            return None
-        losses, theirs = by_seed(records, "test_loss"), by_seed(reference, "test_loss")
-        accuracy = paired(by_seed(records, "test_accuracy"), by_seed(reference, "test_accuracy"))
-        gaps = [
-            float(np.sqrt(np.mean((_log_rates(r) - _log_rates(x)) ** 2)))
-            for r in records
-            for x in reference
-            if r.spec.seed == x.spec.seed and r.finished and x.finished
-        ]
-        return Row(
-            optimizer,
-            kind,
-            len(records),
-            sum(not r.finished for r in records),
-            mean_interval(list(losses.values())),
-            paired(losses, theirs) if kind != base else None,
-            accuracy if kind != base else None,
-            fmean(gaps) if gaps else math.nan,
-        )
+        return _row(optimizer, kind, self.trained.get((optimizer, kind), []), reference, kind == base)
+
+    def calm_row(self, kind: str) -> Row | None:
+        """The same for SGD with momentum at the smaller hyper_lr."""
+        return _row("momentum", kind, self.calm.get(kind, []), self.calm.get("exact", []), kind == "exact")
+
+
+def _row(
+    optimizer: str, kind: str, records: Sequence[Record], reference: Sequence[Record], is_base: bool
+) -> Row | None:
+    if not records:
+        return None
+    losses, theirs = by_seed(records, "test_loss"), by_seed(reference, "test_loss")
+    accuracy = paired(by_seed(records, "test_accuracy"), by_seed(reference, "test_accuracy"))
+    gaps = [
+        float(np.sqrt(np.mean((_log_rates(r) - _log_rates(x)) ** 2)))
+        for r in records
+        for x in reference
+        if r.spec.seed == x.spec.seed and r.finished and x.finished
+    ]
+    return Row(
+        optimizer,
+        kind,
+        len(records),
+        sum(map(lost, records)),
+        mean_interval(list(losses.values())),
+        None if is_base else paired(losses, theirs),
+        None if is_base else accuracy,
+        fmean(gaps) if gaps else math.nan,
+    )
 
 
 def label(kind: str) -> str:
@@ -233,10 +255,14 @@ def error(records: Sequence[Record]) -> float:
 
 
 def by_seed(records: Sequence[Record], metric: str) -> dict[int, float]:
-    """A final metric by seed; where the run diverged, that of guessing among ten classes."""
-    guess = 10.0 if metric.endswith("accuracy") else math.log(10)
-    values = {r.spec.seed: r.metrics.get(metric, math.nan) for r in records}
-    return {seed: value if math.isfinite(value) else guess for seed, value in values.items()}
+    """A final metric by seed; where the run is lost, that of guessing among ten classes."""
+    guess = 10.0 if metric.endswith("accuracy") else GUESS
+    return {r.spec.seed: guess if lost(r) else r.metrics[metric] for r in records}
+
+
+def lost(record: Record) -> bool:
+    """Whether a run diverged, or ended with an E above that of guessing: steps that were huge and finite."""
+    return not record.metrics.get("validation_loss", math.inf) < GUESS
 
 
 def probes(records: Sequence[Record], name: str) -> tuple[np.ndarray, np.ndarray]:
