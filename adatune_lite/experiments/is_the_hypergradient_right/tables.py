@@ -278,7 +278,8 @@ def _lost(rows: list[Row | None]) -> str:
     kept = [label(r.kind) for r in there if not r.lost]
     return (
         f"**With SGD with momentum the exact recursion itself is lost on {exact.lost} of {exact.runs} "
-        f"reporting seeds, at the hyper-rate chosen on the tuning seeds; never lost are: {', '.join(kept) or 'none'}.**"
+        "reporting seeds, at the hyper-rate chosen on the tuning seeds; never lost are: "
+        f"{', '.join(kept) or 'none'}.**"
     )
 
 
