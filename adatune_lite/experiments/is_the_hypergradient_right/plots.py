@@ -14,14 +14,17 @@ from adatune_lite.experiments.is_the_hypergradient_right.reading import (
     Row,
     error,
     label,
+    lost,
     probes,
 )
 from adatune_lite.experiments.is_the_hypergradient_right.scale import DERIVED, NETS
-from adatune_lite.figures import COLOURS, MARKERS, band, not_run, panels
+from adatune_lite.figures import COLOURS, MARKERS, not_run, panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from adatune_lite.runs.record import Record
 
 _COLOURS = {**{m: COLOURS[m] for m in METHODS if m in COLOURS}, "reverse": COLOURS["lrs_opt"]}
 _LINES = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#8C6D31", "#6A51A3", "#B8860B")
@@ -72,7 +75,7 @@ def _faulty_panel(axes: Axes, results: Results) -> None:
             [y for _, y in points],
             marker=marker,
             color=_LINES[k],
-            label=optimizer,
+            label=OPTIMIZERS[optimizer],
             zorder=3,
         )
     axes.axvline(1.0, color="#888888", lw=1, ls="--")
@@ -84,42 +87,48 @@ def _faulty_panel(axes: Axes, results: Results) -> None:
 
 
 def schedules(results: Results) -> Figure:
-    """(b) What each deviation makes of the learned schedule."""
-    figure, axes = panels(2, height=8.2, stacked=True)
-    for panel, optimizer in zip(axes, ("momentum", "adam"), strict=True):
-        kinds = [k for k in results.kinds(optimizer) if k != "constant"]
-        if not kinds:
+    """(b) What each deviation makes of the learned schedule: the median over the seeds that were not lost."""
+    figure, axes = panels(3, height=11.0, stacked=True)
+    for panel, title, runs in zip(axes, _TITLES, _trainings(results), strict=True):
+        if not runs:
             not_run(panel)
             continue
         colours = iter(_LINES * 2)
-        for place, kind in enumerate(kinds):
-            series = [
-                np.maximum(r.series("lr")[1], 1e-7) for r in results.trained[optimizer, kind] if r.finished
-            ]
-            if not series:
-                continue
-            line = {"color": "#000000", "lw": 2.4} if kind == "exact" else {"color": next(colours)}
-            if place > len(_LINES):
-                line["ls"] = "--"
-            band(panel, series, kind, label(kind), **line)
+        for place, (kind, records) in enumerate(runs.items()):
+            colour, width = ("#000000", 2.6) if kind == "exact" else (next(colours), 1.4)
+            kept = [r.series("lr")[1] for r in records if not lost(r)]
+            style = "--" if place > len(_LINES) else "-"
+            gone = f" ({len(records) - len(kept)} of {len(records)} lost)" if len(kept) < len(records) else ""
+            median = np.median(kept, axis=0) if kept else np.full(1, np.nan)
+            panel.plot(median, style, color=colour, lw=width, label=label(kind) + gone)
         panel.set_yscale("log")
+        low, high = panel.get_ylim()
+        panel.set_ylim(max(low, 1e-6), min(high, 10.0))
         panel.set_xlabel("step")
         panel.set_ylabel("learning rate")
-        panel.set_title(OPTIMIZERS[optimizer])
+        panel.set_title(title)
         panel.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
+
+
+_TITLES = (OPTIMIZERS["momentum"], f"{OPTIMIZERS['momentum']}, a third of the hyper-rate", OPTIMIZERS["adam"])
+
+
+def _trainings(results: Results) -> list[dict[str, list[Record]]]:
+    """The adaptive trainings of the three panels, by kind."""
+    of = {
+        optimizer: {k: results.trained[optimizer, k] for k in results.kinds(optimizer) if k != "constant"}
+        for optimizer in ("momentum", "adam")
+    }
+    return [of["momentum"], results.calm, of["adam"]]
 
 
 def costs_of_faults(results: Results) -> Figure:
     """(b) Test loss with each deviation minus that of the exact recursion, paired by seed."""
     figure, axes = panels(3, height=11.0, stacked=True)
     calm = [results.calm_row(kind) for kind in results.calm]
-    for panel, title, rows in zip(
-        axes,
-        (OPTIMIZERS["momentum"], f"{OPTIMIZERS['momentum']}, a third of the hyper-rate", OPTIMIZERS["adam"]),
-        (_rows(results, "momentum"), calm, _rows(results, "adam")),
-        strict=True,
-    ):
+    both = [_rows(results, "momentum"), calm, _rows(results, "adam")]
+    for panel, title, rows in zip(axes, _TITLES, both, strict=True):
         shown = [row for row in rows if row is not None and row.against is not None][::-1]
         if not shown:
             not_run(panel)
