@@ -96,7 +96,7 @@ def test_a_probe_reads_what_was_measured() -> None:
     assert probe.five.r2 == pytest.approx(1) and probe.wide_r2 == pytest.approx(1)
     assert probe.minimum == pytest.approx(0.3) and probe.minimum_error == pytest.approx(0.02 / 2.02)
     assert probe.move == pytest.approx(0.3) and probe.move_3 == pytest.approx(0.3)
-    found = row([made_up(lambda u: 2 + (u - 0.3) ** 2, 0.3, 2.02)])
+    found = row([made_up(lambda u: 2 + (u - 0.3) ** 2, 0.3, 2.02)], [probe])
     assert found.outside_error == pytest.approx(0.02 / 2.02) and math.isnan(found.inside_error)
     (cubic,) = probes(made_up(lambda u: 2 + (u - 0.3) ** 2 + u**3, 0.3, 2.02))
     assert cubic.wide_r2 < cubic.five.r2 < 1
