@@ -143,11 +143,11 @@ def test_the_smallest_superbatch_is_one_from_which_on_all_decide_alike() -> None
         return Cell(size, 0.1, both, {5: error, 3: error}, {5: 0.0, 3: 0.0}, 1.0, 0.0, 0.1)
 
     cells = [cell(1, 1.0, 0.05), cell(2, 0.9, 0.05), cell(5, 0.96, 0.05), cell(10, 0.99, 0.01)]
-    group = Group(_smoke()[1], "momentum", [], cells, [])
+    group = Group(_smoke()[1], "momentum", [], cells, [], [])
     smallest = group.smallest(5)
     assert smallest is not None and smallest.size == 5, "one mini-batch did by chance, two did not"
     assert group.smallest(3) is None
-    far = Group(_smoke()[1], "momentum", [], [cell(1, 1.0, 0.2)], [])
+    far = Group(_smoke()[1], "momentum", [], [cell(1, 1.0, 0.2)], [], [])
     assert far.smallest(5) is None
 
 

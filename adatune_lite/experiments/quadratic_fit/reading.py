@@ -152,10 +152,10 @@ class Results:
         return self._probes[record.spec.hash]
 
     def examples(self) -> dict[str, tuple[str, Probe]]:
-        """One probe of the main task for each case of Figures 1 and 5, with its optimizer; by rule, not by eye.
+        """One probe of the main task and its optimizer for each case of Figures 1 and 5; by rule, not by eye.
 
         inside, outside: of those with a minimum among the samples, or beyond them and within the bound, the
-        one with the median error there. far: the one whose parabola is valid least far.
+        one with the median error there. far: the one whose parabola is wrong by the most on the grid.
         """
         found = [
             (name, probe)
@@ -167,7 +167,7 @@ class Results:
         chosen = {
             "inside": _middle([p for p in found if inside(p[1])], lambda p: p[1].minimum_error),
             "outside": _middle([p for p in found if outside(p[1])], lambda p: p[1].minimum_error),
-            "far": min(found, key=lambda p: p[1].five.radius, default=None),
+            "far": max(found, key=lambda p: breakdown(p[1]), default=None),
         }
         return {case: example for case, example in chosen.items() if example is not None}
 
@@ -256,6 +256,13 @@ def inside(probe: Probe) -> bool:
 def outside(probe: Probe) -> bool:
     """Whether it lies beyond them and within the bound."""
     return max(SAMPLES) < abs(probe.minimum) <= probe.most
+
+
+def breakdown(probe: Probe) -> float:
+    """The largest error of the parabola on the grid, relative to the loss there; 0 without a parabola."""
+    pairs = [(loss, parabola(probe.five.fit, u)) for u, loss in zip(GRID, probe.losses, strict=True)]
+    errors = [abs(model - loss) / abs(loss) for loss, model in pairs if math.isfinite(loss) and loss]
+    return max((e for e in errors if math.isfinite(e)), default=0.0)
 
 
 def _middle(found: Sequence[T], of: Callable[[T], float]) -> T | None:

@@ -114,7 +114,7 @@ def sizes(part: Part) -> list[int]:
     return [size for size in SIZES if 2 * size <= part.superbatch]
 
 
-def overhead(samples: int, superbatch: int, window: int = 1000) -> float:
+def overhead(samples: int, superbatch: int, window: float = 1000) -> float:
     """Cost of explore in percent of training: a forward pass is a third of a step (Appendix C)."""
     return 100 * samples * superbatch / (3 * window)
 
