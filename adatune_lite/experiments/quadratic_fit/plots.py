@@ -102,11 +102,11 @@ def _limits(losses: Sequence[float], ends: Sequence[float]) -> tuple[float, floa
     return max(min(low, *ends), low - room) - 0.05 * room, min(max(high, *ends), high + room) + 0.05 * room
 
 
-def _keyed(figure: Figure, axes: Sequence[Axes]) -> Figure:
+def _keyed(figure: Figure, axes: Sequence[Axes], title: str | None = None) -> Figure:
     """One legend for all panels: the signs are the same."""
     named = {name: h for a in axes for h, name in zip(*a.get_legend_handles_labels(), strict=True)}
     if named:
-        figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=3)
+        figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=3, title=title)
     return figure
 
 
@@ -139,7 +139,7 @@ def along_training(results: Results) -> Figure:
         panel.axhline(0.01, color="#888888", lw=1, ls="--")
     axes[2].set_yticks(RADII, [f"{r:g}" for r in RADII])
     axes[2].set_ylim(0.8 * NARROW, 1.25 * FAR)
-    return _keyed(figure, axes)
+    return _keyed(figure, axes, "line: median of the seeds, band: smallest to largest seed")
 
 
 def _curve(panel: Axes, results: Results, optimizer: str, of: Callable[[Probe], float]) -> bool:

@@ -27,7 +27,7 @@ NETWORKS = {"mlp": "dense", "conv4": "4-layer", "resnet18": "ResNet-18"}
 
 @dataclass(frozen=True)
 class Cell:
-    """One size of the superbatch: medians over the probes of all seeds; shares are means."""
+    """One size of the superbatch: medians over the probes of all seeds; shares and distances are means."""
 
     size: int
     loss_std: float
@@ -35,7 +35,8 @@ class Cell:
     agree: dict[int, float]
     """By samples: share of draws with the sign of the reference's move."""
     error: dict[int, float]
-    """By samples: distance of the move to the reference's, in units of the rate."""
+    """By samples: median distance of the moves to the reference's, in units of the rate; mean over probes,
+    since at most of them the bounds make both moves the same."""
     cost: dict[int, float]
     """By samples: percent of training in explore, at a window of 1000 steps."""
     samples_agree: float
@@ -130,7 +131,7 @@ def cell(records: Sequence[Record], size: int) -> Cell:
         size,
         median(relative_spread(records, size)),
         {n: float(values(f"agree_{n}").mean()) for n in SAMPLES},
-        {n: median(values(f"error_{n}")) for n in SAMPLES},
+        {n: float(values(f"error_{n}").mean()) for n in SAMPLES},
         {n: overhead(n, size) for n in SAMPLES},
         float(values("samples_agree").mean()),
         median(values("samples_difference")),
