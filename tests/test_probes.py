@@ -162,12 +162,13 @@ def test_superbatch_size_keeps_its_samples_within_the_trust_bound(
         return losses(line, u, superbatches)
 
     monkeypatch.setattr(Line, "losses", watched)
-    given = {"probes": 1, "superbatch": 20, "draws": 2, "epsilon_threshold": threshold}
+    given = {"probes": 2, "superbatch": 20, "draws": 2, "epsilon_threshold": threshold}
     outcome = made(run("superbatch_size", **given), tmp_path)
-    (loss,), (lr,) = values(outcome, "loss"), values(outcome, "probe_lr")
+    # The first probe: the cosine's last rate is so small that no bound is narrow for it.
+    loss, lr = values(outcome, "loss")[0], values(outcome, "probe_lr")[0]
     width = min(0.2, math.cbrt(threshold * loss) / lr)
     assert (width < 0.2) == (threshold < 1e-3)
-    assert sorted(asked) == pytest.approx([-width, -width / 2, 0.0, width / 2, width])
+    assert sorted(asked[:5]) == pytest.approx([-width, -width / 2, 0.0, width / 2, width])
 
 
 def sampled(noise: float, tilt: float = 0.0) -> np.ndarray:
