@@ -355,7 +355,7 @@ def test_figure_5_is_judged_on_its_own_task(
 
 
 def spreads(profile: str, power: float = -0.5, **change: float) -> Any:
-    """Records of every run: spread size^power without correction, decisions as all the claims say."""
+    """Records of every run: spread size^power, drawn without repetition, decisions as all the claims say."""
     records = []
     scale = superbatch.PROFILES[profile]
     for part in scale.parts:
@@ -364,7 +364,8 @@ def spreads(profile: str, power: float = -0.5, **change: float) -> Any:
                 wobble = 1 + 0.01 * spec.seed
                 values = {"loss": 0.5, "move": 0.1, "move_3": 0.1}
                 for size in superbatch.sizes(part):
-                    values[f"loss_std {size}"] = 0.1 * wobble * size ** (power * wobble)
+                    left = math.sqrt(1 - size / part.superbatch)
+                    values[f"loss_std {size}"] = 0.1 * wobble * left * size ** (power * wobble)
                     for name in ("agree_5", "agree_3", "samples_agree"):
                         values[f"{name} {size}"] = change.get(name, 0.99)
                     for name in ("error_5", "error_3", "samples_difference", "variance_ratio"):
