@@ -55,13 +55,22 @@ def style() -> None:
 
 
 def panels(
-    count: int = 1, *, width: float = 7.6, height: float = 4.0, stacked: bool = False
+    count: int = 1,
+    *,
+    width: float = 7.6,
+    height: float = 4.0,
+    stacked: bool = False,
+    columns: int | None = None,
 ) -> tuple[Figure, list[Axes]]:
-    """A figure with `count` panels side by side, or stacked: larger where a screen is narrow."""
+    """A figure with `count` panels side by side, or stacked: larger where a screen is narrow.
+
+    columns: panels of one row, of which `count` is a multiple.
+    """
     import matplotlib.pyplot as plt
 
     style()
-    shape = (count, 1) if stacked else (1, count)
+    wide = columns or (1 if stacked else count)
+    shape = (count // wide, wide)
     figure, axes = plt.subplots(*shape, figsize=(width, height), squeeze=False, layout="constrained")
     return figure, list(axes.flat)
 

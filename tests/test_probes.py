@@ -149,6 +149,28 @@ def test_superbatch_size_against_all_mini_batches(threshold: float, tmp_path: Pa
         assert values(outcome, "loss_std 1")[k] > values(outcome, "loss_std 10")[k] > 0
 
 
+@pytest.mark.parametrize("threshold", [1e-3, 1e-9])
+def test_superbatch_size_keeps_its_samples_within_the_trust_bound(
+    threshold: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A narrow bound clips every move to its edge, whatever was sampled: only the samples themselves tell."""
+    asked: list[float] = []
+    losses = Line.losses
+
+    def watched(line: Line, u: float, superbatches: Any) -> list[float]:
+        asked.append(u)
+        return losses(line, u, superbatches)
+
+    monkeypatch.setattr(Line, "losses", watched)
+    given = {"probes": 2, "superbatch": 20, "draws": 2, "epsilon_threshold": threshold}
+    outcome = made(run("superbatch_size", **given), tmp_path)
+    # The first probe: the cosine's last rate is so small that no bound is narrow for it.
+    loss, lr = values(outcome, "loss")[0], values(outcome, "probe_lr")[0]
+    width = min(0.2, math.cbrt(threshold * loss) / lr)
+    assert (width < 0.2) == (threshold < 1e-3)
+    assert sorted(asked[:5]) == pytest.approx([-width, -width / 2, 0.0, width / 2, width])
+
+
 def sampled(noise: float, tilt: float = 0.0) -> np.ndarray:
     """[5, 400]: 1 + (u - 0.1)^2 at the samples, with an offset and a slope of its own for each batch."""
     u, generator = np.array(SAMPLES)[:, None], np.random.default_rng(0)

@@ -71,6 +71,9 @@ def autolr_settings(task: str | None, *, steps: int, lr: float | None = None) ->
 def superbatch(k: int, *, examples: int, batch_size: int, batches: int = 100, seed: int = 0) -> Tensor:
     """The k-th superbatch of (examples, seed): row numbers, int64 [batches, batch_size], none twice.
 
+    For data of your own. The tasks of this library have `superbatch` as a method, which yields the
+    mini-batches themselves, with crops and flips drawn by the same (k, seed).
+
     `outer_loss(k)` averages the losses of its rows, mini-batch by mini-batch, so that memory is that of one.
     Raises ValueError where a superbatch is larger than the data.
     """

@@ -60,7 +60,7 @@ class Scale:
 
 PROFILES: dict[str, Scale] = {
     "smoke": Scale(SMALL, (), SMALL, (0.1,), 1, 4, 4, (0,)),
-    "quick": Scale(SMALL, (SMALL_CONV4,), SMALL, (0.1, 0.3), 3, 50, 8, (0, 1)),
+    "quick": Scale(SMALL, (SMALL_CONV4,), SMALL, (0.1, 0.3), 2, 16, 4, (0, 1)),
     "desk": Scale(FASHION_CONV4, (FASHION_MLP, MLP), FASHION_MLP, (0.1, 0.3), 5, 50, 3, (0, 1, 2, 3, 4)),
     "paper": Scale(
         RESNET18, (FULL_CONV4, FULL_FASHION), FULL_FASHION, (0.1, 0.3), 200, 100, 100, (0, 1, 2, 3, 4)

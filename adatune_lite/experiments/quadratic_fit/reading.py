@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -26,6 +27,17 @@ from adatune_lite.runs.record import Record
 from adatune_lite.runs.spec import RunSpec
 from adatune_lite.tuners.autolr_fit import parabola
 
+T = TypeVar("T")
+
+NAMES = {"sgd": "SGD", "momentum": "momentum", "adam": "Adam"}
+DATASETS = {
+    "mnist": "MNIST",
+    "mnist5k": "digits",
+    "fashion_mnist": "Fashion-MNIST",
+    "cifar10": "CIFAR-10",
+}
+NETWORKS = {"mlp": "dense", "conv4": "4-layer", "resnet18": "ResNet-18"}
+
 
 @dataclass(frozen=True)
 class Probe:
@@ -44,6 +56,8 @@ class Probe:
     wide_r2: float
     """R^2 over [0, 2 lr] of a parabola in the rate itself; five's over its bound is `five.r2`."""
     minimum: float
+    true_minimum: float
+    """The true loss there."""
     minimum_error: float
     """|L - parabola| / L at the predicted minimum; NaN without one, or beyond the grid."""
     move: float
@@ -73,6 +87,7 @@ def probes(record: Record) -> list[Probe]:
                 quality(losses, most, tolerance=0.05).radius,
                 quality(losses, 1.0, samples=WIDE).r2,
                 minimum(five.fit),
+                float(there[k]),
                 abs(float(there[k]) - predicted) / abs(float(there[k])) if there[k] else math.nan,
                 move(SAMPLES, sampled, most),
                 move(SAMPLES[::2], sampled[::2], most),
@@ -105,6 +120,12 @@ class Row:
     radius_5: float
     convex: float
     """Share of probes whose parabola has a minimum."""
+    found: tuple[Probe, ...]
+
+    @property
+    def label(self) -> str:
+        """The group in a few words."""
+        return f"{DATASETS[self.dataset]}, {NETWORKS[self.model]}, {NAMES[self.optimizer]}, rate {self.lr:g}"
 
 
 class Results:
@@ -114,6 +135,7 @@ class Results:
         self.profile = profile
         self.scale: Scale = experiment.PROFILES[profile]
         self.store = store
+        self._probes: dict[str, list[Probe]] = {}
 
     def records(self, specs: Sequence[RunSpec]) -> list[Record]:
         """The records that are there, in the order of the specs."""
@@ -122,6 +144,45 @@ class Results:
     def main(self, optimizer: str) -> list[Record]:
         """One optimizer on the main task, by seed."""
         return self.records(experiment.main_runs(self.scale, optimizer))
+
+    def probes(self, record: Record) -> list[Probe]:
+        """The probes of a run, read once."""
+        if record.spec.hash not in self._probes:
+            self._probes[record.spec.hash] = probes(record)
+        return self._probes[record.spec.hash]
+
+    def examples(self) -> dict[str, tuple[str, Probe]]:
+        """One probe of the main task and its optimizer for each case of Figures 1 and 5; by rule, not by eye.
+
+        inside, outside: of those with a minimum among the samples, or beyond them and within the bound, the
+        one with the median error there. far: the one whose parabola is wrong by the most on the grid.
+        """
+        found = [
+            (name, probe)
+            for name in OPTIMIZERS
+            for record in self.main(name)
+            if record.finished
+            for probe in self.probes(record)
+        ]
+        chosen = {
+            "inside": _middle([p for p in found if inside(p[1])], lambda p: p[1].minimum_error),
+            "outside": _middle([p for p in found if outside(p[1])], lambda p: p[1].minimum_error),
+            "far": max(found, key=lambda p: breakdown(p[1]), default=None),
+        }
+        return {case: example for case, example in chosen.items() if example is not None}
+
+    def typical(self) -> dict[tuple[str, str], dict[str, Probe]]:
+        """By task and optimizer, at its seed rate and first seed, the probe with the median R^2."""
+        out: dict[tuple[str, str], dict[str, Probe]] = {}
+        for optimizer in OPTIMIZERS:
+            specs = experiment.main_runs(self.scale, optimizer)[:1]
+            specs += experiment.other_runs(self.scale, optimizer)
+            for record in self.records(specs):
+                probe = _middle(self.probes(record), lambda p: p.five.r2)
+                if probe is not None:
+                    task = record.spec.task
+                    out.setdefault((task.dataset, task.model), {})[optimizer] = probe
+        return out
 
     def table(self) -> list[Row]:
         """Every group of runs that has records: main, rates, others."""
@@ -135,11 +196,20 @@ class Results:
                 groups[(spec,)] = None
         # A smaller group of the same runs adds nothing to a larger one.
         kept = [g for g in groups if not any(set(g) < set(other) for other in groups)]
-        return [row(records) for group in kept if (records := self.records(group))]
+        return [
+            row(records, [probe for r in records for probe in self.probes(r)])
+            for group in kept
+            if (records := self.records(group))
+        ]
 
-    def all_records(self) -> list[Record]:
-        """Every record of this profile that is there."""
-        return self.records([p.spec for p in experiment.plan(self.profile, self.store)])
+    def missing(self) -> int:
+        """Planned runs without a record."""
+        return len(experiment.plan(self.profile, self.store)) - len(self.all_records())
+
+    def all_records(self, *roles: str) -> list[Record]:
+        """Every record of this profile that is there; of these roles alone if any are named."""
+        planned = experiment.plan(self.profile, self.store)
+        return self.records([p.spec for p in planned if not roles or p.role in roles])
 
 
 def optimizer_of(spec: RunSpec) -> str:
@@ -151,12 +221,11 @@ def optimizer_of(spec: RunSpec) -> str:
     )
 
 
-def row(records: Sequence[Record]) -> Row:
+def row(records: Sequence[Record], found: Sequence[Probe]) -> Row:
     """The probes of these runs, taken together."""
     spec = records[0].spec
-    found = [probe for record in records for probe in probes(record)]
-    inside = [p.minimum_error for p in found if abs(p.minimum) <= max(SAMPLES)]
-    outside = [p.minimum_error for p in found if max(SAMPLES) < abs(p.minimum) <= p.most]
+    among = [p.minimum_error for p in found if inside(p)]
+    beyond = [p.minimum_error for p in found if outside(p)]
     r2 = [p.five.r2 for p in found]
     return Row(
         spec.task.dataset,
@@ -166,18 +235,43 @@ def row(records: Sequence[Record]) -> Row:
         len(records),
         sum(r.diverged for r in records),
         len(found),
-        _quantile(r2, 0.5),
-        _quantile(r2, 0.1),
+        quantile(r2, 0.5),
+        quantile(r2, 0.1),
         sum(math.isfinite(x) for x in r2),
-        _quantile([p.wide_r2 for p in found], 0.5),
-        _quantile(inside, 0.5),
-        _quantile(outside, 0.5),
-        _quantile([p.five.radius for p in found], 0.5),
-        _quantile([p.radius_5 for p in found], 0.5),
+        quantile([p.wide_r2 for p in found], 0.5),
+        quantile(among, 0.5),
+        quantile(beyond, 0.5),
+        quantile([p.five.radius for p in found], 0.5),
+        quantile([p.radius_5 for p in found], 0.5),
         float(np.mean([p.five.fit[2] > 0 for p in found])) if found else math.nan,
+        tuple(found),
     )
 
 
-def _quantile(values: Sequence[float], q: float) -> float:
+def inside(probe: Probe) -> bool:
+    """Whether the parabola's minimum lies among the samples."""
+    return abs(probe.minimum) <= max(SAMPLES)
+
+
+def outside(probe: Probe) -> bool:
+    """Whether it lies beyond them and within the bound."""
+    return max(SAMPLES) < abs(probe.minimum) <= probe.most
+
+
+def breakdown(probe: Probe) -> float:
+    """The largest error of the parabola on the grid, relative to the loss there; 0 without a parabola."""
+    pairs = [(loss, parabola(probe.five.fit, u)) for u, loss in zip(GRID, probe.losses, strict=True)]
+    errors = [abs(model - loss) / abs(loss) for loss, model in pairs if math.isfinite(loss) and loss]
+    return max((e for e in errors if math.isfinite(e)), default=0.0)
+
+
+def _middle(found: Sequence[T], of: Callable[[T], float]) -> T | None:
+    """The one with the median of a value, of an even number the lower; those without a value are left out."""
+    ordered = sorted((p for p in found if math.isfinite(of(p))), key=of)
+    return ordered[(len(ordered) - 1) // 2] if ordered else None
+
+
+def quantile(values: Sequence[float], q: float) -> float:
+    """A quantile of the finite values; NaN where there is none."""
     finite = [v for v in values if math.isfinite(v)]
     return float(np.quantile(finite, q)) if finite else math.nan

@@ -36,7 +36,8 @@ TITLE = "How large must the superbatch be?"
 ALIKE = 0.95
 """Share of draws whose move has the reference's sign, from which on a superbatch "decides alike"."""
 NEAR = 0.1
-"""And the largest median distance of its moves to the reference's, in units of the rate."""
+"""And the largest distance of its moves to the reference's, in units of the rate: a median over the draws,
+a mean over the steps measured."""
 
 _MLP_55 = TaskSpec("mnist", train=55_000, validation=2000, test=10_000, batch=BATCH)
 _CONV4_30 = TaskSpec("mnist", train=30_000, validation=2000, test=10_000, model="conv4", batch=BATCH)
@@ -114,7 +115,7 @@ def sizes(part: Part) -> list[int]:
     return [size for size in SIZES if 2 * size <= part.superbatch]
 
 
-def overhead(samples: int, superbatch: int, window: int = 1000) -> float:
+def overhead(samples: int, superbatch: int, window: float = 1000) -> float:
     """Cost of explore in percent of training: a forward pass is a third of a step (Appendix C)."""
     return 100 * samples * superbatch / (3 * window)
 

@@ -15,11 +15,19 @@ from adatune_lite.runs.record import Record
 from adatune_lite.runs.spec import RunSpec
 
 SAMPLES = (5, 3)
+NAMES = {"sgd": "SGD", "momentum": "momentum", "adam": "Adam"}
+DATASETS = {
+    "mnist": "MNIST",
+    "mnist5k": "the embedded MNIST digits",
+    "fashion_mnist": "Fashion-MNIST",
+    "cifar10": "CIFAR-10",
+}
+NETWORKS = {"mlp": "dense", "conv4": "4-layer", "resnet18": "ResNet-18"}
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One size of the superbatch: medians over the probes of all seeds; shares are means."""
+    """One size of the superbatch: medians over the probes of all seeds; shares and distances are means."""
 
     size: int
     loss_std: float
@@ -27,7 +35,8 @@ class Cell:
     agree: dict[int, float]
     """By samples: share of draws with the sign of the reference's move."""
     error: dict[int, float]
-    """By samples: distance of the move to the reference's, in units of the rate."""
+    """By samples: median distance of the moves to the reference's, in units of the rate; mean over probes,
+    since at most of them the bounds make both moves the same."""
     cost: dict[int, float]
     """By samples: percent of training in explore, at a window of 1000 steps."""
     samples_agree: float
@@ -50,7 +59,14 @@ class Group:
     records: list[Record]
     cells: list[Cell]
     slopes: list[float]
-    """By seed: slope of log spread against log size (-1/2 for independent mini-batches)."""
+    """By seed: slope of log spread against log size, corrected (-1/2 for independent mini-batches)."""
+    raw_slopes: list[float]
+    """The same as measured."""
+
+    @property
+    def task(self) -> str:
+        """The task in a few words."""
+        return f"{DATASETS[self.part.task.dataset]}, {NETWORKS[self.part.task.model]} network"
 
     def smallest(self, samples: int) -> Cell | None:
         """The smallest superbatch from which on all decide as the reference does."""
@@ -83,10 +99,22 @@ class Results:
                 finished = [r for r in records if r.finished]
                 if finished:
                     cells = [cell(finished, size) for size in sizes(part)]
-                    out.append(
-                        Group(part, optimizer, finished, cells, [slope(r, sizes(part)) for r in finished])
+                    slopes, raw = (
+                        [slope(r, sizes(part), corrected=c) for r in finished] for c in (True, False)
                     )
+                    out.append(Group(part, optimizer, finished, cells, slopes, raw))
         return out
+
+    def by_task(self) -> dict[str, list[Group]]:
+        """The groups by task, in the order of the plan."""
+        out: dict[str, list[Group]] = {}
+        for group in self.groups():
+            out.setdefault(group.task, []).append(group)
+        return out
+
+    def missing(self) -> int:
+        """Planned runs without a record."""
+        return len(experiment.plan(self.profile, self.store)) - len(self.all_records())
 
     def all_records(self) -> list[Record]:
         """Every record of this profile that is there."""
@@ -99,31 +127,47 @@ def cell(records: Sequence[Record], size: int) -> Cell:
     def values(name: str) -> np.ndarray:
         return np.concatenate([r.series(f"{name} {size}")[1] for r in records])
 
-    losses = np.concatenate([r.series("loss")[1] for r in records])
     return Cell(
         size,
-        _median(values("loss_std") / losses),
+        median(relative_spread(records, size)),
         {n: float(values(f"agree_{n}").mean()) for n in SAMPLES},
-        {n: _median(values(f"error_{n}")) for n in SAMPLES},
+        {n: float(values(f"error_{n}").mean()) for n in SAMPLES},
         {n: overhead(n, size) for n in SAMPLES},
         float(values("samples_agree").mean()),
-        _median(values("samples_difference")),
-        _median(values("variance_ratio")),
+        median(values("samples_difference")),
+        median(values("variance_ratio")),
     )
 
 
-def slope(record: Record, of: Sequence[int]) -> float:
+def counted(records: Sequence[Record]) -> float:
+    """Cost of one sample of one mini-batch in training steps, as the runs counted it; NaN without runs.
+
+    A run looks at its mini-batches at 5 samples of every probe.
+    """
+    passes = [5 * int(r.spec.get("superbatch")) * int(r.spec.get("probes")) for r in records if r.finished]
+    looks = [r.cost["look_steps"] for r in records if r.finished]
+    return sum(looks) / sum(passes) if passes else math.nan
+
+
+def relative_spread(records: Sequence[Record], size: int) -> np.ndarray:
+    """Standard deviation over the draws of the loss of a superbatch, over the loss; one value a probe."""
+    return np.concatenate([r.series(f"loss_std {size}")[1] / r.series("loss")[1] for r in records])
+
+
+def slope(record: Record, of: Sequence[int], *, corrected: bool = True) -> float:
     """Slope of the log of the loss's spread against the log of the size, over the sizes, mean over probes.
 
-    Sizes that are a large part of the mini-batches measured fall faster, since none is drawn twice: their
-    spread is divided by sqrt(1 - size / measured).
+    Sizes that are a large part of the mini-batches measured fall faster, since none is drawn twice.
+    corrected: their spread is divided by sqrt(1 - size / measured).
     """
     measured = int(record.spec.get("superbatch"))
-    spreads = [record.series(f"loss_std {s}")[1] / math.sqrt(1 - s / measured) for s in of]
+    shares = [1 - s / measured if corrected else 1.0 for s in of]
+    spreads = [record.series(f"loss_std {s}")[1] / math.sqrt(x) for s, x in zip(of, shares, strict=True)]
     logs = np.log(np.array(spreads))
     return float(np.polynomial.polynomial.polyfit(np.log(of), logs.mean(1), 1)[1])
 
 
-def _median(values: np.ndarray) -> float:
+def median(values: np.ndarray) -> float:
+    """The median of the finite values; NaN where there is none."""
     finite = values[np.isfinite(values)]
     return float(np.median(finite)) if finite.size else math.nan
