@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from statistics import fmean
 
 from adatune_lite.experiments import autolr_vs_schedules as experiment
 from adatune_lite.experiments.autolr_records import accuracies, log_losses
@@ -91,6 +92,11 @@ class Results:
             if method in self.choices
         }
 
+    def ranked(self) -> list[tuple[str, list[Record]]]:
+        """(b): the methods by mean test accuracy, the best first."""
+        held = [(m, records) for m, records in self.tuned().items() if records]
+        return sorted(held, key=lambda row: -fmean(accuracies(row[1]).values()))
+
     def safeguards(self) -> dict[str, list[Record]]:
         """(c): AutoLR without one safeguard."""
         return {n: self.records(specs) for n, specs in experiment.safeguard_runs(self.scale).items()}
@@ -103,6 +109,10 @@ class Results:
     def equal_cost(self) -> list[Record]:
         """(d): the longer baseline."""
         return self.records(experiment.equal_cost_runs(self.scale))
+
+    def missing(self) -> int:
+        """Runs known so far without a record."""
+        return len(experiment.plan(self.profile, self.store)) - len(self.all_records())
 
     def all_records(self) -> list[Record]:
         """Every record of this profile that is there."""

@@ -44,6 +44,15 @@ BOOTSTRAP = 10_000
 Test = Callable[[Paired, float], float]
 """From differences and a margin to a p value."""
 
+SEED_RATES = {
+    "seedlr_0p05": 0.5,
+    "seedlr_0p075": 0.75,
+    "seedlr_0p1": 1.0,
+    "seedlr_0p125": 1.25,
+    "seedlr_0p15": 1.5,
+}
+"""Claims of Table 12 and their seed rates, in units of the reference."""
+
 
 def not_worse(pair: Paired, margin: float) -> float:
     """p that the difference is above -margin."""
@@ -137,8 +146,8 @@ def _seed_rate(name: str, factor: float) -> None:
         return absolute_finding(claim, records, list(map(accuracy, records)))
 
 
-for _name, _factor in (("0p05", 0.5), ("0p075", 0.75), ("0p1", 1.0), ("0p125", 1.25), ("0p15", 1.5)):
-    _seed_rate(f"seedlr_{_name}", _factor)
+for _name, _factor in SEED_RATES.items():
+    _seed_rate(_name, _factor)
 
 
 @judge("autolr.t12.insensitive_low")
