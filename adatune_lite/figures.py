@@ -68,31 +68,23 @@ def panels(
 
 
 def band(
-    axes: Axes,
-    series: Sequence[np.ndarray],
-    method: str,
-    label: str,
-    *,
-    x: np.ndarray | None = None,
-    log: bool = False,
-    **line: Any,
+    axes: Axes, series: Sequence[np.ndarray], method: str, label: str, *, log: bool = False, **line: Any
 ) -> None:
     """Mean over seeds with its 95 % interval (Student's t); series of equal length, one a seed.
 
-    x: where the values are; by default at 0, 1, 2 ...
     log: the series are logarithms; their means and intervals are drawn as what they are the logarithms of.
     """
     from adatune_lite.experiments.statistics import mean_interval
 
     stack = np.stack([np.asarray(s) for s in series])
-    places = np.arange(stack.shape[1]) if x is None else x
+    steps = np.arange(stack.shape[1])
     colour = line.pop("color", COLOURS.get(method, "#444444"))
     shown = np.exp if log else np.asarray
-    axes.plot(places, shown(stack.mean(0)), color=colour, label=label, **{"lw": 1.6, **line})
+    axes.plot(steps, shown(stack.mean(0)), color=colour, label=label, **{"lw": 1.6, **line})
     if len(stack) > 1:
         bounds = [mean_interval(column) for column in stack.T]
         low, high = np.array([b.low for b in bounds]), np.array([b.high for b in bounds])
-        axes.fill_between(places, shown(low), shown(high), color=colour, alpha=0.18, lw=0)
+        axes.fill_between(steps, shown(low), shown(high), color=colour, alpha=0.18, lw=0)
 
 
 def not_run(axes: Axes) -> None:

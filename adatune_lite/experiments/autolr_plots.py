@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from adatune_lite.experiments.autolr_records import rates
 from adatune_lite.experiments.statistics import mean_interval
-from adatune_lite.figures import COLOURS, band, not_run, panels, style
+from adatune_lite.figures import COLOURS, not_run, panels, style
 from adatune_lite.runs.record import Record
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def split_curves(
 ) -> Figure:
     """Curves over epochs, the run split at `cuts` (shares of the steps), each part with its own y-axis.
 
-    groups: records by method. Mean over the seeds that finished, with its 95 % interval.
+    groups: records by method. Every seed that finished is a thin line, their mean a thick one.
     """
     import matplotlib.pyplot as plt
 
@@ -91,14 +92,34 @@ def split_curves(
 
 
 def _part(axes: Axes, method: str, curves: Sequence[Curve], epoch: int, edges: Sequence[float]) -> None:
-    steps = curves[0][0]
-    x = steps / epoch
-    inside = (x >= edges[0]) & (x <= edges[1])
-    if inside.any():
-        series = [values[inside] for _, values in curves]
-        label, line = f"{LABELS[method]} ({len(curves)} seeds)", LINES.get(method, "-")
-        marker = "." if inside.sum() <= 20 else ""
-        band(axes, series, method, label, x=x[inside], ls=line, marker=marker)
+    seeds(axes, f"{LABELS[method]} ({len(curves)} seeds)", curves, epoch, edges[0], edges[1], **_line(method))
+
+
+def _line(method: str) -> dict[str, Any]:
+    return {"color": COLOURS[method], "ls": LINES.get(method, "-")}
+
+
+def seeds(
+    axes: Axes,
+    label: str,
+    curves: Sequence[Curve],
+    epoch: int,
+    first: float = 0.0,
+    last: float = math.inf,
+    *,
+    log: bool = False,
+    **line: Any,
+) -> None:
+    """Every seed as a thin line over epochs, their mean as a thick one; log: the geometric mean."""
+    x = curves[0][0] / epoch
+    inside = (x >= first) & (x <= last)
+    if not inside.any():
+        return
+    for _, values in curves:
+        axes.plot(x[inside], values[inside], **line, lw=0.7, alpha=0.4)
+    stack = np.stack([values[inside] for _, values in curves])
+    mean = np.exp(np.log(stack).mean(0)) if log else stack.mean(0)
+    axes.plot(x[inside], mean, **line, lw=2.0, marker="." if inside.sum() <= 20 else "", label=label)
 
 
 def points(
@@ -110,9 +131,13 @@ def points(
     *,
     upright: bool = False,
 ) -> None:
-    """Every seed as a tick, the mean with its 95 % interval; upright: values along the y-axis."""
+    """Every seed as a tick, the mean with its 95 % interval from three seeds on.
+
+    upright: values along the y-axis.
+    """
     mean = mean_interval(values)
-    error = [[mean.mean - mean.low], [mean.high - mean.mean]] if mean.n > 1 else None
+    # Of two values the interval is a dozen times as wide as they are apart: it would hide all else.
+    error = [[mean.mean - mean.low], [mean.high - mean.mean]] if mean.n > 2 else None
     form: dict[str, Any] = {"fmt": marker, "color": colour, "capsize": 3, "zorder": 3}
     if upright:
         axes.plot([place] * len(values), values, "_", color=colour, ms=8, alpha=0.5)
@@ -143,7 +168,10 @@ def beside_printed(
     for k, (method, known) in enumerate(theirs.items()):
         marker = "os"[k % 2]
         right.plot(*zip(*known.items(), strict=True), marker, color=COLOURS[method], label=LABELS[method])
-    for panel, title in ((left, "this page"), (right, "printed (CIFAR-10, ResNet-18)")):
+    for panel, title in (
+        (left, "this page: seeds, mean, 95 % interval"),
+        (right, "printed (CIFAR-10, ResNet-18)"),
+    ):
         panel.set(xlabel=xlabel, ylabel="test accuracy (%)", title=title)
     if any(ours.values()):
         left.legend()

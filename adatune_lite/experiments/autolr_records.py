@@ -58,6 +58,11 @@ def signed(found: Interval, digits: int = 2) -> str:
     return f"{text} (95 % interval {found.low:+.{digits}f} to {found.high:+.{digits}f})"
 
 
+def several(count: int, what: str) -> str:
+    """A count with its noun."""
+    return f"{count} {what}" + ("" if count == 1 else "s")
+
+
 def hashes(*groups: Iterable[Record]) -> tuple[str, ...]:
     """Hashes of the specs, each once, in their order."""
     return tuple(dict.fromkeys(r.spec.hash for group in groups for r in group))

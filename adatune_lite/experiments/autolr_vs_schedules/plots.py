@@ -32,7 +32,7 @@ def curves(results: Results, table: str, optimizer: str) -> Figure:
 
 
 def tuned(results: Results) -> Figure:
-    """(b) Test accuracy of every method with its tuned rate: each seed, the mean and its 95 % interval."""
+    """(b) Test accuracy of every method with its tuned rate: each seed, the mean, its 95 % interval."""
     figure, (axes,) = panels(height=4.4)
     rows = [(m, records) for m, records in results.ranked() if records][::-1]
     if not rows:

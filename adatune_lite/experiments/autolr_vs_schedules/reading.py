@@ -84,6 +84,11 @@ class Results:
         found = (c for c in self.cells() if (c.table, c.optimizer) == (table, optimizer))
         return next(found, None)
 
+    def records_of(self, table: str, optimizer: str) -> list[Record]:
+        """The records of a cell, none where its task is not planned."""
+        found = self.cell(table, optimizer)
+        return found.records if found else []
+
     def tuned(self) -> dict[str, list[Record]]:
         """(b): every method whose settings are frozen, by seed."""
         return {

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 
+from adatune_lite.claims import ALPHA
 from adatune_lite.experiments.autolr_plots import LABELS, OPTIMIZER_LABELS
 from adatune_lite.experiments.autolr_records import (
     accuracies,
@@ -13,13 +14,14 @@ from adatune_lite.experiments.autolr_records import (
     first_fall,
     printed_loss,
     printed_value,
+    several,
     signed,
 )
 from adatune_lite.experiments.autolr_tasks import OPTIMIZERS, describe
-from adatune_lite.experiments.autolr_vs_schedules import MAIN, SAFEGUARDS, SPACE, baseline, steps_of
+from adatune_lite.experiments.autolr_vs_schedules import MAIN, SPACE, baseline, steps_of
 from adatune_lite.experiments.autolr_vs_schedules.reading import Cell, Results
-from adatune_lite.experiments.autolr_vs_schedules.verdicts import SEED_RATES
-from adatune_lite.experiments.statistics import Paired, mean_interval, paired
+from adatune_lite.experiments.autolr_vs_schedules.verdicts import SEED_RATES, pairs_of_cells
+from adatune_lite.experiments.statistics import Paired, holm, mean_interval, paired
 from adatune_lite.runs.record import Record
 
 NONE = "*No records yet.*"
@@ -45,9 +47,9 @@ def setting(results: Results) -> str:
     text = (
         f"**This page** ({results.profile}). {tasks}. AutoLR decides every {scale.window} steps on "
         f"superbatches of {scale.superbatch} mini-batches, thresholds and share of explore from Table 8. "
-        f"Tuning: {scale.draws} draws of the rate between {rates.low:g} and {rates.high:g}, the same for "
-        f"every method, on {len(scale.tuning_seeds)} tuning seeds; {len(scale.report_seeds)} other seeds are "
-        "reported."
+        f"Tuning: {several(scale.draws, 'draw')} of the rate between {rates.low:g} and {rates.high:g}, the "
+        f"same for every method, on {several(len(scale.tuning_seeds), 'tuning seed')}; reported on "
+        f"{several(len(scale.report_seeds), 'other seed')}."
     )
     if results.profile == "desk":
         text += (
@@ -69,36 +71,42 @@ def paper(results: Results, table: str) -> str:
     if not cells:
         return "*Not run: no records of this data set.*"
     lines = [
-        "| optimizer | side | training loss | test accuracy (%) | AutoLR minus baseline (points) | p | "
-        "printed loss | printed accuracy (%) |",
+        "| optimizer | side | training loss | test accuracy (%) | AutoLR minus baseline (points) | "
+        "p (Holm) | printed loss | printed accuracy (%) |",
         "|---|---|---|---|---|---|---|---|",
     ]
+    p_values = adjusted({c.optimizer: c.accuracy for c in cells})
     for cell in cells:
-        lines += [_row(cell, "baseline", cell.baseline), _row(cell, "autolr", cell.autolr)]
+        lines += [_row(cell, "baseline", cell.baseline), _row(cell, "autolr", cell.autolr, p_values)]
     return "\n".join(lines)
 
 
-def _row(cell: Cell, side: str, records: Sequence[Record]) -> str:
+def _row(cell: Cell, side: str, records: Sequence[Record], p_values: Mapping[str, str] | None = None) -> str:
     name = f"{cell.table}.{cell.optimizer}.{side}"
     loss = printed_loss(name)
-    pair = cell.accuracy if side == "autolr" else None
     method = "AutoLR" if side == "autolr" else LABELS[baseline(cell.task, cell.optimizer)[0]]
     cells = [
         OPTIMIZER_LABELS[cell.optimizer],
         method,
         _losses(records),
         _accuracy(records),
-        signed(pair.difference) if pair else "",
-        f"{pair_p(pair):.2g}" if pair and len(pair.seeds) > 1 else "",
+        _signed(cell.accuracy) if p_values else "",
+        p_values[cell.optimizer] if p_values else "",
         "" if loss is None else f"{loss:g}",
         f"{printed_value(name):.2f}",
     ]
     return f"| {' | '.join(cells)} |"
 
 
-def pair_p(pair: Paired) -> float:
-    """Two-sided p of the paired t-test."""
-    return min(1.0, 2 * min(pair.less, pair.greater))
+def adjusted(pairs: Mapping[str, Paired | None]) -> dict[str, str]:
+    """Two-sided p of the paired t-tests of a table, after Holm; empty where there is no test."""
+    tested = {name: pair for name, pair in pairs.items() if pair and len(pair.seeds) > 1}
+    found = holm([min(1.0, 2 * min(pair.less, pair.greater)) for pair in tested.values()])
+    return {**dict.fromkeys(pairs, ""), **{n: f"{p:.2g}" for n, p in zip(tested, found, strict=True)}}
+
+
+def _signed(pair: Paired | None) -> str:
+    return signed(pair.difference) if pair else ""
 
 
 def _losses(records: Sequence[Record]) -> str:
@@ -120,12 +128,13 @@ def tuned(results: Results) -> str:
     ours = accuracies(dict(rows).get("autolr", []))
     lines = [
         "| method | tuned rate | at an edge | mean E on tuning seeds | test accuracy (%) | training loss | "
-        "minus AutoLR (points) | p | cost (plain steps) | printed, CIFAR-10 (%) |",
+        "minus AutoLR (points) | p (Holm) | cost (plain steps) | printed, CIFAR-10 (%) |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
+    pairs = {m: paired(accuracies(records), ours) for m, records in rows if m != "autolr"}
+    p_values = adjusted(pairs)
     for method, records in rows:
         choice = results.choices[method]
-        pair = paired(accuracies(records), ours) if method != "autolr" else None
         cells = [
             LABELS[method],
             f"{dict(choice.settings)['lr']:.3g}",
@@ -133,8 +142,8 @@ def tuned(results: Results) -> str:
             f"{choice.mean_loss:.4f}",
             _accuracy(records),
             _losses(records),
-            signed(pair.difference) if pair else "",
-            f"{pair_p(pair):.2g}" if pair and len(pair.seeds) > 1 else "",
+            _signed(pairs.get(method)),
+            p_values.get(method, ""),
             f"{_cost(records):,.0f}",
             f"{printed_value(TABLE_9[method]):.2f}" if method in TABLE_9 else "",
         ]
@@ -150,19 +159,20 @@ def safeguards(results: Results) -> str:
     """(c) AutoLR without one safeguard, paired with the whole."""
     whole = results.paper(results.scale.main, MAIN, "autolr")
     lines = [
-        "| AutoLR | test accuracy (%) | minus the whole (points) | p | first fall of the rate (epoch) | "
-        "raises | falls | rollbacks | cost (plain steps) |",
+        "| AutoLR | test accuracy (%) | minus the whole (points) | p (Holm) | "
+        "first fall of the rate (epoch) | raises | falls | rollbacks | cost (plain steps) |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    found = results.safeguards()
-    for name, records in {"whole": whole, **{f"without {n}": found[n] for n in SAFEGUARDS}}.items():
+    found = {f"without {n}": records for n, records in results.safeguards().items()}
+    pairs = {n: paired(accuracies(records), accuracies(whole)) for n, records in found.items()}
+    p_values = adjusted(pairs)
+    for name, records in {"whole": whole, **found}.items():
         if records:
-            pair = paired(accuracies(records), accuracies(whole)) if name != "whole" else None
             cells = [
                 name,
                 _accuracy(records),
-                signed(pair.difference) if pair else "",
-                f"{pair_p(pair):.2g}" if pair and len(pair.seeds) > 1 else "",
+                _signed(pairs.get(name)),
+                p_values.get(name, ""),
                 _first_fall(records),
                 *(_count(records, kind) for kind in ("raise", "lower", "rollback")),
                 f"{_cost(records):,.0f}",
@@ -206,19 +216,21 @@ def equal_cost(results: Results) -> str:
         "longer baseline": results.equal_cost(),
     }
     lines = [
-        "| training | steps | cost (plain steps) | test accuracy (%) | AutoLR minus it (points) | p |",
+        "| training | steps | cost (plain steps) | test accuracy (%) | AutoLR minus it (points) | p (Holm) |",
         "|---|---|---|---|---|---|",
     ]
+    ours = accuracies(sides["AutoLR"])
+    pairs = {n: paired(ours, accuracies(records)) for n, records in sides.items() if n != "AutoLR"}
+    p_values = adjusted(pairs)
     for name, records in sides.items():
         if records:
-            pair = paired(accuracies(sides["AutoLR"]), accuracies(records)) if name != "AutoLR" else None
             cells = [
                 name,
                 f"{records[0].spec.steps:,}",
                 f"{_cost(records):,.0f}",
                 _accuracy(records),
-                signed(pair.difference) if pair else "",
-                f"{pair_p(pair):.2g}" if pair and len(pair.seeds) > 1 else "",
+                _signed(pairs.get(name)),
+                p_values.get(name, ""),
             ]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) if len(lines) > 2 else NONE
@@ -249,15 +261,15 @@ def finding(results: Results) -> str:
 
 
 def _cells(results: Results) -> str:
-    pairs = [pair for c in results.cells() if (pair := c.accuracy) is not None]
+    pairs, _, _ = pairs_of_cells(results)
     if not pairs:
         return ""
-    gains = [pair.difference.mean for pair in pairs]
-    sure = sum(pair_p(pair) < 0.05 for pair in pairs)
+    gains = [pair.difference.mean for pair in pairs.values()]
+    sure = sum(bool(p) and float(p) < ALPHA for p in adjusted(dict(pairs)).values())
     return (
         f"**At the paper's rates** AutoLR minus the baseline is between {min(gains):+.2f} and "
         f"{max(gains):+.2f} points of test accuracy in {len(pairs)} cells of task and optimizer; in {sure} "
-        "of them the paired test finds a difference (p < 0.05, uncorrected)."
+        "of them the paired test finds a difference (p < 0.05 after Holm)."
     )
 
 

@@ -35,15 +35,22 @@ from adatune_lite.experiments.autolr_records import (
     signed,
 )
 from adatune_lite.experiments.autolr_tasks import OPTIMIZERS
+from adatune_lite.experiments.autolr_vs_schedules.differences import (
+    TESTS,
+    Test,
+    below,
+    better,
+    beyond,
+    not_worse,
+    same,
+    worse,
+)
 from adatune_lite.experiments.autolr_vs_schedules.reading import Cell, Results
-from adatune_lite.experiments.statistics import Paired, holm, mean_less, tost
+from adatune_lite.experiments.statistics import Paired, holm, mean_less
 from adatune_lite.experiments.superbatch import overhead
 from adatune_lite.runs.record import Record
 
 BOOTSTRAP = 10_000
-Test = Callable[[Paired, float], float]
-"""From differences and a margin to a p value."""
-
 SEED_RATES = {
     "seedlr_0p05": 0.5,
     "seedlr_0p075": 0.75,
@@ -52,44 +59,6 @@ SEED_RATES = {
     "seedlr_0p15": 1.5,
 }
 """Claims of Table 12 and their seed rates, in units of the reference."""
-
-
-def not_worse(pair: Paired, margin: float) -> float:
-    """p that the difference is above -margin."""
-    return mean_less([-d for d in pair.differences], margin)
-
-
-def worse(pair: Paired, margin: float) -> float:
-    """p that it is below -margin."""
-    return mean_less(pair.differences, -margin)
-
-
-def better(pair: Paired, _: float) -> float:
-    """p that it is above 0."""
-    return pair.greater
-
-
-def below(pair: Paired, _: float) -> float:
-    """p that it is below 0."""
-    return pair.less
-
-
-def same(pair: Paired, margin: float) -> float:
-    """p that it is within ±margin."""
-    return tost(pair.differences, margin)
-
-
-def beyond(pair: Paired, margin: float) -> float:
-    """p that it is outside ±margin, corrected for its two sides."""
-    return min(1.0, 2 * min(worse(pair, margin), mean_less([-d for d in pair.differences], -margin)))
-
-
-TESTS: dict[str, dict[str, tuple[Test, Test]]] = {
-    "t4": dict.fromkeys(OPTIMIZERS, (not_worse, worse)),
-    "t13": {**dict.fromkeys(OPTIMIZERS, (better, below)), "sgd": (same, beyond)},
-    "t14": dict.fromkeys(OPTIMIZERS, (better, below)),
-}
-"""By table and optimizer: the test of AutoLR minus the baseline, and that of the opposite."""
 
 
 def _difference(table: str, optimizer: str) -> None:
@@ -243,7 +212,7 @@ def mnist_train_loss(_: Claim, results: Results) -> Finding:
 @judge("autolr.abs.match_or_beat")
 def match_or_beat(claim: Claim, results: Results) -> Finding:
     """Accuracy of AutoLR minus that of the baseline above -margin in every cell, after Holm."""
-    pairs, missing, runs = _cells(results)
+    pairs, missing, runs = pairs_of_cells(results)
     if not pairs:
         return Finding(runs=runs, missing=missing)
     margin = _margin(claim)
@@ -264,7 +233,7 @@ def match_or_beat(claim: Claim, results: Results) -> Finding:
 @judge("autolr.fig9_20.final_order")
 def final_order(claim: Claim, results: Results) -> Finding:
     """Mean difference in accuracy at least 0 or within the margin, in every cell."""
-    pairs, missing, runs = _cells(results)
+    pairs, missing, runs = pairs_of_cells(results)
     if not pairs:
         return Finding(runs=runs, missing=missing)
     margin = _margin(claim)
@@ -383,7 +352,8 @@ def cost_measured(_: Claim, results: Results) -> Finding:
     )
 
 
-def _cells(results: Results) -> tuple[dict[str, Paired], tuple[str, ...], tuple[str, ...]]:
+def pairs_of_cells(results: Results) -> tuple[dict[str, Paired], tuple[str, ...], tuple[str, ...]]:
+    """AutoLR minus the baseline by cell; cells without it; hashes of the runs of all."""
     pairs = {f"{c.task.dataset} {c.optimizer}": c.accuracy for c in results.cells()}
     there = {name: pair for name, pair in pairs.items() if pair is not None}
     runs = hashes(*(c.records for c in results.cells()))
