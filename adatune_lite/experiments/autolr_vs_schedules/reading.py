@@ -122,11 +122,3 @@ class Results:
     def all_records(self) -> list[Record]:
         """Every record of this profile that is there."""
         return self.records([p.spec for p in experiment.plan(self.profile, self.store)])
-
-
-def compared(
-    ours: Sequence[Record], theirs: Sequence[Record], metric: str = "test_accuracy"
-) -> Paired | None:
-    """A metric of two methods over the seeds on which both finished; None without one."""
-    by_seed = [{r.spec.seed: r.metrics[metric] for r in side if r.finished} for side in (ours, theirs)]
-    return paired(*by_seed)
