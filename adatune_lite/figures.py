@@ -24,6 +24,7 @@ COLOURS = {
     "staircase": "#56B4E9",
     "cosine": "#B8860B",
     "one_cycle": "#6A51A3",
+    "autolr": "#882255",
 }
 MARKERS = {"lrs_opt": "*", "marthe": "o", "rtho": "s", "hd_validation": "^", "hd": "v"}
 """A second sign besides colour; methods without one have a diamond."""

@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import pytest
+import torch
+from torch.nn.functional import cross_entropy
 
+from adatune_lite.checkpoint import Checkpoint
 from adatune_lite.experiments import explore_exploit as experiment
-from adatune_lite.experiments.explore_exploit import invariants
+from adatune_lite.experiments.explore_exploit import canary, invariants, plots, tables
 from adatune_lite.experiments.explore_exploit.reading import Results
+from adatune_lite.experiments.functions import setting
+from adatune_lite.experiments.generalisation import generalisation
 from adatune_lite.experiments.invariants import InvariantError
+from adatune_lite.experiments.methods import make_tuner
 from adatune_lite.experiments.superbatch import overhead
+from adatune_lite.runs.context import Context
 from adatune_lite.runs.execute import complete
 from adatune_lite.runs.record import Record
 from adatune_lite.runs.spec import RunSpec
 from adatune_lite.runs.store import Store
+from adatune_lite.training import train
+
+FIGURES = ("plateau_of_the_loss", "cut", "explore", "autolr_curves", "width")
+TABLES = ("setting", "finding", "shares", "best_and_worst", "width", "saturation")
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    mpl.use("Agg")
     store = Store(tmp_path_factory.mktemp("store"))
     summary = complete(experiment, "smoke", store, progress=lambda state: None)
     assert not summary.failed
@@ -56,13 +70,56 @@ def test_explore_is_the_steps_at_the_seed_rate(results: Results) -> None:
         assert results.autolr(share)[0].spec.get("explore_steps") == round(share * 80)
 
 
-def test_widths_are_read_where_there_is_an_eigenvalue(results: Results) -> None:
-    assert results.widths() == []
+def test_widths_are_those_of_the_hessian_itself(results: Results) -> None:
+    """The real eigenvalue through the run function, beside the whole Hessian's of one of its networks."""
+    widths = results.widths()
+    assert [w.seed for w in widths] == [0, 1, 2] and all(w.top_eigenvalue > 0 for w in widths)
     record = results.staircase(experiment.SHORT)[0]
-    wide = dataclasses.replace(record, metrics={**record.metrics, "top_eigenvalue": 3.0})
-    (found,) = Results("smoke", Changed(results.store, wide)).widths()
-    assert (found.seed, found.top_eigenvalue) == (record.spec.seed, 3.0)
-    assert found.train_loss == record.metrics["train_loss"]
+    assert widths[0].test_accuracy == record.metrics["test_accuracy"]
+    assert widths[0].train_loss == record.metrics["train_loss"]
+
+
+def test_the_eigenvalue_of_a_run_is_that_of_its_final_weights_and_images(tmp_path: Path) -> None:
+    """Power iteration on plain double backward, on the weights of the same training."""
+    spec = canary.runs()["staircase with its eigenvalue"]
+    context = Context("cpu", Store(tmp_path), Checkpoint(tmp_path / "c.pt", "c"))
+    found = generalisation(spec, context).metrics["top_eigenvalue"]
+    plain = canary.runs()["staircase"]
+    task, net = setting(plain, "cpu")
+    train(net, make_tuner(plain, net, context), task, seed=plain.seed, steps=plain.steps)
+    weights = list(net.parameters())
+    x, y = (part[: int(spec.get("eigenvalue_images"))] for part in task.training())
+    grads = torch.autograd.grad(cross_entropy(net(x), y), weights, create_graph=True)
+    flat = torch.cat([g.reshape(-1) for g in grads])
+    v = torch.ones_like(flat)
+    for _ in range(300):
+        v = v / v.norm()
+        product = torch.autograd.grad(flat @ v.detach(), weights, retain_graph=True)
+        v, last = torch.cat([p.reshape(-1) for p in product]), v
+    assert found == pytest.approx(float(v @ last), rel=1e-4)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figures(results: Results, name: str) -> None:
+    figure = getattr(plots, name)(results)
+    assert any(panel.lines for panel in figure.axes)
+    assert any(panel.get_xlabel() for panel in figure.axes)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_tables(results: Results, name: str) -> None:
+    text = getattr(tables, name)(results)
+    assert text and "nan" not in text
+    assert "94.52" in tables.shares(results) and "0.02 |" in tables.best_and_worst(results)
+
+
+def test_an_empty_store_has_pages_without_numbers(tmp_path_factory: pytest.TempPathFactory) -> None:
+    empty = experiment.results("smoke", Store(tmp_path_factory.mktemp("empty")))
+    for name in FIGURES:
+        getattr(plots, name)(empty)
+    for name in TABLES:
+        assert (getattr(tables, name)(empty) == tables.NONE) == (name != "setting")
+    assert invariants.check(empty) == 0
 
 
 def test_the_claims_find_their_seeds_and_the_paper_its_cost() -> None:
@@ -71,6 +128,10 @@ def test_the_claims_find_their_seeds_and_the_paper_its_cost() -> None:
         s.get("eigenvalue_images") for s in experiment.width_runs(desk)
     )
     assert len(experiment.staircase_runs(desk, experiment.LONG)) == 10
+    for ours, theirs in zip(
+        experiment.unsaturated_runs(desk), experiment.autolr_runs(desk, 0.25), strict=True
+    ):
+        assert set(ours.settings) - set(theirs.settings) == {("saturation", False)}
     for scale in (desk, paper):
         assert overhead(5, scale.superbatch, scale.window) <= 17.1
     assert 2 * desk.window == desk.task.train // desk.task.batch, "two decisions an epoch"

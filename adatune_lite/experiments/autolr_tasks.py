@@ -40,3 +40,21 @@ FULL_CONV4 = replace(CONV4, train=55_000, validation=5000)
 FULL_FASHION = replace(FULL_CONV4, dataset="fashion_mnist")
 RESNET18 = TaskSpec("cifar10", train=45_000, validation=5000, test=10_000, model="resnet18", batch=BATCH)
 """The paper's, with a validation part that it lacks."""
+
+_DATA = {
+    "mnist": "MNIST",
+    "fashion_mnist": "Fashion-MNIST",
+    "cifar10": "CIFAR-10",
+    "mnist5k": "the 5,000 embedded MNIST digits",
+}
+_NETWORKS = {"mlp": "dense network", "conv4": "4-layer network", "resnet18": "ResNet-18"}
+
+
+def describe(task: TaskSpec) -> str:
+    """A task in words: network, images and their parts."""
+    network = _NETWORKS.get(task.model, task.model)
+    narrow = f" at width {task.width:g}" if task.width != 1 else ""
+    return (
+        f"{network[0].upper()}{network[1:]}{narrow} on {task.train:,} images of {_DATA[task.dataset]}, "
+        f"{task.validation:,} for validation, {task.test:,} for the test"
+    )

@@ -3,14 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
+from statistics import fmean
 
 from adatune_lite.experiments import autolr_vs_schedules as experiment
-from adatune_lite.experiments.autolr_vs_schedules import TUNED, Scale
+from adatune_lite.experiments.autolr_records import accuracies, log_losses
+from adatune_lite.experiments.autolr_tasks import OPTIMIZERS
+from adatune_lite.experiments.autolr_vs_schedules import MAIN, TUNED, Scale
 from adatune_lite.experiments.search import Choice, Reader
 from adatune_lite.experiments.statistics import Paired, paired
 from adatune_lite.runs.record import Record
 from adatune_lite.runs.spec import RunSpec, TaskSpec
+
+TABLES = {"cifar10": "t4", "mnist": "t13", "mnist5k": "t13", "fashion_mnist": "t14"}
+"""The paper's table of a data set; the embedded digits are MNIST's."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """(a): one optimizer on one task."""
+
+    task: TaskSpec
+    optimizer: str
+    autolr: list[Record]
+    baseline: list[Record]
+
+    @property
+    def table(self) -> str:
+        """Which of the paper's tables it belongs to."""
+        return TABLES[self.task.dataset]
+
+    @property
+    def records(self) -> list[Record]:
+        """Of both sides."""
+        return [*self.autolr, *self.baseline]
+
+    @property
+    def accuracy(self) -> Paired | None:
+        """Test accuracy of AutoLR minus that of the baseline; diverged runs count as guessing."""
+        return paired(accuracies(self.autolr), accuracies(self.baseline))
+
+    @property
+    def log_loss(self) -> Paired | None:
+        """The same of the log of the final training loss, over the seeds on which both finished."""
+        return paired(log_losses(self.autolr), log_losses(self.baseline))
 
 
 class Results:
@@ -34,6 +71,24 @@ class Results:
         """(a): "baseline" or "autolr", by seed."""
         return self.records(experiment.paper_runs(self.scale)[task, optimizer, which])
 
+    def cells(self) -> list[Cell]:
+        """(a): every task with every optimizer."""
+        return [
+            Cell(task, o, self.paper(task, o, "autolr"), self.paper(task, o, "baseline"))
+            for task in self.scale.tasks
+            for o in OPTIMIZERS
+        ]
+
+    def cell(self, table: str, optimizer: str) -> Cell | None:
+        """The cell of one of the paper's tables ("t4", "t13", "t14"); None where its task is not planned."""
+        found = (c for c in self.cells() if (c.table, c.optimizer) == (table, optimizer))
+        return next(found, None)
+
+    def records_of(self, table: str, optimizer: str) -> list[Record]:
+        """The records of a cell, none where its task is not planned."""
+        found = self.cell(table, optimizer)
+        return found.records if found else []
+
     def tuned(self) -> dict[str, list[Record]]:
         """(b): every method whose settings are frozen, by seed."""
         return {
@@ -42,26 +97,28 @@ class Results:
             if method in self.choices
         }
 
+    def ranked(self) -> list[tuple[str, list[Record]]]:
+        """(b): the methods by mean test accuracy, the best first."""
+        held = [(m, records) for m, records in self.tuned().items() if records]
+        return sorted(held, key=lambda row: -fmean(accuracies(row[1]).values()))
+
     def safeguards(self) -> dict[str, list[Record]]:
         """(c): AutoLR without one safeguard."""
         return {n: self.records(specs) for n, specs in experiment.safeguard_runs(self.scale).items()}
 
     def seed_rates(self) -> dict[float, list[Record]]:
-        """(c): AutoLR from other seed rates, by their factor."""
-        return {f: self.records(specs) for f, specs in experiment.seed_rate_runs(self.scale).items()}
+        """(c): AutoLR from several seed rates, by their factor; 1.0 is that of (a)."""
+        found = {f: self.records(specs) for f, specs in experiment.seed_rate_runs(self.scale).items()}
+        return dict(sorted({**found, 1.0: self.paper(self.scale.main, MAIN, "autolr")}.items()))
 
     def equal_cost(self) -> list[Record]:
         """(d): the longer baseline."""
         return self.records(experiment.equal_cost_runs(self.scale))
 
+    def missing(self) -> int:
+        """Runs known so far without a record."""
+        return len(experiment.plan(self.profile, self.store)) - len(self.all_records())
+
     def all_records(self) -> list[Record]:
         """Every record of this profile that is there."""
         return self.records([p.spec for p in experiment.plan(self.profile, self.store)])
-
-
-def compared(
-    ours: Sequence[Record], theirs: Sequence[Record], metric: str = "test_accuracy"
-) -> Paired | None:
-    """A metric of two methods over the seeds on which both finished; None without one."""
-    by_seed = [{r.spec.seed: r.metrics[metric] for r in side if r.finished} for side in (ours, theirs)]
-    return paired(*by_seed)

@@ -1,0 +1,130 @@
+"""What the judging of AutoLR's claims asks of statistics: rank correlations, shares, two straight lines."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+PERMUTATIONS = 10_000
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """A rank correlation of n pairs; NaN where a side is constant or there are too few pairs."""
+
+    rho: float
+    low: float
+    high: float
+    """95 % interval by Fisher's z with the variance 1.06 / (n - 3) (Fieller, Hartley, Pearson 1957)."""
+    less: float
+    """p of the test that it is below 0, by Student's t."""
+    greater: float
+    n: int
+
+
+def spearman(x: Sequence[float], y: Sequence[float], given: Sequence[float] | None = None) -> Correlation:
+    """Spearman's rho of x and y; with `given`, the partial one: with the ranks of `given` held fixed."""
+    rho, lost = _rho(x, y), 0
+    if given is not None:
+        a, b = _rho(x, given), _rho(y, given)
+        room = (1 - a * a) * (1 - b * b)
+        rho, lost = (rho - a * b) / math.sqrt(room) if room > 0 else math.nan, 1
+    return _correlation(rho, len(x), lost)
+
+
+def _correlation(rho: float, n: int, lost: int) -> Correlation:
+    from scipy import stats
+
+    freedom = n - 2 - lost
+    if math.isnan(rho) or freedom < 2:
+        return Correlation(rho, math.nan, math.nan, 1.0, 1.0, n)
+    if abs(rho) >= 1:
+        return Correlation(rho, rho, rho, float(rho > 0), float(rho < 0), n)
+    t = rho * math.sqrt(freedom / (1 - rho * rho))
+    half = 1.96 * math.sqrt(1.06 / (freedom - 1))
+    low, high = math.tanh(math.atanh(rho) - half), math.tanh(math.atanh(rho) + half)
+    return Correlation(rho, low, high, float(stats.t.cdf(t, freedom)), float(stats.t.sf(t, freedom)), n)
+
+
+def _rho(x: Sequence[float], y: Sequence[float]) -> float:
+    from scipy.stats import rankdata
+
+    a, b = rankdata(x), rankdata(y)
+    if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return math.nan
+    return float(np.corrcoef(a, b)[0, 1])
+
+
+@dataclass(frozen=True)
+class Trend:
+    """Spearman's rho over all runs of several levels, tested by permutation."""
+
+    rho: float
+    greater: float
+    """p of the test that values rise with the level."""
+    less: float
+
+
+def trend(levels: Sequence[float], values: np.ndarray) -> Trend:
+    """Whether `values` [seeds, levels] rise with the level.
+
+    The runs of a seed share weights and batches: the p values permute the levels within each seed.
+    """
+    from scipy.stats import rankdata
+
+    values = np.asarray(values, np.float64)
+    places = np.broadcast_to(levels, values.shape)
+    rho = _rho(places.ravel(), values.ravel())  # type: ignore[arg-type]
+    if math.isnan(rho):
+        return Trend(rho, 1.0, 1.0)
+    ranks = rankdata(values).reshape(values.shape)
+    level_ranks = rankdata(places).reshape(values.shape)
+    draws = np.broadcast_to(ranks, (PERMUTATIONS, *ranks.shape))
+    shuffled = np.random.default_rng(0).permuted(draws, axis=2)
+    # Within seeds the ranks stay the same: rho rises with this sum alone. Halves of ranks add up exactly.
+    sums, ours = (shuffled * level_ranks).sum((1, 2)), (ranks * level_ranks).sum()
+    greater, less = ((1 + found.sum()) / (1 + PERMUTATIONS) for found in (sums >= ours, sums <= ours))
+    return Trend(rho, float(greater), float(less))
+
+
+@dataclass(frozen=True)
+class Share:
+    """k of n with one-sided 95 % bounds (Clopper and Pearson)."""
+
+    k: int
+    n: int
+    low: float
+    high: float
+
+    @property
+    def value(self) -> float:
+        """k / n."""
+        return self.k / self.n
+
+
+def share(k: int, n: int) -> Share:
+    """The share k of n >= 1 and what bounds it from below and from above."""
+    from scipy.stats import binomtest
+
+    low = binomtest(k, n, alternative="greater").proportion_ci(0.95, method="exact").low
+    high = binomtest(k, n, alternative="less").proportion_ci(0.95, method="exact").high
+    return Share(k, n, float(low), float(high))
+
+
+def two_lines(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
+    """Slopes before and after the break, and the break, of the best continuous pair of straight lines.
+
+    The break is one of x, with at least three points on each side. Raises ValueError for fewer than seven.
+    """
+    if len(x) < 7:
+        raise ValueError(f"two lines need at least 7 points, not {len(x)}")
+    fits = []
+    for place in x[3:-3]:
+        basis = np.stack([np.ones_like(x, np.float64), x, np.maximum(0, x - place)], axis=1)
+        found = np.linalg.lstsq(basis, y, rcond=None)[0]
+        fits.append((float(((basis @ found - y) ** 2).sum()), found[1], found[1] + found[2], place))
+    _, first, second, place = min(fits)
+    return float(first), float(second), float(place)

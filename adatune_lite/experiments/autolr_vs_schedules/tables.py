@@ -1,0 +1,300 @@
+"""The tables and sentences of experiment 06, in Markdown, every number from records or from the claims."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+
+from adatune_lite.claims import ALPHA
+from adatune_lite.experiments.autolr_plots import LABELS, OPTIMIZER_LABELS
+from adatune_lite.experiments.autolr_records import (
+    accuracies,
+    accuracy,
+    first_fall,
+    printed_loss,
+    printed_value,
+    several,
+    signed,
+)
+from adatune_lite.experiments.autolr_tasks import OPTIMIZERS, describe
+from adatune_lite.experiments.autolr_vs_schedules import MAIN, SPACE, baseline, steps_of
+from adatune_lite.experiments.autolr_vs_schedules.reading import Cell, Results
+from adatune_lite.experiments.autolr_vs_schedules.verdicts import SEED_RATES, pairs_of_cells
+from adatune_lite.experiments.statistics import Paired, holm, mean_interval, paired
+from adatune_lite.runs.record import Record
+
+NONE = "*No records yet.*"
+TABLE_9 = {
+    "autolr": "t4.momentum.autolr",
+    "staircase": "t4.momentum.baseline",
+    "trapezoid": "t9.trapezoid",
+    "one_cycle_linear": "t9.onecycle_tuned",
+    "cosine": "t9.cosine",
+    "linear": "t9.linear",
+}
+"""Claims that hold what Tables 7 and 9 print for a method."""
+
+
+def setting(results: Results) -> str:
+    """What this page shows, and where it is reduced."""
+    scale = results.scale
+    tasks = "; ".join(
+        f"{describe(task)}, {steps_of(scale, task) * task.batch / task.train:.0f} epochs"
+        for task in scale.tasks
+    )
+    rates = SPACE["lr"]
+    text = (
+        f"**This page** ({results.profile}). {tasks}. AutoLR decides every {scale.window} steps on "
+        f"superbatches of {scale.superbatch} mini-batches, thresholds and share of explore from Table 8. "
+        f"Tuning: {several(scale.draws, 'draw')} of the rate between {rates.low:g} and {rates.high:g}, the "
+        f"same for every method, on {several(len(scale.tuning_seeds), 'tuning seed')}; reported on "
+        f"{several(len(scale.report_seeds), 'other seed')}."
+    )
+    if results.profile == "desk":
+        text += (
+            " **Reduced**: the paper has 60,000 images and 50 epochs of the 4-layer network, and ResNet-18 "
+            "on CIFAR-10 for 200 epochs. Shrunk for the budget: images, epochs, superbatch and window; the "
+            "tuned comparison, safeguards and seed rates are on the first task named here."
+        )
+    if results.profile in ("smoke", "quick"):
+        text += " This is a reduced scale: it shows that the code runs, not what the setting gives."
+    absent = results.missing()
+    if absent:
+        text += f" **Not all runs are made yet**: at least {absent} are missing."
+    return text
+
+
+def paper(results: Results, table: str) -> str:
+    """(a) One of Tables 4, 13 and 14: AutoLR and the baseline at the paper's rates, and what is printed."""
+    cells = [c for o in OPTIMIZERS if (c := results.cell(table, o)) is not None and c.records]
+    if not cells:
+        return "*Not run: no records of this data set.*"
+    lines = [
+        "| optimizer | side | training loss | test accuracy (%) | AutoLR minus baseline (points) | "
+        "p (Holm) | printed loss | printed accuracy (%) |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    p_values = adjusted({c.optimizer: c.accuracy for c in cells})
+    for cell in cells:
+        lines += [_row(cell, "baseline", cell.baseline), _row(cell, "autolr", cell.autolr, p_values)]
+    return "\n".join(lines)
+
+
+def _row(cell: Cell, side: str, records: Sequence[Record], p_values: Mapping[str, str] | None = None) -> str:
+    name = f"{cell.table}.{cell.optimizer}.{side}"
+    loss = printed_loss(name)
+    method = "AutoLR" if side == "autolr" else LABELS[baseline(cell.task, cell.optimizer)[0]]
+    cells = [
+        OPTIMIZER_LABELS[cell.optimizer],
+        method,
+        _losses(records),
+        _accuracy(records),
+        _signed(cell.accuracy) if p_values else "",
+        p_values[cell.optimizer] if p_values else "",
+        "" if loss is None else f"{loss:g}",
+        f"{printed_value(name):.2f}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def adjusted(pairs: Mapping[str, Paired | None]) -> dict[str, str]:
+    """Two-sided p of the paired t-tests of a table, after Holm; empty where there is no test."""
+    tested = {name: pair for name, pair in pairs.items() if pair and len(pair.seeds) > 1}
+    found = holm([min(1.0, 2 * min(pair.less, pair.greater)) for pair in tested.values()])
+    return {**dict.fromkeys(pairs, ""), **{n: f"{p:.2g}" for n, p in zip(tested, found, strict=True)}}
+
+
+def _signed(pair: Paired | None) -> str:
+    return signed(pair.difference) if pair else ""
+
+
+def _losses(records: Sequence[Record]) -> str:
+    held = [r.metrics["train_loss"] for r in records if r.finished]
+    return mean_interval(held).text(4, bare=len(held) < len(records)) if held else ""
+
+
+def _accuracy(records: Sequence[Record]) -> str:
+    lost = sum(not r.finished for r in records)
+    if not records:
+        return ""
+    text = mean_interval([accuracy(r) for r in records]).text(2, bare=lost > 0)
+    return text + (f" ({lost} of {len(records)} diverged)" if lost else "")
+
+
+def tuned(results: Results) -> str:
+    """(b) Tables 7 and 9 with equal tuning: every method against AutoLR, paired by seed."""
+    rows = results.ranked()
+    ours = accuracies(dict(rows).get("autolr", []))
+    lines = [
+        "| method | tuned rate | at an edge | mean E on tuning seeds | test accuracy (%) | training loss | "
+        "minus AutoLR (points) | p (Holm) | cost (plain steps) | printed, CIFAR-10 (%) |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    pairs = {m: paired(accuracies(records), ours) for m, records in rows if m != "autolr"}
+    p_values = adjusted(pairs)
+    for method, records in rows:
+        choice = results.choices[method]
+        cells = [
+            LABELS[method],
+            f"{dict(choice.settings)['lr']:.3g}",
+            ", ".join(choice.on_edge) or "no",
+            f"{choice.mean_loss:.4f}",
+            _accuracy(records),
+            _losses(records),
+            _signed(pairs.get(method)),
+            p_values.get(method, ""),
+            f"{_cost(records):,.0f}",
+            f"{printed_value(TABLE_9[method]):.2f}" if method in TABLE_9 else "",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) if len(lines) > 2 else NONE
+
+
+def _cost(records: Sequence[Record]) -> float:
+    return fmean(r.cost["plain_steps"] for r in records)
+
+
+def safeguards(results: Results) -> str:
+    """(c) AutoLR without one safeguard, paired with the whole."""
+    whole = results.paper(results.scale.main, MAIN, "autolr")
+    lines = [
+        "| AutoLR | test accuracy (%) | minus the whole (points) | p (Holm) | "
+        "first fall of the rate (epoch) | raises | falls | rollbacks | cost (plain steps) |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    found = {f"without {n}": records for n, records in results.safeguards().items()}
+    pairs = {n: paired(accuracies(records), accuracies(whole)) for n, records in found.items()}
+    p_values = adjusted(pairs)
+    for name, records in {"whole": whole, **found}.items():
+        if records:
+            cells = [
+                name,
+                _accuracy(records),
+                _signed(pairs.get(name)),
+                p_values.get(name, ""),
+                _first_fall(records),
+                *(_count(records, kind) for kind in ("raise", "lower", "rollback")),
+                f"{_cost(records):,.0f}",
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) if len(lines) > 2 else NONE
+
+
+def _first_fall(records: Sequence[Record]) -> str:
+    falls = [step for r in records if r.finished and (step := first_fall(r)) is not None]
+    if not falls:
+        return "never"
+    task = records[0].spec.task
+    every = f" ({len(falls)} of {len(records)} runs)" if len(falls) < len(records) else ""
+    return f"{fmean(falls) / (task.train // task.batch):.1f}{every}"
+
+
+def _count(records: Sequence[Record], kind: str) -> str:
+    held = [r.metrics[kind] for r in records if r.finished]
+    return f"{fmean(held):.1f}" if held else ""
+
+
+def seed_rates(results: Results) -> str:
+    """(c) Table 12: AutoLR from several seed rates."""
+    lr = OPTIMIZERS[MAIN].lr
+    names = {factor: name for name, factor in SEED_RATES.items()}
+    lines = ["| seed rate | test accuracy (%) | printed, CIFAR-10 (%) |", "|---|---|---|"]
+    for factor, records in results.seed_rates().items():
+        if records:
+            known = printed_value(f"t12.{names[factor]}")
+            lines.append(f"| {factor * lr:.4g} | {_accuracy(records)} | {known:.2f} |")
+    return "\n".join(lines) if len(lines) > 2 else NONE
+
+
+def equal_cost(results: Results) -> str:
+    """(d) AutoLR, the baseline, and the baseline with the steps that AutoLR's looks may cost."""
+    task = results.scale.main
+    sides = {
+        "AutoLR": results.paper(task, MAIN, "autolr"),
+        "baseline": results.paper(task, MAIN, "baseline"),
+        "longer baseline": results.equal_cost(),
+    }
+    lines = [
+        "| training | steps | cost (plain steps) | test accuracy (%) | AutoLR minus it (points) | p (Holm) |",
+        "|---|---|---|---|---|---|",
+    ]
+    ours = accuracies(sides["AutoLR"])
+    pairs = {n: paired(ours, accuracies(records)) for n, records in sides.items() if n != "AutoLR"}
+    p_values = adjusted(pairs)
+    for name, records in sides.items():
+        if records:
+            cells = [
+                name,
+                f"{records[0].spec.steps:,}",
+                f"{_cost(records):,.0f}",
+                _accuracy(records),
+                _signed(pairs.get(name)),
+                p_values.get(name, ""),
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) if len(lines) > 2 else NONE
+
+
+def not_run(results: Results) -> str:
+    """What of the paper this experiment does not have, and why."""
+    held = {c.table for c in results.cells() if c.records}
+    lines = ["| of the paper | here |", "|---|---|"]
+    lines.append("| Table 3, Figures 4a, 6a, 9 (ImageNet, ResNet-50) | not run: no data |")
+    lines.append(
+        "| Tables 5, 6, 10, 11, Figures 4c, 4d, 13, 14 (BERT, Transformer) | come with a later issue |"
+    )
+    for table, what in (
+        ("t4", "Table 4, Figures 4b, 10 to 12 (CIFAR-10, ResNet-18)"),
+        ("t13", "Table 13, Figures 15 to 17 (MNIST)"),
+        ("t14", "Table 14, Figures 18 to 20 (Fashion-MNIST)"),
+    ):
+        if table not in held:
+            lines.append(f"| {what} | not run in this profile: no records |")
+    lines.append("| Tables 7, 9: one-cycle with a tenth of the range test's minimum; Figure 8a | not run |")
+    return "\n".join(lines)
+
+
+def finding(results: Results) -> str:
+    """The findings in a paragraph."""
+    return " ".join(filter(None, (_cells(results), _ranking(results), _cost_of(results)))) or NONE
+
+
+def _cells(results: Results) -> str:
+    pairs, _, _ = pairs_of_cells(results)
+    if not pairs:
+        return ""
+    gains = [pair.difference.mean for pair in pairs.values()]
+    sure = sum(bool(p) and float(p) < ALPHA for p in adjusted(dict(pairs)).values())
+    return (
+        f"**At the paper's rates** AutoLR minus the baseline is between {min(gains):+.2f} and "
+        f"{max(gains):+.2f} points of test accuracy in {len(pairs)} cells of task and optimizer; in {sure} "
+        "of them the paired test finds a difference (p < 0.05 after Holm)."
+    )
+
+
+def _ranking(results: Results) -> str:
+    rows = results.ranked()
+    names = [m for m, _ in rows]
+    if "autolr" not in names:
+        return ""
+    place = names.index("autolr") + 1
+    best = rows[0] if place > 1 else rows[min(1, len(rows) - 1)]
+    pair = paired(accuracies(dict(rows)["autolr"]), accuracies(best[1]))
+    versus = f"; minus {LABELS[best[0]]}: {signed(pair.difference)} points" if pair and len(rows) > 1 else ""
+    return f"**With the rate of every method tuned alike** AutoLR is number {place} of {len(rows)}{versus}."
+
+
+def _cost_of(results: Results) -> str:
+    ours, longer = results.paper(results.scale.main, MAIN, "autolr"), results.equal_cost()
+    pair = paired(accuracies(ours), accuracies(longer))
+    if pair is None:
+        return ""
+    extra = _cost(ours) / ours[0].spec.steps - 1
+    if not math.isfinite(extra):
+        return ""
+    return (
+        f"**At equal cost**: AutoLR's looks cost {extra:.1%} of the training; against a baseline that trains "
+        f"{longer[0].spec.steps / ours[0].spec.steps - 1:.1%} longer the difference is "
+        f"{signed(pair.difference)} points."
+    )
