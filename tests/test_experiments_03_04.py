@@ -13,15 +13,13 @@ import numpy as np
 import pytest
 
 from adatune_lite import claims
-from adatune_lite.claims import Verdict
 from adatune_lite.experiments import find, quadratic_fit, superbatch
 from adatune_lite.experiments.autolr_tasks import OPTIMIZERS
 from adatune_lite.experiments.invariants import InvariantError
-from adatune_lite.experiments.quadratic import GRID, SAMPLES
+from adatune_lite.experiments.quadratic import GRID
 from adatune_lite.experiments.quadratic_fit import invariants as invariants_03
 from adatune_lite.experiments.quadratic_fit import plots as plots_03
 from adatune_lite.experiments.quadratic_fit import tables as tables_03
-from adatune_lite.experiments.quadratic_fit import verdicts as verdicts_03
 from adatune_lite.experiments.quadratic_fit.reading import breakdown, optimizer_of, probes, row
 from adatune_lite.experiments.superbatch import invariants as invariants_04
 from adatune_lite.experiments.superbatch import overhead
@@ -278,129 +276,3 @@ def test_examples_are_chosen_by_rule(fits: Any) -> None:
     worst = found["far"][1]
     assert breakdown(worst) == max(map(breakdown, every)) > 0
     assert {key[1] for key in fits.typical()} == {"mlp"}
-
-
-class Made:
-    """A store of made-up records."""
-
-    def __init__(self, records: list[Record]) -> None:
-        self._records = {r.spec.hash: r for r in records}
-
-    def get(self, spec: RunSpec) -> Record | None:
-        return self._records.get(spec.hash)
-
-
-def verdict(number: str, results: Any, claim: str) -> Verdict:
-    return next(v for v in claims.verdicts(number, results) if v.claim.id == claim)
-
-
-COUNT = 12
-"""Probes of a made-up run."""
-
-
-def lines(profile: str, losses: Any, low: float, there: float) -> Any:
-    """Records of the main runs; losses(u, x), x a small number that changes by probe and seed."""
-    records = []
-    for optimizer in OPTIMIZERS:
-        for spec in quadratic_fit.main_runs(quadratic_fit.PROFILES[profile], optimizer):
-            at = list(range(1, COUNT + 1))
-            series: dict[str, Any] = {
-                f"line {s}": [losses(u, 0.01 * s + 1e-3 * spec.seed) for u in GRID] for s in at
-            }
-            series |= {
-                "fit_minimum": Series([low] * COUNT, at),
-                "loss_at_minimum": Series([there] * COUNT, at),
-                "probe_lr": Series([float(spec.get("lr"))] * COUNT, at),
-            }
-            records.append(Record.of(spec, Outcome("finished", series), code="0" * 64, device="cpu"))
-    return quadratic_fit.results(profile, Made(records))
-
-
-def test_expanding_in_eps_is_judged_recomputation_by_recomputation() -> None:
-    name = "autolr.s2.expand_in_eps"
-    cubic = lines("desk", lambda u, x: 2 + (u - 0.3) ** 2 + x * u**3, 0.3, 2.0)
-    found = verdict("03", cubic, name)
-    assert found.outcome == "supported" and found.seeds == 5, found.why
-    bent = lines("desk", lambda u, x: 2 + u**2 + (0.1 + x) * (u in SAMPLES[3:]), 0.0, 2.0)
-    assert verdict("03", bent, name).outcome == "contradicted", "wrong nearby, right from afar"
-    assert "Fashion" in tables_03.fits(cubic)
-    for other in ("autolr.fig5.quadratic_cifar", "autolr.fig5.minimum_value"):
-        assert verdict("03", cubic, other).outcome == "not run", "another task than the claim's"
-
-
-def near_or_far(u: float, x: float) -> float:
-    """Some probes with their minimum among the samples, others with it beyond."""
-    return 2 + (u - (0.1 if x < 0.05 else 0.3)) ** 2
-
-
-@pytest.mark.parametrize(
-    ("shape", "there", "r2", "minimum"),
-    [
-        (lambda u, x: near_or_far(u, x) + x * u**3 / 50, 2.0, "supported", "supported"),
-        (lambda u, x: near_or_far(u, x) + 0.06 * math.sin(40 * u), 9.0, "contradicted", "contradicted"),
-        (lambda u, x: 2 + (u - 0.1) ** 2 + x * u**3 / 50, 2.0, "supported", "undecided"),
-    ],
-)
-def test_figure_5_is_judged_on_its_own_task(
-    shape: Any, there: float, r2: str, minimum: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    results = lines("paper", shape, 0.1, there)
-    few = verdict("03", results, "autolr.fig5.quadratic_cifar")
-    assert few.outcome == "undecided" and "50 recomputations of each run" in few.why
-    monkeypatch.setattr(verdicts_03, "RECOMPUTATIONS", COUNT)
-    assert verdict("03", results, "autolr.fig5.quadratic_cifar").outcome == r2
-    found = verdict("03", results, "autolr.fig5.minimum_value")
-    assert found.outcome == minimum, found.why
-    assert (minimum == "undecided") == ("a minimum outside the samples" in found.why), "no such minimum met"
-
-
-def spreads(profile: str, power: float = -0.5, **change: float) -> Any:
-    """Records of every run: spread size^power, drawn without repetition, decisions as all the claims say."""
-    records = []
-    scale = superbatch.PROFILES[profile]
-    for part in scale.parts:
-        for optimizer in part.optimizers:
-            for spec in superbatch.part_runs(scale, part, optimizer):
-                wobble = 1 + 0.01 * spec.seed
-                values = {"loss": 0.5, "move": 0.1, "move_3": 0.1}
-                for size in superbatch.sizes(part):
-                    left = math.sqrt(1 - size / part.superbatch)
-                    values[f"loss_std {size}"] = 0.1 * wobble * left * size ** (power * wobble)
-                    for name in ("agree_5", "agree_3", "samples_agree"):
-                        values[f"{name} {size}"] = change.get(name, 0.99)
-                    for name in ("error_5", "error_3", "samples_difference", "variance_ratio"):
-                        values[f"{name} {size}"] = change.get(name, 0.01) * wobble
-                looks = 5 * part.superbatch * scale.probes * change.get("price", 1 / 3)
-                series = {n: Series([v, v], [1, 2]) for n, v in values.items()}
-                outcome = Outcome("finished", series, cost={"look_steps": looks})
-                records.append(Record.of(spec, outcome, code="0" * 64, device="cpu"))
-    return superbatch.results(profile, Made(records))
-
-
-@pytest.mark.parametrize(
-    ("claim", "power", "change", "outcome"),
-    [
-        ("autolr.fig7.noise_mnist", -0.5, {}, "supported"),
-        ("autolr.fig7.noise_mnist", -0.1, {}, "contradicted"),
-        ("autolr.fig7.noise_mnist", -0.8, {}, "undecided"),
-        ("autolr.fig7.noise_cifar10", -0.5, {}, "not run"),
-        ("autolr.appb.size100_enough", -0.5, {}, "supported"),
-        ("autolr.appb.size100_enough", -0.9, {}, "contradicted"),
-        ("autolr.appc.three_samples", -0.5, {}, "supported"),
-        ("autolr.appc.three_samples", -0.5, {"samples_difference": 0.2}, "contradicted"),
-        ("autolr.appc.three_samples", -0.5, {"samples_agree": 0.9}, "contradicted"),
-        ("autolr.s22.same_superbatch", -0.5, {}, "supported"),
-        ("autolr.s22.same_superbatch", -0.5, {"variance_ratio": 0.7}, "contradicted"),
-        ("autolr.appc.cost_bound", -0.5, {}, "reproduced"),
-        ("autolr.appc.cost_bound", -0.5, {"price": 0.4}, "contradicted"),
-    ],
-)
-def test_claims_about_the_superbatch(claim: str, power: float, change: Any, outcome: str) -> None:
-    found = verdict("04", spreads("desk", power, **change), claim)
-    assert found.outcome == outcome, found.why
-
-
-def test_no_verdict_without_the_sizes_that_the_test_names() -> None:
-    for claim in ("autolr.fig7.noise_mnist", "autolr.appc.three_samples", "autolr.s22.same_superbatch"):
-        found = verdict("04", spreads("quick"), claim)
-        assert found.outcome == "undecided" and "missing of 100 mini-batches" in found.why
