@@ -172,7 +172,7 @@ def _run(spec: RunSpec, sources: list[Any], path: Path, stop: int) -> dict[str, 
     with seeded(spec, "cpu"):
         outcome = RUN_FUNCTIONS[spec.function](spec, context)
         random = torch.get_rng_state()
-    series = {k: asdict(v) if isinstance(v, Series) else list(v) for k, v in outcome.series.items()}
+    series = {k: _plain(v) for k, v in outcome.series.items()}
     cost = {k: v for k, v in outcome.cost.items() if not k.endswith("seconds")}
     return {
         "status": outcome.status,
@@ -181,6 +181,14 @@ def _run(spec: RunSpec, sources: list[Any], path: Path, stop: int) -> dict[str, 
         "cost": cost,
         "random": random,
     }
+
+
+def _plain(series: Any) -> Any:
+    """Lists of plain numbers, which load without trust."""
+    if isinstance(series, Series):
+        steps = [] if series.steps is None else [int(step) for step in series.steps]
+        return {"values": [float(x) for x in series.values], "steps": steps}
+    return [float(x) for x in series]
 
 
 def cases() -> dict[str, Callable[[Path, int], dict[str, Any]]]:

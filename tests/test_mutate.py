@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import mutate
@@ -20,6 +22,15 @@ def test_of_zero():
     assert double(0) == 0
 """
 THREE, ZERO = (f"tests/test_it.py::test_of_{name}" for name in ("three", "zero"))
+
+
+@pytest.fixture(autouse=True)
+def _environment() -> Iterator[None]:
+    """What the check sets for its own processes stays out of other tests."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
 
 
 @pytest.fixture

@@ -328,3 +328,18 @@ def test_step_returns_the_detached_loss_before_the_step(kind: str) -> None:
     loss = world.step()
     assert not loss.requires_grad
     assert float(loss) == float(fresh.train().detach())
+
+
+@pytest.mark.parametrize("capturable", [False, True])
+def test_a_rate_beyond_the_weights_precision_is_a_failure_and_not_a_crash(capturable: bool) -> None:
+    """One huge but finite hypergradient: in float32 no rate above 3e38 could be multiplied with anything."""
+    weight = torch.ones(2, requires_grad=True)
+    tuner = al.MARTHE(torch.optim.SGD([weight], lr=0.1), 0.9, 1e38, capturable=capturable)
+    tuner.step(lambda: weight.square().sum() * 0.0, lambda: weight.sum())
+    before = tuner.lr
+    tuner.step(lambda: weight.sum(), lambda: 1e3 * weight.sum())
+    assert tuner.lr == before
+    assert tuner.failures == 1
+    if not capturable:
+        with pytest.raises(al.Diverged):
+            tuner.step(lambda: weight.sum(), lambda: 1e3 * weight.sum())

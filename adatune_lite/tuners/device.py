@@ -61,6 +61,7 @@ class OnDevice:
             self.used_lr, self.failures, self.steps, self.products = self._numbers[-4:]
             limits = [(x.low, x.high, x.hyper_lr) for x in tuned]
             self.low, self.high, self.hyper_lr = torch.tensor(limits, **where).T
+            self.largest = min(torch.finfo(w.dtype).max for w in tuner._weights())
         self._numbers.copy_(torch.tensor(host, dtype=torch.float64))
 
     def read(self) -> None:
@@ -94,6 +95,7 @@ class OnDevice:
             if tuner._clip:
                 grads, products = tuner._clip(grads, products)
             tuner._set_gradients(weights, grads)
+            grads, products = _dense(grads), [_dense(x) for x in products]
             tangents = self._tangents(weights, grads, products)
             self._advance(weights, grads, ok)
         with BufferGuard(tuner.outer_batchnorm) as guard:
@@ -180,12 +182,18 @@ class OnDevice:
         bound = tuner.clip_hypergradient
         moved = self.values - self.hyper_lr * deltas.clamp(-bound, bound)
         moved = torch.minimum(self.high, torch.maximum(self.low, moved))
+        good &= (moved.abs() <= self.largest).all()
         self.values.copy_(torch.where(good, moved, self.values))
         self.failures.copy_(torch.where(good, 0.0, self.failures + 1))
         for x, parts in zip(tuner._tuned, tangents, strict=True):
             places = [[part[n] for part in group] for group in x.z for n in range(len(group[0]))]
             for old, new in zip(_flat(places), _flat(parts), strict=True):
                 old.copy_(torch.where(good, new, torch.where(ok, 0.0, old)))
+
+
+def _dense(x: Gradients) -> Gradients:
+    """Tensors of their own memory: autograd returns one number, expanded, where all entries are equal."""
+    return [g if g is None or 0 not in g.stride() else g.contiguous() for g in x]
 
 
 def _flat(nested: list[list[Tensor]]) -> Tensors:

@@ -274,21 +274,27 @@ class MARTHE(Tuner):
         slope: Gradients | None = None,
         deltas: Sequence[float] = (),
     ) -> None:
-        """The projected steps of all values; a Delta that is not finite keeps them and forgets the past."""
+        """The projected steps of all values.
+
+        A Delta that is not finite keeps them and forgets the past, and so does one that would move a value
+        beyond what the weights' precision can hold.
+        """
         for x, delta in zip(self._tuned, deltas or self._deltas(outer), strict=True):
             x.hypergradient = delta
         self._hypergradient = self._tuned[0].hypergradient
-        if not (finite and all(math.isfinite(x.hypergradient) for x in self._tuned)):
+        finite = finite and all(math.isfinite(x.hypergradient) for x in self._tuned)
+        if finite and self._adaptive:
+            self._tuned[0].hyper_lr = self._adaptive.hyper_lr_before(self.hyper_lr)
+        moved = [x.after(self._step_of(x, outer)) for x in self._tuned] if finite else []
+        if not (finite and all(x.fits(value) for x, value in zip(self._tuned, moved, strict=True))):
             self._reset()
             if self._adaptive:
                 self._adaptive.forget()
             self._failed(what)
             return
         self._failures = 0
-        if self._adaptive:
-            self._tuned[0].hyper_lr = self._adaptive.hyper_lr_before(self.hyper_lr)
-        for x in self._tuned:
-            x.move(self._step_of(x, outer))
+        for x, value in zip(self._tuned, moved, strict=True):
+            x.value = value
         self._write()
         if self._adaptive:
             self._tuned[0].hyper_lr = self._adaptive.hyper_lr_after(

@@ -50,9 +50,14 @@ class Tuned:
         """Z of all weights."""
         return [x for parts in self.z for x in parts[0]]
 
-    def move(self, delta: float) -> None:
-        """The projected step."""
-        self.value = min(self.high, max(self.low, self.value - self.hyper_lr * delta))
+    def after(self, delta: float) -> float:
+        """The value after the projected step."""
+        return min(self.high, max(self.low, self.value - self.hyper_lr * delta))
+
+    def fits(self, value: float) -> bool:
+        """Whether a value is a finite number in the precision of all weights."""
+        weights = self.direction
+        return math.isfinite(value) and all(abs(value) <= torch.finfo(w.dtype).max for w in weights)
 
     def write(self, optimizer: torch.optim.Optimizer) -> None:
         """Hand the value to the optimizer."""

@@ -49,8 +49,8 @@ TUNERS = [
     Fault(
         "rate of single precision (3.3.15)",
         "tuners/tuned.py",
-        "self.value = min(self.high, max(self.low, self.value - self.hyper_lr * delta))",
-        "self.value = float(torch.tensor(self.value - self.hyper_lr * delta, dtype=torch.float32))",
+        "return min(self.high, max(self.low, self.value - self.hyper_lr * delta))",
+        "return float(torch.tensor(self.value - self.hyper_lr * delta, dtype=torch.float32))",
         tests("tuners", "rate_is_a_double_for_float32_weights"),
     ),
     Fault(
