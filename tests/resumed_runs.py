@@ -30,7 +30,7 @@ from adatune_lite.runs.context import Context
 from adatune_lite.runs.record import Series
 from adatune_lite.runs.spec import RunSpec, TaskSpec
 from adatune_lite.runs.store import Store
-from adatune_lite.runs.worker import one_thread, seeded
+from adatune_lite.runs.worker import RESUMABLE, one_thread, seeded
 from adatune_lite.tasks.data import ImageTask, image_task
 from adatune_lite.training import train
 from adatune_lite.tuners import (
@@ -151,11 +151,12 @@ class Stopping(Context):
 
 
 def runs() -> Iterator[tuple[str, Callable[[Path, int], dict[str, Any]]]]:
-    """The canary of every experiment: each kind of run that it makes."""
+    """The canary of every experiment: each kind of run that it makes and that keeps its state."""
     for number, experiment in EXPERIMENTS.items():
         canary = importlib.import_module(f"{experiment.__name__}.canary")
         for name, spec in canary.runs().items():
-            yield f"{number[:2]} {name}", partial(_run, spec, canary.sources())
+            if spec.function in RESUMABLE:
+                yield f"{number[:2]} {name}", partial(_run, spec, canary.sources())
 
 
 def _run(spec: RunSpec, sources: list[Any], path: Path, stop: int) -> dict[str, Any]:
