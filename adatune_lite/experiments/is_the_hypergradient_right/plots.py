@@ -193,6 +193,7 @@ def lean(results: Results) -> Figure:
         bars = [[mean.mean - mean.low], [mean.high - mean.mean]] if mean.n > 1 and not row.lost else None
         right.errorbar(row.cost, mean.mean, yerr=bars, fmt=marker, color=colour, ms=8, capsize=3)
     left.set_ylabel("cosine with the full hypergradient")
+    right.set_yscale("log")
     right.set_ylabel("test loss (mean, 95 % interval)")
     for panel in (left, right):
         panel.set_xlabel("plain steps a step costs")
