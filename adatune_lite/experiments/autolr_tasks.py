@@ -30,6 +30,10 @@ SMALL = TaskSpec("mnist5k", train=4000, validation=500, test=500, hidden=(32, 32
 SMALL_CONV4 = TaskSpec("mnist5k", train=4000, validation=500, test=500, model="conv4", width=0.2, batch=50)
 """The embedded digits, for smoke and quick."""
 
+CANARY = TaskSpec("mnist5k", train=200, validation=50, test=50, hidden=(8,), batch=25)
+CANARY_CONV4 = TaskSpec("mnist5k", train=200, validation=50, test=50, model="conv4", width=0.1, batch=25)
+"""Of the canaries."""
+
 MLP = TaskSpec("mnist", train=10_000, validation=2000, test=10_000, batch=BATCH)
 FASHION_MLP = replace(MLP, dataset="fashion_mnist")
 CONV4 = replace(MLP, model="conv4")

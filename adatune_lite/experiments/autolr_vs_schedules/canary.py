@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from adatune_lite.experiments.autolr_tasks import OPTIMIZERS
+from dataclasses import replace
+
+from adatune_lite.experiments.autolr_tasks import CANARY, CANARY_CONV4, OPTIMIZERS
 from adatune_lite.experiments.autolr_vs_schedules import MAIN, SAFEGUARDS, TUNED
 from adatune_lite.runs.record import Record
-from adatune_lite.runs.spec import RunSpec, TaskSpec, Value, pairs
+from adatune_lite.runs.spec import RunSpec, Value, pairs
 
-TASK = TaskSpec("mnist5k", train=200, validation=50, test=50, hidden=(8,), batch=25)
 AUTOLR: dict[str, Value] = {
     "explore_steps": 4,
     "window": 2,
@@ -21,7 +22,7 @@ def _run(method: str, settings: dict[str, Value], optimizer: str = MAIN) -> RunS
     base = OPTIMIZERS[optimizer]
     return RunSpec(
         function="generalisation",
-        task=TASK,
+        task=CANARY,
         method=method,
         steps=16,
         seed=0,
@@ -46,4 +47,5 @@ def runs() -> dict[str, RunSpec]:
     for optimizer in OPTIMIZERS:
         found[f"constant, {optimizer}"] = _run("constant", {}, optimizer)
         found[f"autolr, {optimizer}"] = _run("autolr", AUTOLR, optimizer)
+    found["autolr on the 4-layer network"] = replace(found["autolr"], task=CANARY_CONV4)
     return found

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from adatune_lite.experiments.autolr_tasks import OPTIMIZERS
-from adatune_lite.runs.record import Record
-from adatune_lite.runs.spec import RunSpec, TaskSpec, pairs
+from dataclasses import replace
 
-TASK = TaskSpec("mnist5k", train=200, validation=50, test=50, hidden=(8,), batch=25)
+from adatune_lite.experiments.autolr_tasks import CANARY, CANARY_CONV4, OPTIMIZERS
+from adatune_lite.runs.record import Record
+from adatune_lite.runs.spec import RunSpec, pairs
 
 
 def sources() -> list[Record]:
@@ -15,11 +15,11 @@ def sources() -> list[Record]:
 
 
 def runs() -> dict[str, RunSpec]:
-    """The small runs by name: two epochs of 8 steps with each optimizer."""
-    return {
+    """The small runs by name: two epochs of 8 steps with each optimizer, and on the 4-layer network."""
+    found = {
         name: RunSpec(
             function="quadratic_fit",
-            task=TASK,
+            task=CANARY,
             method="constant",
             steps=16,
             seed=0,
@@ -31,3 +31,5 @@ def runs() -> dict[str, RunSpec]:
         )
         for name, base in OPTIMIZERS.items()
     }
+    found["4-layer network"] = replace(found["momentum"], task=CANARY_CONV4)
+    return found
