@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import numpy as np
 
-from adatune_lite.experiments.invariants import refuse
+from adatune_lite.experiments.invariants import refuse, wrong_records
 from adatune_lite.experiments.is_the_hypergradient_right.reading import Results, error
 from adatune_lite.runs.record import Record
 
@@ -21,7 +20,7 @@ def check(results: Results) -> int:
     Returns the number of records checked. Raises InvariantError with all that is wrong.
     """
     records = results.all_records()
-    wrong = [problem for record in records for problem in _record(record)]
+    wrong = wrong_records(records, _record, lambda spec: f"{spec.function} {spec.method}")
     wrong += [
         f"the hypergradient of {method} with {rule} is off by {error(found):.1e}"
         for (rule, method), found in results.exact.items()
@@ -41,14 +40,8 @@ def check(results: Results) -> int:
     return len(records)
 
 
-def _record(record: Record) -> Iterator[str]:
-    name = f"{record.spec.function} {record.spec.method} seed {record.spec.seed} ({record.spec.hash[:16]})"
-    if not record.finished and not record.diverged:
-        yield f"{name} is {record.status}"
-    for metric, value in record.metrics.items():
-        if not math.isfinite(value):
-            yield f"{name}: {metric} is {value}"
-    if record.spec.function == "published" and record.finished:
+def _record(record: Record, name: str) -> Iterator[str]:
+    if record.spec.function == "published":
         rates = record.series("lr")[1]
         if "no_projection" not in str(record.spec.get("faults", "")) and not (rates >= 0).all():
             yield f"{name}: a projected rate is negative"

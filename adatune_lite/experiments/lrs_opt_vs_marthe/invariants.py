@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from adatune_lite.experiments.invariants import refuse
+from adatune_lite.experiments.invariants import refuse, wrong_records
 from adatune_lite.experiments.lrs_opt_vs_marthe import ONLINE, START
 from adatune_lite.experiments.lrs_opt_vs_marthe.reading import Results, schedule_of
 from adatune_lite.experiments.search import final_loss
@@ -26,21 +25,13 @@ def check(results: Results) -> int:
     Returns the number of records checked. Raises InvariantError with all that is wrong.
     """
     records = results.all_records()
-    wrong = [problem for record in records for problem in _record(record)]
+    wrong = wrong_records(records, _record)
     wrong += [*_lrs_opt(results), *_starts(results), *_engine()]
     refuse(wrong)
     return len(records)
 
 
-def _record(record: Record) -> Iterator[str]:
-    name = f"{record.spec.method} seed {record.spec.seed} ({record.spec.hash[:16]})"
-    if not record.finished and not record.diverged:
-        yield f"{name} is {record.status}"
-    if not record.finished:
-        return
-    for metric, value in record.metrics.items():
-        if not math.isfinite(value):
-            yield f"{name}: {metric} is {value}"
+def _record(record: Record, name: str) -> Iterator[str]:
     rates = schedule_of(record)
     if not (np.isfinite(rates).all() and (rates >= 0).all()):
         yield f"{name}: a learning rate is negative or not finite"

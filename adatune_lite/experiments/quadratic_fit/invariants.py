@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from adatune_lite.experiments.invariants import refuse
+from adatune_lite.experiments.invariants import refuse, wrong_records
 from adatune_lite.experiments.quadratic import FAR, GRID, minimum
 from adatune_lite.experiments.quadratic_fit.reading import Results, probes
 from adatune_lite.runs.record import Record
@@ -19,17 +19,12 @@ def check(results: Results) -> int:
     Returns the number of records checked. Raises InvariantError with all that is wrong.
     """
     records = results.all_records()
-    refuse([problem for record in records for problem in _record(record)])
+    refuse(wrong_records(records, _record, lambda spec: spec.optimizer))
     return len(records)
 
 
-def _record(record: Record) -> Iterator[str]:
+def _record(record: Record, name: str) -> Iterator[str]:
     spec = record.spec
-    name = f"{spec.optimizer} seed {spec.seed} ({spec.hash[:16]})"
-    if not record.finished:
-        if not record.diverged:
-            yield f"{name} is {record.status}"
-        return
     steps, rates = record.series("probe_lr")
     count = int(spec.get("probes"))
     if len(steps) != count or steps[-1] != spec.steps:

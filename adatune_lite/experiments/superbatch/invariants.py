@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from adatune_lite.experiments.invariants import refuse
+from adatune_lite.experiments.invariants import refuse, wrong_records
 from adatune_lite.experiments.probes import SIZES
 from adatune_lite.experiments.superbatch.reading import Results
 from adatune_lite.runs.record import Record
@@ -20,17 +20,12 @@ def check(results: Results) -> int:
     Returns the number of records checked. Raises InvariantError with all that is wrong.
     """
     records = results.all_records()
-    refuse([problem for record in records for problem in _record(record)])
+    refuse(wrong_records(records, _record, lambda spec: spec.optimizer))
     return len(records)
 
 
-def _record(record: Record) -> Iterator[str]:
+def _record(record: Record, name: str) -> Iterator[str]:
     spec = record.spec
-    name = f"{spec.optimizer} seed {spec.seed} ({spec.hash[:16]})"
-    if not record.finished:
-        if not record.diverged:
-            yield f"{name} is {record.status}"
-        return
     steps, losses = record.series("loss")
     if len(steps) != int(spec.get("probes")) or steps[-1] != spec.steps:
         yield f"{name}: {len(steps)} probes up to step {steps[-1]}"
