@@ -46,5 +46,5 @@ def test_what_else_is_asked_is_asked_of_finished_runs_alone() -> None:
 
 def test_the_first_five_are_told_and_the_others_counted() -> None:
     refuse([])
-    with pytest.raises(InvariantError, match="^0; 1; 2; 3; 4; and 2 more$"):
+    with pytest.raises(InvariantError, match=r"^0; 1; 2; 3; 4; and 2 more$"):
         refuse([str(k) for k in range(7)])
