@@ -212,27 +212,33 @@ def best_profile(experiment: str) -> str | None:
 
 def finding_markdown() -> str:
     """The main finding of the book, from the committed records of its first experiment; marked if stale."""
-    from adatune_lite.experiments import lrs_opt_vs_marthe
+    from adatune_lite.experiments import lrs_opt_vs_marthe as first
 
-    return _first_experiment(lambda results: lrs_opt_vs_marthe.finding(results.profile, results.store))
+    return _committed(first, lambda results: first.finding(results.profile, results.store))
 
 
 def decision_markdown() -> str:
     """The table for practice, from the same records."""
-    from adatune_lite.experiments import decision
+    from adatune_lite.experiments import decision, lrs_opt_vs_marthe
 
-    return _first_experiment(decision.chapter)
+    return _committed(lrs_opt_vs_marthe, decision.chapter)
 
 
-def _first_experiment(text: Callable[[Any], str]) -> str:
-    from adatune_lite.experiments import lrs_opt_vs_marthe
+def optimizers_markdown() -> str:
+    """The second table for practice, from the committed records of experiment 02."""
+    from adatune_lite.experiments import decision, is_the_hypergradient_right
+
+    return _committed(is_the_hypergradient_right, decision.optimizers)
+
+
+def _committed(experiment: types.ModuleType, text: Callable[[Any], str]) -> str:
     from adatune_lite.runs.freshness import Shown
     from adatune_lite.runs.store import stores_for
 
-    profile = best_profile(lrs_opt_vs_marthe.NAME)
+    profile = best_profile(experiment.NAME)
     if profile is None:
         return "No committed records yet."
-    results = lrs_opt_vs_marthe.results(profile, Shown(stores_for("desk")))
+    results = experiment.results(profile, Shown(stores_for("desk")))
     return "\n\n".join(filter(None, (stale_badge(results.all_records()), text(results))))
 
 

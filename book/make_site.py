@@ -68,7 +68,7 @@ def reproduce(layout: Layout, notebooks: list[Notebook], parameters: dict[str, s
 def make_site(layout: Layout) -> None:
     """Stage and build the site, and say where it is."""
     from adatune_lite.experiments import EXPERIMENTS
-    from adatune_lite.notebook import best_profile, decision_markdown, finding_markdown
+    from adatune_lite.notebook import best_profile, decision_markdown, finding_markdown, optimizers_markdown
     from adatune_lite.runs import state
 
     started = time.monotonic()
@@ -77,6 +77,7 @@ def make_site(layout: Layout) -> None:
     includes = {
         "finding.md": finding_markdown(),
         "decision.md": decision_markdown(),
+        "optimizers.md": optimizers_markdown(),
         "state.md": state.state_markdown(profiles),
         "times.md": state.times_markdown(profiles),
     }

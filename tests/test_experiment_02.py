@@ -11,12 +11,13 @@ import pytest
 
 from adatune_lite.as_published import ADAM, STEP, TANGENT
 from adatune_lite.claims import Claim, load
+from adatune_lite.experiments import decision
 from adatune_lite.experiments import is_the_hypergradient_right as experiment
 from adatune_lite.experiments.derivatives import OUTER_ON_TEST
 from adatune_lite.experiments.invariants import InvariantError
 from adatune_lite.experiments.is_the_hypergradient_right import invariants, plots, tables, verdicts
-from adatune_lite.experiments.is_the_hypergradient_right.reading import ALL, Results, error, probes
-from adatune_lite.experiments.is_the_hypergradient_right.scale import FAULTS, PROFILES
+from adatune_lite.experiments.is_the_hypergradient_right.reading import ALL, GUESS, Results, error, probes
+from adatune_lite.experiments.is_the_hypergradient_right.scale import CALM, FAULTS, PROFILES
 from adatune_lite.runs.execute import complete
 from adatune_lite.runs.record import Outcome, Record
 from adatune_lite.runs.store import Store
@@ -134,6 +135,40 @@ def test_an_empty_store_has_pages_without_numbers(tmp_path_factory: pytest.TempP
     for name in TABLES:
         getattr(tables, name)(empty)
     assert invariants.check(empty) == 0
+
+
+def test_the_table_for_practice_has_each_optimizer(results: Results, tmp_path: Path) -> None:
+    constant, marthe, calm = decision.lines(results)
+    assert (constant.method, marthe.method, calm.method) == (decision.CONSTANT, "MARTHE", decision.CALMED)
+    for line, kind in ((constant, "constant"), (marthe, "exact")):
+        row = results.row("momentum", kind)
+        assert row is not None
+        assert (line.runs, line.lost, line.test_loss) == (row.runs, row.lost, row.test_loss)
+    # A product costs two steps, an outer batch of half the size half a step.
+    assert constant.cost == 1 and marthe.cost == calm.cost == 3.5
+    assert decision.optimizers(results).count("\n| SGD with momentum | ") == 3
+    assert decision.optimizers(Results("smoke", Store(tmp_path))) == "*No records yet.*"
+
+
+def test_lost_runs_are_told_and_counted_as_guessing(results: Results) -> None:
+    given = Results("smoke", results.store)
+    given.trained["momentum", "exact"] = changed(given.trained["momentum", "exact"], validation_loss=9.0)
+    assert decision.lines(given)[1].test_loss.mean == pytest.approx(GUESS)
+    text = decision.optimizers(given)
+    assert "MARTHE is lost on 2 of 2 seeds and the tuned constant rate on 0 of 2." in text
+    assert "Of the 2 tuned settings" in text and "1 tuning seeds, 1 lose a seed" in text
+
+
+def test_the_chapter_for_practice_says_what_the_committed_records_say() -> None:
+    """Its words in book/which_method.md: Adam the other way round, the cliff, what a third does."""
+    committed = experiment.results("desk", Store(ROOT / "data" / "runs"))
+    found = {(x.optimizer, x.method): x for x in decision.lines(committed)}
+    assert found["Adam", "MARTHE"].verdict.startswith("better") and not found["Adam", "MARTHE"].lost
+    assert not found["Adam", decision.CONSTANT].lost
+    assert found["Adam", "MARTHE"].cost > 3, "several times the cost of a run"
+    assert found["SGD", decision.CONSTANT].lost and found["SGD with momentum", "MARTHE"].lost
+    calm = found["SGD with momentum", decision.CALMED]
+    assert not calm.lost and calm.verdict == "cannot be told apart" and CALM == 3
 
 
 def test_frozen_lr_needs_both_optimizers_and_then_weighs_accuracies(results: Results) -> None:

@@ -1,15 +1,27 @@
-"""Which method, with what settings, at what cost: a table for practice from the records of experiment 01."""
+"""Which method, with what settings, at what cost: tables for practice from records.
+
+`chapter` reads experiment 01: every method with plain SGD. `optimizers` reads experiment 02: MARTHE beside a
+tuned constant rate, with each optimizer.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from adatune_lite.experiments import lrs_opt_vs_marthe as experiment
+from adatune_lite.experiments.is_the_hypergradient_right import reading as exactness
+from adatune_lite.experiments.is_the_hypergradient_right.scale import CALM
 from adatune_lite.experiments.lrs_opt_vs_marthe import CLASSICAL, ONLINE
 from adatune_lite.experiments.lrs_opt_vs_marthe.reading import LABELS, Results
 from adatune_lite.experiments.search import final_loss
-from adatune_lite.experiments.statistics import paired
+from adatune_lite.experiments.statistics import Interval, mean_interval, paired
+from adatune_lite.runs.record import Record
 
+CONSTANT = exactness.LABELS["constant"]
+CALMED = f"MARTHE, hyper-rate divided by {CALM:g}"
 NEAR = 1.1
 """A draw is near the best if its mean E is at most this many times the smallest one."""
 
@@ -105,6 +117,100 @@ def advice(results: Results) -> str:
 def chapter(results: Results) -> str:
     """What the book includes: sentences, then the table."""
     return "\n\n".join(filter(None, (advice(results), table(results))))
+
+
+@dataclass(frozen=True)
+class Line:
+    """One method with one optimizer on the seeds that experiment 02 reports; lost runs count as guessing."""
+
+    optimizer: str
+    method: str
+    runs: int
+    lost: int
+    test_loss: Interval
+    verdict: str
+    """Against the tuned constant rate with the same optimizer; empty for that itself."""
+    cost: float
+    """Plain steps of a step; NaN where every run diverged."""
+
+
+def lines(results: exactness.Results) -> list[Line]:
+    """By optimizer: the constant rate, MARTHE, and where it was run MARTHE at a part of its hyper-rate."""
+    found = []
+    for optimizer in results.scale.optimizers:
+        constant = results.trained.get((optimizer, "constant"), [])
+        found.append(_line(optimizer, CONSTANT, constant, []))
+        found.append(_line(optimizer, "MARTHE", results.trained.get((optimizer, "exact"), []), constant))
+        if optimizer == "momentum":
+            calm = results.calm.get("exact", [])
+            found.append(_line(optimizer, CALMED, calm, constant))
+    return [line for line in found if line is not None]
+
+
+def _line(optimizer: str, method: str, records: Sequence[Record], base: Sequence[Record]) -> Line | None:
+    if not records:
+        return None
+    losses = exactness.by_seed(records, "test_loss")
+    against = paired(losses, exactness.by_seed(base, "test_loss"))
+    whole = [r.cost["plain_steps"] / r.spec.steps for r in records if r.finished]
+    return Line(
+        exactness.OPTIMIZERS[optimizer],
+        method,
+        len(records),
+        sum(map(exactness.lost, records)),
+        mean_interval(list(losses.values())),
+        _verdict(against.less, against.greater) if against else "",
+        fmean(whole) if whole else math.nan,
+    )
+
+
+def optimizers(results: exactness.Results) -> str:
+    """What the book includes of experiment 02: sentences, then the table."""
+    found = lines(results)
+    if not found:
+        return "*No records yet.*"
+    table = [
+        "| optimizer | method | test loss | lost | against the tuned constant rate | a run costs |",
+        "|---|---|---|---|---|---|",
+    ]
+    for x in found:
+        cells = [
+            x.optimizer,
+            x.method,
+            x.test_loss.text(bare=x.lost > 0),
+            f"{x.lost} of {x.runs}",
+            "" if x.lost else x.verdict,
+            "" if math.isnan(x.cost) else f"{x.cost:,.0f} ×",
+        ]
+        table.append(f"| {' | '.join(cells)} |")
+    return " ".join(_sentences(found, len(results.scale.tuning_seeds))) + "\n\n" + "\n".join(table)
+
+
+def _sentences(found: Sequence[Line], tuning_seeds: int) -> Iterator[str]:
+    """What the table says of each optimizer, and of choosing a setting on few seeds."""
+    constants = {x.optimizer: x for x in found if x.method == CONSTANT}
+    for line in found:
+        constant = constants.get(line.optimizer)
+        if constant is None or constant is line:
+            continue
+        who = f"With {line.optimizer}, {line.method}"
+        if line.lost:
+            yield (
+                f"{who} is lost on {line.lost} of {line.runs} seeds and the tuned constant rate on "
+                f"{constant.lost} of {constant.runs}."
+            )
+        else:
+            yield (
+                f"{who} ends at {line.test_loss.text()} and the tuned constant rate at "
+                f"{constant.test_loss.text(bare=constant.lost > 0)}: {line.verdict}."
+            )
+    chosen = [x for x in found if x.method != CALMED]
+    broken = sum(x.lost > 0 for x in chosen)
+    if broken:
+        yield (
+            f"Of the {len(chosen)} tuned settings, each the best of its search by the mean over "
+            f"{tuning_seeds} tuning seeds, {broken} lose a seed that had no part in the choice."
+        )
 
 
 def _verdict(less: float, greater: float) -> str:
