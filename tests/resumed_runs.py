@@ -25,7 +25,7 @@ from adatune_lite.checkpoint import Checkpoint
 from adatune_lite.experiments import EXPERIMENTS
 from adatune_lite.experiments.methods import superbatches
 from adatune_lite.experiments.run_functions import RUN_FUNCTIONS
-from adatune_lite.runs import provenance
+from adatune_lite.runs import canary, provenance
 from adatune_lite.runs.context import Context
 from adatune_lite.runs.record import Series
 from adatune_lite.runs.spec import RunSpec, TaskSpec
@@ -153,10 +153,10 @@ class Stopping(Context):
 def runs() -> Iterator[tuple[str, Callable[[Path, int], dict[str, Any]]]]:
     """The canary of every experiment: each kind of run that it makes and that keeps its state."""
     for number, experiment in EXPERIMENTS.items():
-        canary = importlib.import_module(f"{experiment.__name__}.canary")
-        for name, spec in canary.runs().items():
+        specs = importlib.import_module(f"{experiment.__name__}.canary")
+        for name, spec in specs.runs().items():
             if spec.function in RESUMABLE:
-                yield f"{number[:2]} {name}", partial(_run, spec, canary.sources())
+                yield f"{number[:2]} {name}", partial(_run, spec, canary.sources(specs))
 
 
 def _run(spec: RunSpec, sources: list[Any], path: Path, stop: int) -> dict[str, Any]:

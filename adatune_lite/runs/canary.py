@@ -1,7 +1,7 @@
 """Canaries: small runs that tell whether a change of the deciding code changed the numbers.
 
 Every experiment that keeps records has a module `canary` with `runs()`, small versions of all its kinds of
-run by name, and `sources()`, records of written-down schedules that some of them start from. They are made
+run by name, and, where some start from a schedule, `sources()`, records of written-down ones. They are made
 in float64 along at most 20 steps and compared with those kept in data/canaries (see `freshness`).
 
 Tolerance: two values are equal if they differ by at most 1e-9 of the largest magnitude in their series. Two
@@ -31,7 +31,7 @@ from adatune_lite.checkpoint import Checkpoint
 from adatune_lite.runs import freshness, provenance
 from adatune_lite.runs.context import Context
 from adatune_lite.runs.freshness import Canary, CanaryError, Part, Small
-from adatune_lite.runs.record import Outcome, Series
+from adatune_lite.runs.record import Outcome, Record, Series
 from adatune_lite.runs.spec import RunSpec
 from adatune_lite.runs.store import Store
 from adatune_lite.runs.worker import FUNCTIONS, one_thread, seeded
@@ -77,6 +77,11 @@ def has_canary(experiment: ModuleType) -> bool:
     return hasattr(experiment, "__path__") and importlib.util.find_spec(name) is not None
 
 
+def sources(specs: ModuleType) -> list[Record]:
+    """The records that the small runs of a module `canary` start from."""
+    return specs.sources() if hasattr(specs, "sources") else []
+
+
 def compute(experiment: ModuleType, functions: str = FUNCTIONS) -> Made:
     """Make the small runs of an experiment, a few seconds in one thread on the cpu.
 
@@ -90,7 +95,7 @@ def compute(experiment: ModuleType, functions: str = FUNCTIONS) -> Made:
     made: Made = {}
     with tempfile.TemporaryDirectory() as folder, one_thread(), _float64():
         store = Store(Path(folder))
-        for record in specs.sources():
+        for record in sources(specs):
             store.put(record)
         for position, (name, spec) in enumerate(specs.runs().items()):
             if spec.precision != "float64" or spec.steps > MOST_STEPS:

@@ -2,41 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
-from adatune_lite.experiments.autolr_tasks import CANARY, CANARY_CONV4, OPTIMIZERS
+from adatune_lite.experiments.autolr_canary import AUTOLR, small
+from adatune_lite.experiments.autolr_tasks import CANARY_CONV4, OPTIMIZERS
 from adatune_lite.experiments.autolr_vs_schedules import MAIN, SAFEGUARDS, TUNED
-from adatune_lite.runs.record import Record
-from adatune_lite.runs.spec import RunSpec, Value, pairs
-
-AUTOLR: dict[str, Value] = {
-    "explore_steps": 4,
-    "window": 2,
-    "superbatch": 2,
-    "saturation": 2.0,
-    "epsilon_threshold": 1e-3,
-}
+from adatune_lite.runs.spec import RunSpec, Value
 
 
-def _run(method: str, settings: dict[str, Value], optimizer: str = MAIN) -> RunSpec:
-    base = OPTIMIZERS[optimizer]
-    return RunSpec(
-        function="generalisation",
-        task=CANARY,
-        method=method,
-        steps=16,
-        seed=0,
-        settings=pairs({"lr": base.lr, **settings}),
-        optimizer=base.optimizer,
-        optimizer_settings=base.options,
-        precision="float64",
-        detail="summary",
-    )
-
-
-def sources() -> list[Record]:
-    """No run starts from another."""
-    return []
+def _run(method: str, settings: Mapping[str, Value], optimizer: str = MAIN) -> RunSpec:
+    return small("generalisation", OPTIMIZERS[optimizer], settings, method)
 
 
 def runs() -> dict[str, RunSpec]:

@@ -10,7 +10,6 @@ from adatune_lite.as_published import ADAPTIVE
 from adatune_lite.experiments.derivatives import PUBLISHED
 from adatune_lite.experiments.is_the_hypergradient_right import all_faults
 from adatune_lite.experiments.is_the_hypergradient_right.scale import CLIP, MU, TRAINED
-from adatune_lite.runs.record import Record
 from adatune_lite.runs.spec import RunSpec, TaskSpec, Value, pairs
 
 TASK = TaskSpec("mnist5k", train=200, validation=50, test=60, hidden=(8,), activation="tanh", batch=25)
@@ -30,11 +29,6 @@ def _run(
     return RunSpec(
         function, task, method, steps, seed=0, settings=pairs(settings), precision="float64", **more
     )
-
-
-def sources() -> list[Record]:
-    """No run starts from another."""
-    return []
 
 
 def runs() -> dict[str, RunSpec]:
