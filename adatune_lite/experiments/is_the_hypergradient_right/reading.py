@@ -14,12 +14,12 @@ import numpy as np
 from adatune_lite.as_published import ADAPTIVE, FAULTS
 from adatune_lite.experiments import is_the_hypergradient_right as experiment
 from adatune_lite.experiments.derivatives import OUTER_ON_TEST
-from adatune_lite.experiments.is_the_hypergradient_right.scale import DERIVED, PROFILES
+from adatune_lite.experiments.is_the_hypergradient_right.scale import DERIVED, Scale
+from adatune_lite.experiments.reading import Reading
 from adatune_lite.experiments.search import Choice, Reader
 from adatune_lite.experiments.statistics import Interval, Paired, mean_interval, paired
 from adatune_lite.runs.record import Record
 from adatune_lite.runs.spec import RunSpec
-from adatune_lite.runs.worker import Planned
 
 Key = TypeVar("Key")
 
@@ -90,18 +90,11 @@ class Lean:
     lost: int
 
 
-class Results:
+class Results(Reading[Scale]):
     """Records of one profile, by what they are for."""
 
     def __init__(self, profile: str, store: Reader) -> None:
-        self.profile = profile
-        self.scale = PROFILES[profile]
-        self.store = store
-
-    @cached_property
-    def planned(self) -> list[Planned]:
-        """All runs that are known so far."""
-        return experiment.plan(self.profile, self.store)
+        super().__init__(experiment, profile, store)
 
     @cached_property
     def choices(self) -> dict[tuple[str, str], Choice]:
@@ -185,24 +178,8 @@ class Results:
         """Adam with and without projection keyed (hyper_lr, projected)."""
         return self._all(experiment.projection_runs(self.scale))
 
-    def records(self, specs: Sequence[RunSpec]) -> list[Record]:
-        """The records that are there, in the order of the specs."""
-        return [r for r in map(self.store.get, specs) if r is not None]
-
     def _all(self, runs: Mapping[Key, Sequence[RunSpec]]) -> dict[Key, list[Record]]:
         return {key: records for key, specs in runs.items() if (records := self.records(specs))}
-
-    def all_records(self) -> list[Record]:
-        """Every record of this profile that is there."""
-        return self.records([p.spec for p in self.planned])
-
-    def missing_roles(self) -> dict[str, int]:
-        """Runs known so far that have no record, counted by what they are for."""
-        counts: dict[str, int] = {}
-        for planned in self.planned:
-            if self.store.get(planned.spec) is None:
-                counts[planned.role] = counts.get(planned.role, 0) + 1
-        return counts
 
     def kinds(self, optimizer: str, *, adaptive: bool = False) -> list[str]:
         """The kinds of run that there are with an optimizer; `adaptive` are those of the adaptive rules."""

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from adatune_lite.experiments.reading import planned_once
 from adatune_lite.experiments.search import Choice, LogUniform, Reader, Space, choose, draws
 from adatune_lite.runs.spec import Pairs, RunSpec, TaskSpec, Value, pairs
 from adatune_lite.runs.worker import Planned
@@ -285,13 +285,7 @@ def _stages(scale: Scale, store: Reader) -> Iterator[tuple[str, Sequence[RunSpec
 
 def plan(profile: str, store: Reader) -> list[Planned]:
     """All runs of a profile that are known so far; later ones depend on records of earlier ones."""
-    scale = PROFILES[profile]
-    make = partial(Planned, experiment=NAME, profile=profile)
-    planned: dict[str, Planned] = {}
-    for role, specs in _stages(scale, store):
-        for spec in specs:
-            planned.setdefault(spec.hash, make(spec=spec, role=role, priority=_PRIORITY[role]))
-    return list(planned.values())
+    return planned_once(_stages(PROFILES[profile], store), NAME, profile, _PRIORITY)
 
 
 def results(profile: str, store: Reader) -> Results:

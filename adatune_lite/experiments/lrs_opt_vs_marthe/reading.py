@@ -11,11 +11,11 @@ import numpy as np
 
 from adatune_lite.experiments import lrs_opt_vs_marthe as experiment
 from adatune_lite.experiments.lrs_opt_vs_marthe import CLASSICAL, MUS, ONLINE, Scale
+from adatune_lite.experiments.reading import Reading
 from adatune_lite.experiments.search import Choice, Reader, final_loss
 from adatune_lite.experiments.statistics import Interval, mean_interval
 from adatune_lite.runs.record import Record
 from adatune_lite.runs.spec import RunSpec
-from adatune_lite.runs.worker import Planned
 
 WINDOW = 16
 """Steps of the moving average of a log schedule (claim marthe.mnist.marthe_closest)."""
@@ -57,18 +57,11 @@ class Row:
     """The fastest complete run, those of the search included: other work on the machine only adds to it."""
 
 
-class Results:
+class Results(Reading[Scale]):
     """Records of one profile, by what they are for."""
 
     def __init__(self, profile: str, store: Reader) -> None:
-        self.profile = profile
-        self.scale: Scale = experiment.PROFILES[profile]
-        self.store = store
-
-    @cached_property
-    def planned(self) -> list[Planned]:
-        """All runs that are known so far."""
-        return experiment.plan(self.profile, self.store)
+        super().__init__(experiment, profile, store)
 
     @cached_property
     def choices(self) -> dict[str, Choice]:
@@ -79,10 +72,6 @@ class Results:
     def mu_choices(self) -> dict[float, Choice]:
         """Frozen hyper_lr by fixed mu."""
         return experiment.mu_choices(self.scale, self.store)
-
-    def records(self, specs: Sequence[RunSpec]) -> list[Record]:
-        """The records that are there, in the order of the specs."""
-        return [r for r in map(self.store.get, specs) if r is not None]
 
     def specs(self, method: str) -> list[RunSpec]:
         """The reporting runs of a method; empty while its settings are not chosen."""
@@ -198,18 +187,6 @@ class Results:
                 pair = smoothed_log(schedule_of(record)), smoothed_log(schedule_of(best))
                 out.append((record.spec.seed, correlation(*pair), final_loss(record) - final_loss(best)))
         return out
-
-    def missing_roles(self) -> dict[str, int]:
-        """Runs known so far that have no record, counted by what they are for."""
-        counts: dict[str, int] = {}
-        for planned in self.planned:
-            if self.store.get(planned.spec) is None:
-                counts[planned.role] = counts.get(planned.role, 0) + 1
-        return counts
-
-    def all_records(self) -> list[Record]:
-        """Every record of this profile that is there."""
-        return self.records([p.spec for p in self.planned])
 
 
 def metric_of(record: Record, metric: str) -> float:

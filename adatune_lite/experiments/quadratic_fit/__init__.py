@@ -25,6 +25,7 @@ from adatune_lite.experiments.autolr_tasks import (
     SMALL,
     SMALL_CONV4,
 )
+from adatune_lite.experiments.reading import planned_once
 from adatune_lite.experiments.search import Reader
 from adatune_lite.runs.spec import RunSpec, TaskSpec, pairs
 from adatune_lite.runs.worker import Planned
@@ -115,11 +116,7 @@ def _stages(scale: Scale) -> Iterator[tuple[str, Sequence[RunSpec]]]:
 
 def plan(profile: str, store: Reader) -> list[Planned]:
     """All runs of a profile."""
-    planned: dict[str, Planned] = {}
-    for role, specs in _stages(PROFILES[profile]):
-        for spec in specs:
-            planned.setdefault(spec.hash, Planned(spec, NAME, profile, role, _PRIORITY[role]))
-    return list(planned.values())
+    return planned_once(_stages(PROFILES[profile]), NAME, profile, _PRIORITY)
 
 
 def results(profile: str, store: Reader) -> Results:

@@ -22,6 +22,7 @@ from adatune_lite.experiments.quadratic import (
     quality,
 )
 from adatune_lite.experiments.quadratic_fit import THRESHOLD, Scale
+from adatune_lite.experiments.reading import Reading
 from adatune_lite.experiments.search import Reader
 from adatune_lite.runs.record import Record
 from adatune_lite.runs.spec import RunSpec
@@ -128,18 +129,12 @@ class Row:
         return f"{DATASETS[self.dataset]}, {NETWORKS[self.model]}, {NAMES[self.optimizer]}, rate {self.lr:g}"
 
 
-class Results:
+class Results(Reading[Scale]):
     """Records of one profile, by what they are for."""
 
     def __init__(self, profile: str, store: Reader) -> None:
-        self.profile = profile
-        self.scale: Scale = experiment.PROFILES[profile]
-        self.store = store
+        super().__init__(experiment, profile, store)
         self._probes: dict[str, list[Probe]] = {}
-
-    def records(self, specs: Sequence[RunSpec]) -> list[Record]:
-        """The records that are there, in the order of the specs."""
-        return [r for r in map(self.store.get, specs) if r is not None]
 
     def main(self, optimizer: str) -> list[Record]:
         """One optimizer on the main task, by seed."""
@@ -201,15 +196,6 @@ class Results:
             for group in kept
             if (records := self.records(group))
         ]
-
-    def missing(self) -> int:
-        """Planned runs without a record."""
-        return len(experiment.plan(self.profile, self.store)) - len(self.all_records())
-
-    def all_records(self, *roles: str) -> list[Record]:
-        """Every record of this profile that is there; of these roles alone if any are named."""
-        planned = experiment.plan(self.profile, self.store)
-        return self.records([p.spec for p in planned if not roles or p.role in roles])
 
 
 def optimizer_of(spec: RunSpec) -> str:

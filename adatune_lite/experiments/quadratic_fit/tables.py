@@ -45,7 +45,7 @@ def setting(results: Results) -> str:
         )
     if results.profile in ("smoke", "quick"):
         text += " It shows that the code runs, not what the setting gives."
-    count = results.missing()
+    count = sum(results.missing_roles().values())
     if count:
         text += f" **Not all runs are made yet**; missing: {count}."
     return text

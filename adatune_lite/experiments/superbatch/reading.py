@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from adatune_lite.experiments import superbatch as experiment
+from adatune_lite.experiments.reading import Reading
 from adatune_lite.experiments.search import Reader
 from adatune_lite.experiments.superbatch import ALIKE, NEAR, Part, Scale, overhead, sizes
 from adatune_lite.runs.record import Record
-from adatune_lite.runs.spec import RunSpec
 
 SAMPLES = (5, 3)
 NAMES = {"sgd": "SGD", "momentum": "momentum", "adam": "Adam"}
@@ -78,17 +78,11 @@ class Group:
         return found
 
 
-class Results:
+class Results(Reading[Scale]):
     """Records of one profile, by what they are for."""
 
     def __init__(self, profile: str, store: Reader) -> None:
-        self.profile = profile
-        self.scale: Scale = experiment.PROFILES[profile]
-        self.store = store
-
-    def records(self, specs: Sequence[RunSpec]) -> list[Record]:
-        """The records that are there, in the order of the specs."""
-        return [r for r in map(self.store.get, specs) if r is not None]
+        super().__init__(experiment, profile, store)
 
     def groups(self) -> list[Group]:
         """Every task and optimizer that has finished runs."""
@@ -111,14 +105,6 @@ class Results:
         for group in self.groups():
             out.setdefault(group.task, []).append(group)
         return out
-
-    def missing(self) -> int:
-        """Planned runs without a record."""
-        return len(experiment.plan(self.profile, self.store)) - len(self.all_records())
-
-    def all_records(self) -> list[Record]:
-        """Every record of this profile that is there."""
-        return self.records([p.spec for p in experiment.plan(self.profile, self.store)])
 
 
 def cell(records: Sequence[Record], size: int) -> Cell:
