@@ -6,8 +6,8 @@ import dataclasses
 import math
 from pathlib import Path
 
-import matplotlib as mpl
 import pytest
+from smoke_runs import Changed, smoke
 
 from adatune_lite.experiments import EXPERIMENTS, UnknownExperiment, decision, find
 from adatune_lite.experiments import lrs_opt_vs_marthe as experiment
@@ -15,9 +15,7 @@ from adatune_lite.experiments.invariants import InvariantError
 from adatune_lite.experiments.lrs_opt_vs_marthe import invariants, plots, tables
 from adatune_lite.experiments.lrs_opt_vs_marthe.reading import LABELS, Results
 from adatune_lite.experiments.search import final_loss
-from adatune_lite.runs.execute import complete
 from adatune_lite.runs.record import Record
-from adatune_lite.runs.spec import RunSpec
 from adatune_lite.runs.store import Store
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,24 +26,8 @@ TABLES = ("setting", "comparison", "costs", "settings", "at_fixed_mu", "nearness
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
-    mpl.use("Agg")
-    store = Store(tmp_path_factory.mktemp("store"))
-    summary = complete(experiment, "smoke", store, progress=lambda state: None)
-    assert not summary.failed
-    return experiment.results("smoke", store)
-
-
-class Changed:
-    """A store in which some records are replaced, or hidden with None."""
-
-    def __init__(self, store: object, change: dict[str, Record | None]) -> None:
-        self._store, self._change = store, change
-
-    def get(self, spec: RunSpec) -> Record | None:
-        if spec.hash in self._change:
-            return self._change[spec.hash]
-        found: Record | None = self._store.get(spec)  # type: ignore[attr-defined]
-        return found
+    found: Results = smoke(experiment, tmp_path_factory.mktemp("store"))
+    return found
 
 
 def test_every_planned_run_has_a_record_and_the_invariants_hold(results: Results) -> None:
@@ -82,7 +64,6 @@ def test_figures_draw_with_all_records_and_with_none(results: Results, name: str
     for which in (results, empty):
         figure = getattr(plots, name)(which)
         figure.savefig(tmp_path / "figure.png")
-        mpl.pyplot.close(figure)
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -171,6 +152,8 @@ def test_the_readme_says_what_the_committed_records_say() -> None:
     assert " ".join(said.split()) in readme  # with plain spaces
     assert f"{constant.runs} seeds" in readme
     assert marthe.plain_steps / constant.plain_steps == pytest.approx(10), "at a tenth of its cost"
+    one_cycle = next(x for x in decision.table(committed).splitlines() if x.startswith("| one-cycle |"))
+    assert "cannot be told apart" in one_cycle, "the best schedule: the chapter for practice says it too"
     assert "beats every online method" in experiment.finding("desk", committed.store)
 
 

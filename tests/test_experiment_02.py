@@ -6,8 +6,8 @@ import dataclasses
 import json
 from pathlib import Path
 
-import matplotlib as mpl
 import pytest
+from smoke_runs import smoke
 
 from adatune_lite.as_published import ADAM, STEP, TANGENT
 from adatune_lite.claims import Claim, load
@@ -18,7 +18,6 @@ from adatune_lite.experiments.invariants import InvariantError
 from adatune_lite.experiments.is_the_hypergradient_right import invariants, plots, tables, verdicts
 from adatune_lite.experiments.is_the_hypergradient_right.reading import ALL, GUESS, Results, error, probes
 from adatune_lite.experiments.is_the_hypergradient_right.scale import CALM, FAULTS, PROFILES
-from adatune_lite.runs.execute import complete
 from adatune_lite.runs.record import Outcome, Record
 from adatune_lite.runs.store import Store
 
@@ -41,11 +40,8 @@ TABLES = (
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
-    mpl.use("Agg")
-    store = Store(tmp_path_factory.mktemp("store"))
-    summary = complete(experiment, "smoke", store, progress=lambda state: None)
-    assert not summary.failed
-    return experiment.results("smoke", store)
+    found: Results = smoke(experiment, tmp_path_factory.mktemp("store"))
+    return found
 
 
 def claim(name: str) -> Claim:

@@ -8,9 +8,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pytest
+from smoke_runs import Changed, smoke
 
 from adatune_lite import claims
 from adatune_lite.experiments import find, quadratic_fit, superbatch
@@ -26,9 +26,7 @@ from adatune_lite.experiments.superbatch import overhead
 from adatune_lite.experiments.superbatch import plots as plots_04
 from adatune_lite.experiments.superbatch import tables as tables_04
 from adatune_lite.experiments.superbatch.reading import Cell, Group, slope
-from adatune_lite.runs.execute import complete
 from adatune_lite.runs.record import Outcome, Record, Series
-from adatune_lite.runs.spec import RunSpec
 from adatune_lite.runs.store import Store
 
 PAGES = (
@@ -41,33 +39,14 @@ FIGURES = [(module, name) for module, names in PAGES[::2] for name in names]
 TABLES = [(module, name) for module, names in PAGES[1::2] for name in names]
 
 
-def run_all(module: ModuleType, folder: Path) -> Any:
-    mpl.use("Agg")
-    store = Store(folder)
-    summary = complete(module, "smoke", store, progress=lambda state: None)
-    assert not summary.failed
-    return module.results("smoke", store)
-
-
 @pytest.fixture(scope="module")
 def fits(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return run_all(quadratic_fit, tmp_path_factory.mktemp("fits"))
+    return smoke(quadratic_fit, tmp_path_factory.mktemp("fits"))
 
 
 @pytest.fixture(scope="module")
 def sizes(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return run_all(superbatch, tmp_path_factory.mktemp("sizes"))
-
-
-class Changed:
-    """A store in which one record is replaced."""
-
-    def __init__(self, store: Any, record: Record) -> None:
-        self._store, self._record = store, record
-
-    def get(self, spec: RunSpec) -> Record | None:
-        found: Record | None = self._store.get(spec)
-        return self._record if spec.hash == self._record.spec.hash else found
+    return smoke(superbatch, tmp_path_factory.mktemp("sizes"))
 
 
 def test_every_planned_run_has_a_record_and_the_invariants_hold(fits: Any, sizes: Any) -> None:
@@ -188,7 +167,9 @@ def test_03_check_raises_when_a_record_breaks_an_invariant(
     (name, value), *_ = change.items()
     broken = dataclasses.replace(record, **(change if name == "status" else replaced(record, name, value)))
     with pytest.raises(InvariantError, match=words):
-        invariants_03.check(quadratic_fit.reading.Results("smoke", Changed(fits.store, broken)))
+        invariants_03.check(
+            quadratic_fit.reading.Results("smoke", Changed(fits.store, {record.spec.hash: broken}))
+        )
 
 
 @pytest.mark.parametrize(
@@ -208,7 +189,9 @@ def test_04_check_raises_when_a_record_breaks_an_invariant(
     count = len(record.series(name)[1])
     broken = dataclasses.replace(record, **replaced(record, name, [value] * count))
     with pytest.raises(InvariantError, match=words):
-        invariants_04.check(superbatch.reading.Results("smoke", Changed(sizes.store, broken)))
+        invariants_04.check(
+            superbatch.reading.Results("smoke", Changed(sizes.store, {record.spec.hash: broken}))
+        )
 
 
 def test_desk_is_what_the_issue_asks_for() -> None:
