@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -157,3 +158,23 @@ def test_check_raises_when_a_record_breaks_an_invariant(
     broken = dataclasses.replace(record, stored=stored)
     with pytest.raises(InvariantError, match=words):
         invariants.check(Results("smoke", Changed(results.store, broken)))
+
+
+@pytest.mark.parametrize("profile", ["desk", "paper"])
+def test_the_canary_has_every_kind_of_run(results: Results, profile: str) -> None:
+    def kinds(specs: Iterable[RunSpec]) -> set[Any]:
+        settings = {
+            (
+                s.function,
+                s.method,
+                s.optimizer,
+                s.optimizer_settings,
+                tuple(n for n, _ in s.settings),
+                tuple(n for n, v in s.settings if v is False),
+            )
+            for s in specs
+        }
+        return settings | {s.task.model for s in specs}
+
+    planned = kinds([p.spec for p in experiment.plan(profile, results.store)])
+    assert len(planned) == 6 and planned <= kinds(canary.runs().values())

@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
 import matplotlib as mpl
 import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
 
 from adatune_lite.experiments import autolr_vs_schedules as experiment
 from adatune_lite.experiments.autolr_tasks import OPTIMIZERS
 from adatune_lite.experiments.autolr_vs_schedules import canary, invariants, plots, tables
 from adatune_lite.experiments.autolr_vs_schedules.reading import Results
+from adatune_lite.experiments.functions import setting
 from adatune_lite.experiments.superbatch import overhead
+from adatune_lite.lr_range import lr_range_test
 from adatune_lite.runs.execute import complete
+from adatune_lite.runs.record import Record
 from adatune_lite.runs.spec import RunSpec
 from adatune_lite.runs.store import Store
+from adatune_lite.tasks.data import Batch
 
-FIGURES = ("tuned", "safeguards", "seed_rates")
-TABLES = ("setting", "finding", "tuned", "safeguards", "seed_rates", "equal_cost", "not_run")
+FIGURES = ("tuned", "safeguards", "seed_rates", "range_test")
+TABLES = ("setting", "finding", "tuned", "safeguards", "seed_rates", "equal_cost", "one_cycle", "not_run")
+
+
+class Empty:
+    """A store without records."""
+
+    def get(self, spec: RunSpec) -> Record | None:
+        return None
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +48,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
 def test_every_planned_run_has_a_record_and_the_invariants_hold(results: Results) -> None:
     plan = experiment.plan("smoke", results.store)
     assert invariants.check(results) == len(plan)
-    assert {p.role for p in plan} == set(experiment._PRIORITY)
+    assert {p.role for p in plan} == set(experiment._PRIORITY) - {"few"}
     assert set(results.tuned()) == set(experiment.TUNED)
     assert all(results.safeguards().values()) and all(results.seed_rates().values())
 
@@ -56,6 +71,73 @@ def test_equal_cost_is_that_of_autolr_in_explore(results: Results) -> None:
     assert longer.spec.steps == round(steps * (1 + extra))
     for record in results.paper(scale.main, "momentum", "autolr"):
         assert record.cost["plain_steps"] <= longer.cost["plain_steps"] * 1.2
+
+
+def test_one_cycle_takes_its_rate_from_the_range_test(results: Results) -> None:
+    """The readings of the test on the task's own training, and the fractions that are tried of them."""
+    (record,) = results.range_tests()[results.scale.main]
+    spec = record.spec
+    task, net = setting(spec, "cpu")
+    optimizer = torch.optim.SGD(net.parameters(), lr=1.0, momentum=0.9)
+    found = lr_range_test(
+        optimizer,
+        lambda t: cross_entropy(*_scores(net, task.batch(100, t))),
+        lr_min=1e-4,
+        lr_max=10,
+        steps=40,
+    )
+    rates, losses = record.series("lr")[1], record.series("train_loss")[1]
+    assert rates.tolist() == pytest.approx(found.lr) and losses.tolist() == pytest.approx(
+        found.loss, rel=1e-5
+    )
+    assert results.minimum == pytest.approx(found.minimum, rel=1e-5)
+    assert record.metrics["tenth"] == pytest.approx(found.minimum / 10)
+    (default,) = results.default()
+    assert default.spec.get("lr") == pytest.approx(results.minimum / 10, rel=1e-5)
+    assert results.near is not None and len(results.near_minimum()) == 1
+    trials = {
+        f: experiment.one_cycle_runs(results.scale, results.minimum, f, (100,)) for f in (0.2, 0.4, 0.67, 1)
+    }
+    losses_of = {f: results.records(specs)[0].metrics["validation_loss"] for f, specs in trials.items()}
+    best = min(losses_of, key=lambda f: losses_of[f])
+    assert dict(results.near.settings)["lr"] == trials[best][0].get("lr")
+
+
+def _scores(net: nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    return net(batch[0]), batch[1]
+
+
+def test_desk_has_cifar_between_the_paper_and_the_search() -> None:
+    plan = experiment.plan("desk", Empty())
+    (few,) = experiment.PROFILES["desk"].few
+    held = [p for p in plan if p.spec.task == few]
+    assert {(p.spec.function, p.spec.method, p.spec.optimizer) for p in held} == {
+        ("generalisation", "staircase", "sgd"),
+        ("generalisation", "autolr", "sgd"),
+        ("generalisation", "constant", "adam"),
+        ("generalisation", "autolr", "adam"),
+        ("lr_range", "lr_range", "sgd"),
+    }
+    assert sum(p.role == "few" for p in held) == 20 and few.dataset == "cifar10" and few.train == 10_000
+    order = {p.role: p.priority for p in plan}
+    assert order["paper"] > order["few"] > order["range"] > order["tuning"]
+    ours = next(p.spec for p in held if p.spec.method == "autolr")
+    assert (ours.get("explore_steps"), ours.get("saturation"), ours.get("epsilon_threshold")) == (
+        273,
+        100.0,
+        5e-3,
+    )
+
+
+def test_a_jpeg_copy_is_named_where_its_accuracies_are(results: Results) -> None:
+    class Copied:
+        def get(self, spec: RunSpec) -> Record | None:
+            found: Record | None = results.store.get(spec)
+            told = {"data_source": "cifar10/train.parquet (JPEG copy)"}
+            return found and dataclasses.replace(found, provenance={**found.provenance, **told})
+
+    assert "**JPEG copy**" in tables.paper(experiment.results("smoke", Copied()), "t13")
+    assert "JPEG" not in tables.paper(results, "t13")
 
 
 def test_a_safeguard_is_the_only_difference(results: Results) -> None:
@@ -111,10 +193,12 @@ def test_an_empty_store_has_pages_without_numbers(tmp_path_factory: pytest.TempP
     assert invariants.check(empty) == 0
 
 
-def test_the_canary_has_every_kind_of_run(results: Results) -> None:
-    def kinds(specs: list[RunSpec]) -> set[Any]:
-        return {
+@pytest.mark.parametrize("profile", ["desk", "paper"])
+def test_the_canary_has_every_kind_of_run(results: Results, profile: str) -> None:
+    def kinds(specs: Iterable[RunSpec]) -> set[Any]:
+        settings = {
             (
+                s.function,
                 s.method,
                 s.optimizer,
                 tuple(n for n, _ in s.settings),
@@ -122,8 +206,19 @@ def test_the_canary_has_every_kind_of_run(results: Results) -> None:
             )
             for s in specs
         }
+        return settings | {s.task.model for s in specs}
 
-    for profile in ("desk", "paper"):
-        planned = [p.spec for p in experiment.plan(profile, results.store)]
-        assert kinds(planned) <= kinds(list(canary.runs().values()))
-        assert {s.optimizer for s in planned} == {b.optimizer for b in OPTIMIZERS.values()}
+    planned = {p.spec for p in experiment.plan(profile, Complete(results))}
+    assert {"one_cycle_linear", "lr_range", "autolr"} <= {s.method for s in planned}
+    assert kinds(planned) <= kinds(canary.runs().values())
+    assert {s.optimizer for s in planned} == {b.optimizer for b in OPTIMIZERS.values()}
+
+
+class Complete:
+    """A store that has a record of every run: the smoke profile's of the same function."""
+
+    def __init__(self, results: Results) -> None:
+        self.held = {r.spec.function: r for r in results.all_records()}
+
+    def get(self, spec: RunSpec) -> Record:
+        return self.held[spec.function]

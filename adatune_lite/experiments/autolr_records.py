@@ -68,6 +68,11 @@ def hashes(*groups: Iterable[Record]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(r.spec.hash for group in groups for r in group))
 
 
+def from_copy(records: Iterable[Record]) -> bool:
+    """Whether any of the runs read a JPEG copy of the images and not the published ones."""
+    return any("JPEG" in str(r.provenance.get("data_source", "")) for r in records)
+
+
 @cache
 def printed(name: str) -> Claim:
     """The claim `autolr.<name>`; raises KeyError for a name that is none."""
@@ -98,7 +103,7 @@ def absolute_finding(
         return Finding()
     meets, numbers = absolute(claim, values)
     missing = []
-    if any("JPEG" in str(r.provenance.get("data_source", "")) for r in records):
+    if from_copy(records):
         missing.append("the published images (these runs read a JPEG copy)")
     if len(records) < least:
         missing.append(f"{least - len(records)} of {least} runs")

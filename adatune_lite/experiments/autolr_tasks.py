@@ -32,6 +32,9 @@ SMALL_CONV4 = TaskSpec("mnist5k", train=4000, validation=500, test=500, model="c
 
 CANARY = TaskSpec("mnist5k", train=200, validation=50, test=50, hidden=(8,), batch=25)
 CANARY_CONV4 = TaskSpec("mnist5k", train=200, validation=50, test=50, model="conv4", width=0.1, batch=25)
+CANARY_RESNET18 = replace(
+    CANARY_CONV4, train=60, batch=10, model="resnet18", width=0.03, scaling="standard", augment="crop_flip"
+)
 """Of the canaries."""
 
 MLP = TaskSpec("mnist", train=10_000, validation=2000, test=10_000, batch=BATCH)
@@ -44,13 +47,18 @@ FULL_CONV4 = replace(CONV4, train=55_000, validation=5000)
 FULL_FASHION = replace(FULL_CONV4, dataset="fashion_mnist")
 RESNET18 = TaskSpec("cifar10", train=45_000, validation=5000, test=10_000, model="resnet18", batch=BATCH)
 """The paper's, with a validation part that it lacks."""
+SMALL_RESNET18 = replace(
+    RESNET18, train=10_000, validation=1000, width=0.125, scaling="standard", augment="crop_flip"
+)
+"""Our reduced scale of Table 4: an eighth of the channels, 10,000 of the 50,000 images."""
 
-_DATA = {
+DATASETS = {
     "mnist": "MNIST",
     "fashion_mnist": "Fashion-MNIST",
     "cifar10": "CIFAR-10",
     "mnist5k": "the 5,000 embedded MNIST digits",
 }
+"""Data sets in words."""
 _NETWORKS = {"mlp": "dense network", "conv4": "4-layer network", "resnet18": "ResNet-18"}
 
 
@@ -59,6 +67,6 @@ def describe(task: TaskSpec) -> str:
     network = _NETWORKS.get(task.model, task.model)
     narrow = f" at width {task.width:g}" if task.width != 1 else ""
     return (
-        f"{network[0].upper()}{network[1:]}{narrow} on {task.train:,} images of {_DATA[task.dataset]}, "
+        f"{network[0].upper()}{network[1:]}{narrow} on {task.train:,} images of {DATASETS[task.dataset]}, "
         f"{task.validation:,} for validation, {task.test:,} for the test"
     )

@@ -42,6 +42,7 @@ DECIDING_ONE = {
     "generalisation": ("experiments/generalisation.py", "eigenvalue.py"),
     "quadratic_fit": _PROBES,
     "superbatch_size": _PROBES,
+    "lr_range": ("experiments/range_test.py", "lr_range.py", "rewind.py"),
 }
 """Further modules by run function: a change of LRS-OPT leaves the records of online tuners valid."""
 

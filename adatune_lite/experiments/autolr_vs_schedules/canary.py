@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from adatune_lite.experiments.autolr_canary import AUTOLR, small
-from adatune_lite.experiments.autolr_tasks import CANARY_CONV4, OPTIMIZERS
-from adatune_lite.experiments.autolr_vs_schedules import MAIN, SAFEGUARDS, TUNED
-from adatune_lite.runs.spec import RunSpec, Value
+from adatune_lite.experiments.autolr_tasks import CANARY_CONV4, CANARY_RESNET18, OPTIMIZERS
+from adatune_lite.experiments.autolr_vs_schedules import MAIN, RANGE, SAFEGUARDS, TUNED
+from adatune_lite.runs.spec import RunSpec, Value, pairs
 
 
 def _run(method: str, settings: Mapping[str, Value], optimizer: str = MAIN) -> RunSpec:
@@ -16,7 +16,7 @@ def _run(method: str, settings: Mapping[str, Value], optimizer: str = MAIN) -> R
 
 
 def runs() -> dict[str, RunSpec]:
-    """The small runs by name: two epochs of 8 steps."""
+    """The small runs by name: two epochs of 8 steps, or one of 6."""
     found = {m: _run(m, {**settings, **(AUTOLR if m == "autolr" else {})}) for m, settings in TUNED.items()}
     for name, off in SAFEGUARDS.items():
         found[f"autolr without {name}"] = _run("autolr", {**AUTOLR, **off})
@@ -24,4 +24,13 @@ def runs() -> dict[str, RunSpec]:
         found[f"constant, {optimizer}"] = _run("constant", {}, optimizer)
         found[f"autolr, {optimizer}"] = _run("autolr", AUTOLR, optimizer)
     found["autolr on the 4-layer network"] = replace(found["autolr"], task=CANARY_CONV4)
+    found["autolr on ResNet-18"] = replace(found["autolr"], task=CANARY_RESNET18, steps=6)
+    found["range test"] = replace(
+        found["constant"],
+        function="lr_range",
+        method="lr_range",
+        steps=20,
+        settings=pairs(RANGE),
+        detail="full",
+    )
     return found

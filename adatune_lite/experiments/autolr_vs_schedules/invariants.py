@@ -23,3 +23,7 @@ def check(results: Results) -> int:
 def _record(record: Record, name: str) -> Iterator[str]:
     if record.spec.method == "autolr":
         yield from decisions_hold(record, name)
+    if record.spec.method == "lr_range":
+        rates, losses = record.series("lr")[1], record.series("train_loss")[1]
+        if record.metrics["minimum"] != rates[losses.argmin()]:
+            yield f"{name}: {record.metrics['minimum']} is not the rate at its lowest loss"

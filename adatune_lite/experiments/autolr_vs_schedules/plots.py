@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from statistics import geometric_mean
 from typing import TYPE_CHECKING
 
 from adatune_lite.experiments.autolr_plots import LABELS, beside_printed, points, split_curves
-from adatune_lite.experiments.autolr_records import accuracies, accuracy, printed_value
-from adatune_lite.experiments.autolr_tasks import OPTIMIZERS
+from adatune_lite.experiments.autolr_records import accuracies, accuracy, printed_value, several
+from adatune_lite.experiments.autolr_tasks import DATASETS, OPTIMIZERS
 from adatune_lite.experiments.autolr_vs_schedules import MAIN
 from adatune_lite.experiments.autolr_vs_schedules.reading import Results
 from adatune_lite.experiments.autolr_vs_schedules.verdicts import SEED_RATES
@@ -74,3 +75,28 @@ def seed_rates(results: Results) -> Figure:
     ours = {f * lr: [accuracy(r) for r in records] for f, records in results.seed_rates().items() if records}
     theirs = {f * lr: printed_value(f"t12.{name}") for name, f in SEED_RATES.items()}
     return beside_printed({"autolr": ours}, {"autolr": theirs}, "seed rate")
+
+
+def range_test(results: Results) -> Figure:
+    """Figure 8a: smoothed training loss over the growing rate, seed by seed, with the mean readings."""
+    tests = {task: records for task, records in results.range_tests().items() if records}
+    figure, axes = panels(max(1, len(tests)), width=7.8, height=3.9)
+    if not tests:
+        not_run(axes[0])
+    for panel, (task, records) in zip(axes, tests.items(), strict=False):
+        for record in records:
+            panel.plot(record.series("lr")[1], record.series("train_loss")[1], color="#000000", lw=1)
+        lowest = geometric_mean(r.metrics["minimum"] for r in records)
+        panel.axvline(lowest, color="#D55E00", label=f"lowest loss: {lowest:.3g}")
+        panel.axvline(lowest / 10, color="#0072B2", ls="--", label=f"a tenth of it: {lowest / 10:.3g}")
+        if task.dataset == "cifar10":
+            known = printed_value("fig8.lr_range_cifar10")
+            panel.axvline(known, color="#D55E00", ls=":", label=f"printed, lowest loss: {known:g}")
+        panel.set(
+            xscale="log",
+            xlabel="learning rate",
+            ylabel="training loss, smoothed",
+            title=f"{DATASETS[task.dataset]}, {several(len(records), 'seed')}",
+        )
+        panel.legend()
+    return figure

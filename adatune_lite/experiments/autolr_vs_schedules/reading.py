@@ -9,8 +9,7 @@ from statistics import fmean
 
 from adatune_lite.experiments import autolr_vs_schedules as experiment
 from adatune_lite.experiments.autolr_records import accuracies, log_losses
-from adatune_lite.experiments.autolr_tasks import OPTIMIZERS
-from adatune_lite.experiments.autolr_vs_schedules import MAIN, TUNED, Scale
+from adatune_lite.experiments.autolr_vs_schedules import FRACTIONS, MAIN, TUNED, Scale
 from adatune_lite.experiments.search import Choice, Reader
 from adatune_lite.experiments.statistics import Paired, paired
 from adatune_lite.runs.record import Record
@@ -72,11 +71,10 @@ class Results:
         return self.records(experiment.paper_runs(self.scale)[task, optimizer, which])
 
     def cells(self) -> list[Cell]:
-        """(a): every task with every optimizer."""
+        """(a): every task with its optimizers."""
         return [
             Cell(task, o, self.paper(task, o, "autolr"), self.paper(task, o, "baseline"))
-            for task in self.scale.tasks
-            for o in OPTIMIZERS
+            for task, o in experiment.cells(self.scale)
         ]
 
     def cell(self, table: str, optimizer: str) -> Cell | None:
@@ -114,6 +112,40 @@ class Results:
     def equal_cost(self) -> list[Record]:
         """(d): the longer baseline."""
         return self.records(experiment.equal_cost_runs(self.scale))
+
+    def range_tests(self) -> dict[TaskSpec, list[Record]]:
+        """(e): the range tests, by task."""
+        tasks = (self.scale.main, *self.scale.few)
+        return {task: self.records(experiment.range_runs(self.scale, task)) for task in tasks}
+
+    @cached_property
+    def minimum(self) -> float | None:
+        """(e): the rate at the range test's lowest loss on the main task."""
+        return experiment.range_minimum(self.scale, self.store)
+
+    def default(self) -> list[Record]:
+        """(e): one-cycle with a tenth of that rate, by seed."""
+        return self._one_cycle(FRACTIONS[0], self.scale.report_seeds)
+
+    def default_trials(self) -> list[Record]:
+        """(e): the same on the tuning seeds."""
+        return self._one_cycle(FRACTIONS[0], self.scale.tuning_seeds)
+
+    def _one_cycle(self, fraction: float, seeds: Sequence[int]) -> list[Record]:
+        if self.minimum is None:
+            return []
+        return self.records(experiment.one_cycle_runs(self.scale, self.minimum, fraction, seeds))
+
+    @cached_property
+    def near(self) -> Choice | None:
+        """(e): the best of the larger fractions."""
+        return None if self.minimum is None else experiment.near_minimum(self.scale, self.minimum, self.store)
+
+    def near_minimum(self) -> list[Record]:
+        """(e): one-cycle with it, by seed."""
+        if self.near is None:
+            return []
+        return self.records(experiment.report_runs(self.scale, "one_cycle_linear", self.near))
 
     def missing(self) -> int:
         """Runs known so far without a record."""
