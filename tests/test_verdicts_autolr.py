@@ -2,80 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
-from typing import Any
-
 import numpy as np
 import pytest
-from synthetic import WOBBLE
+from made_up import Made, judged, wobble
 
 from adatune_lite import claims
-from adatune_lite.claims import Claim, Verdict
-from adatune_lite.claims.verdict import judges_of
 from adatune_lite.experiments import autolr_vs_schedules as six
 from adatune_lite.experiments import explore_exploit as five
 from adatune_lite.experiments.autolr_records import first_fall, rates
 from adatune_lite.runs.record import Record
 from adatune_lite.runs.spec import RunSpec
-
-Series = dict[str, tuple[list[int], list[float]]]
-
-
-def wobble(seed: int, k: int = 0) -> float:
-    """Hundredths that differ by seed, of no trend."""
-    return 10 * WOBBLE[(7 * seed + 3 * k) % len(WOBBLE)] + 1e-4 * seed
-
-
-class Made:
-    """A store whose records come from `accuracy`, `loss` and `changes` of their specs."""
-
-    def __init__(
-        self,
-        accuracy: Callable[[RunSpec], float | None],
-        loss: Callable[[RunSpec], float] = lambda spec: 0.1,
-        decided: Callable[[RunSpec], dict[int, float]] = lambda spec: {},
-        source: str = "torchvision",
-        **metrics: Callable[[RunSpec], float],
-    ) -> None:
-        self.accuracy, self.loss, self.decided = accuracy, loss, decided
-        self.source, self.metrics = source, metrics
-
-    def get(self, spec: RunSpec) -> Record | None:
-        value = self.accuracy(spec)
-        if value is None:
-            return None
-        decided = self.decided(spec)
-        before = [float(spec.get("lr")), *decided.values()][:-1] if decided else []
-        losses = np.geomspace(2.0, self.loss(spec), 64)
-        steps = np.linspace(0, spec.steps - 1, 64).round().astype(int).tolist()
-        series: Series = {
-            "lr": (steps, [0.1] * 64),
-            "train_loss": (steps, losses.tolist()),
-            "decision": (list(decided), [0.0] * len(decided)),
-            "decision_lr": (list(decided), before),
-            "decision_new_lr": (list(decided), list(decided.values())),
-        }
-        metrics = {
-            **{"test_accuracy": value, "train_loss": self.loss(spec), "validation_loss": 0.3},
-            **{"raise": 10.0, "lower": 10.0, "rollback": 0.0},
-            **{name: of(spec) for name, of in self.metrics.items()},
-        }
-        stored: dict[str, Any] = {k: {"steps": s, "values": v} for k, (s, v) in series.items()}
-        cost = {"plain_steps": spec.steps, "look_steps": 0.1 * spec.steps}
-        told = {"data_source": self.source}
-        return Record(spec, "made up", "cpu", {}, "finished", stored, metrics, cost, told)
-
-
-@cache
-def registered() -> dict[str, Claim]:
-    return {c.id: c for c in claims.load()}
-
-
-def judged(name: str, store: Made, profile: str = "desk") -> Verdict:
-    module = next(m for m in (five, six) if f"autolr.{name}" in judges_of(m))
-    found = module.results(profile, store)
-    return judges_of(module)[f"autolr.{name}"](registered()[f"autolr.{name}"], found)
 
 
 def share_of(spec: RunSpec) -> float:
@@ -95,6 +31,26 @@ def test_accuracy_that_rises_with_explore(name: str) -> None:
     assert judged(name, by_share(-10)).outcome == "contradicted"
     level = judged(name, by_share(0)).outcome
     assert level == ("equivalent" if name == "t2.no_explore_penalty" else "undecided")
+
+
+def test_the_two_tests_of_table_2_are_one_family() -> None:
+    """Ends alone that differ with 0.025 < p < 0.05: no longer enough beside a trend that is not there."""
+    ends = (0.6, 0.1, 0.4, 0.9, 0.05)
+
+    def accuracy(spec: RunSpec) -> float:
+        share = share_of(spec)
+        return 90 + (ends[spec.seed] if share == 0.5 else 0.0) + (3 * (0.5 - share) if share > 0 else 0.0)
+
+    found = judged("t2.no_explore_penalty", Made(accuracy))
+    alone = 0.0304  # Of these five differences.
+    assert found.outcome == "undecided" and found.statistic["p"] == pytest.approx(2 * alone, rel=0.01)
+    assert judged("t2.trend", Made(accuracy)).statistic["p"] > alone
+
+
+def test_the_substitute_of_imagenet_is_named() -> None:
+    found = judged("t3.autolr_vs_baseline", gain(1.0))
+    assert found.outcome == "supported" and found.why.startswith("On Fashion-MNIST for ImageNet")
+    assert judged("t3.autolr_vs_baseline", gain(-1.0)).outcome == "contradicted"
 
 
 def test_width_decides_over_twenty_runs() -> None:
@@ -206,7 +162,9 @@ def test_printed_numbers_need_their_scale_and_the_published_images() -> None:
     at = Made(lambda s: 94.79 + wobble(s.seed))
     assert judged("t4.momentum.autolr", at, "paper").outcome == "reproduced"
     assert judged("t2.explore100", at, "paper").outcome == "reproduced"
-    assert judged("t4.momentum.autolr", at).outcome == "not run", "no CIFAR-10 in desk"
+    assert judged("t4.sgd.autolr", at).outcome == "not run", "no such cell in desk"
+    assert judged("t4.momentum.autolr", at).outcome == "not run at the printed scale"
+    assert judged("t3.autolr.top1", at).why == "No data: it needs ImageNet."
     assert judged("t13.momentum.autolr", at).outcome == "not run at the printed scale"
     copy = Made(lambda s: 94.79 + wobble(s.seed), source="Parquet (JPEG copy)")
     assert judged("t4.momentum.autolr", copy, "paper").outcome == "undecided"

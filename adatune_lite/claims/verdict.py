@@ -8,6 +8,7 @@ scale) are applied here, so that no judge can leave them out.
 from __future__ import annotations
 
 import importlib.util
+import pkgutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from types import ModuleType
@@ -48,7 +49,7 @@ class Finding:
     seeds: int = 0
     """The fewest seeds of any comparison."""
     why: str = ""
-    """Sentences with the numbers."""
+    """Sentences with the numbers; without runs, why there are none."""
     missing: tuple[str, ...] = ()
     """What the test names and no record shows yet; with something missing there is no verdict."""
     runs: tuple[str, ...] = ()
@@ -114,18 +115,21 @@ def judge(claim_id: str) -> Callable[[Callable[[Claim, Any], Finding]], Judge]:
 
 
 def judges_of(experiment: ModuleType) -> dict[str, Judge]:
-    """The judges in the module `verdicts` of an experiment's package, by claim; none without that module."""
+    """The judges in the module or package `verdicts` of an experiment, by claim; none without it."""
     name = f"{experiment.__name__}.verdicts"
     if not hasattr(experiment, "__path__") or importlib.util.find_spec(name) is None:
         return {}
-    importlib.import_module(name)
-    return {claim: _JUDGES[claim] for claim, module in _MODULES.items() if module == name}
+    inner = pkgutil.iter_modules(getattr(importlib.import_module(name), "__path__", ()))
+    names = [name, *(f"{name}.{part.name}" for part in inner)]
+    for part in names:
+        importlib.import_module(part)
+    return {claim: _JUDGES[claim] for claim, module in _MODULES.items() if module in names}
 
 
 def conclude(claim: Claim, profile: str, finding: Finding) -> Verdict:
     """The verdict of what a judge found: the rules of the file of claims, in their order."""
     if not finding.runs:
-        return Verdict(claim, NOT_RUN, why="The runs that this test reads are not there yet.")
+        return Verdict(claim, NOT_RUN, why=finding.why or "The runs that this test reads are not there yet.")
     verdict = Verdict(
         claim, UNDECIDED, profile, dict(finding.statistic), finding.seeds, finding.why, finding.runs
     )

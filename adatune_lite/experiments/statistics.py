@@ -99,3 +99,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
         running = max(running, min(1.0, (len(p_values) - rank) * p_values[index]))
         adjusted[index] = running
     return adjusted
+
+
+def holm_both_ways(p_values: Mapping[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+    """Holm's adjusted p of tests by name, each beside that of its opposite: one family in each direction."""
+    sides = [holm([pair[k] for pair in p_values.values()]) for k in (0, 1)]
+    return dict(zip(p_values, zip(*sides, strict=True), strict=True))

@@ -1,6 +1,8 @@
 """The tests of AutoLR's claims about whole trainings, as they were registered, on experiment 06.
 
-How their texts are read where they leave something open, decided before any desk run was made:
+Here are those of Tables 4 and 12 to 14 and of the abstract; other schedules and the course of a training have
+modules of their own. How their texts are read where they leave something open, decided before any desk run
+was made:
 
 - Accuracy is that of the test part after the last step, training loss that of the whole training part; a
   diverged run counts as guessing in accuracies and is left out of losses. Runs are paired by seed.
@@ -19,7 +21,7 @@ How their texts are read where they leave something open, decided before any des
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from statistics import fmean
 
 import numpy as np
@@ -149,21 +151,25 @@ def insensitive_low(claim: Claim, results: Results) -> Finding:
 @judge("autolr.t4.momentum.train_loss")
 def cifar_train_loss(_: Claim, results: Results) -> Finding:
     """Log training loss of AutoLR minus that of the staircase: below 0 with momentum, above 0 with SGD."""
-    return _losses([results.cell("t4", o) for o in ("momentum", "sgd")], {"sgd": (better, below)})
+    return _losses(results, "t4", ("momentum", "sgd"), {"sgd": (better, below)})
 
 
 @judge("autolr.t14.train_loss")
 def fashion_train_loss(_: Claim, results: Results) -> Finding:
     """Log training loss of AutoLR minus that of the constant rate, every optimizer, after Holm."""
-    return _losses([results.cell("t14", o) for o in OPTIMIZERS], {}, adjust=True)
+    return _losses(results, "t14", tuple(OPTIMIZERS), {}, adjust=True)
 
 
 def _losses(
-    cells: Iterable[Cell | None], special: dict[str, tuple[Test, Test]], *, adjust: bool = False
+    results: Results,
+    table: str,
+    optimizers: Sequence[str],
+    special: dict[str, tuple[Test, Test]],
+    *,
+    adjust: bool = False,
 ) -> Finding:
-    held = [c for c in cells if c is not None and c.records]
-    pairs = {c.optimizer: c.log_loss for c in held}
-    runs = hashes(*(c.records for c in held))
+    pairs = {o: cell.log_loss if (cell := results.cell(table, o)) else None for o in optimizers}
+    runs = hashes(*(results.records_of(table, o) for o in optimizers))
     there = {o: pair for o, pair in pairs.items() if pair is not None}
     missing = tuple(o for o in pairs if o not in there)
     if not there or missing:
