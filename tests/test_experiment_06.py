@@ -66,7 +66,7 @@ def test_every_method_gets_the_same_rates_on_the_same_seeds() -> None:
 def test_equal_cost_is_that_of_autolr_in_explore(results: Results) -> None:
     (longer,) = results.equal_cost()
     scale = results.scale
-    steps = scale.epochs * 80
+    steps = experiment.steps_of(scale, scale.main)
     extra = overhead(5, scale.superbatch, scale.window) / 100
     assert longer.spec.steps == round(steps * (1 + extra))
     for record in results.paper(scale.main, "momentum", "autolr"):
@@ -84,7 +84,7 @@ def test_one_cycle_takes_its_rate_from_the_range_test(results: Results) -> None:
         lambda t: cross_entropy(*_scores(net, task.batch(100, t))),
         lr_min=1e-4,
         lr_max=10,
-        steps=40,
+        steps=20,
     )
     rates, losses = record.series("lr")[1], record.series("train_loss")[1]
     assert rates.tolist() == pytest.approx(found.lr) and losses.tolist() == pytest.approx(

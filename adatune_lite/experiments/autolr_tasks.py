@@ -29,6 +29,8 @@ BATCH = 128
 SMALL = TaskSpec("mnist5k", train=4000, validation=500, test=500, hidden=(32, 32), batch=50)
 SMALL_CONV4 = TaskSpec("mnist5k", train=4000, validation=500, test=500, model="conv4", width=0.2, batch=50)
 """The embedded digits, for smoke and quick."""
+TINY = replace(SMALL, train=1000)
+"""Where smoke has many runs."""
 
 CANARY = TaskSpec("mnist5k", train=200, validation=50, test=50, hidden=(8,), batch=25)
 CANARY_CONV4 = TaskSpec("mnist5k", train=200, validation=50, test=50, model="conv4", width=0.1, batch=25)

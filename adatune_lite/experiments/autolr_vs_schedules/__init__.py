@@ -31,6 +31,7 @@ from adatune_lite.experiments.autolr_tasks import (
     RESNET18,
     SMALL,
     SMALL_RESNET18,
+    TINY,
 )
 from adatune_lite.experiments.search import Choice, LogUniform, Reader, Space, choose, draws
 from adatune_lite.experiments.superbatch import overhead
@@ -104,7 +105,7 @@ class Scale:
 
 
 PROFILES: dict[str, Scale] = {
-    "smoke": Scale(SMALL, (SMALL,), 1, 1, None, 20, 2, 1, (100,), (0,), 40, (100,)),
+    "smoke": Scale(TINY, (TINY,), 1, 1, None, 5, 2, 1, (100,), (0,), 20, (100,)),
     "quick": Scale(SMALL, (SMALL,), 2, 2, None, 40, 4, 2, (100,), (0, 1), 80, (100,)),
     "desk": Scale(
         FASHION_CONV4,
