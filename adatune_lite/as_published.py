@@ -174,7 +174,7 @@ class Published(Rule):
     def regularised(self, g: Tensors, w: Tensors) -> Tensors:
         return self.exact.regularised(g, w)
 
-    def tangent_(
+    def piece_tangent_(
         self,
         z: list[Tensors],
         w: Tensors,
@@ -184,7 +184,7 @@ class Published(Rule):
         lr: float,
         t: int,
         mu: float,
-        name: str | None = "lr",
+        name: str | None,
     ) -> None:
         rule: Any = self.exact
         if "no_decay" in self.faults:
@@ -194,7 +194,7 @@ class Published(Rule):
         if self.faults & set(ADAM):
             _adam(rule, self.faults, z, w, b, g, hz, lr, t, mu)
         else:
-            rule.tangent_(z, w, b, g, hz, lr, t, mu, name)
+            rule.piece_tangent_(z, w, b, g, hz, lr, t, mu, name)
 
 
 def _adam(
@@ -209,7 +209,7 @@ def _adam(
     t: int,
     mu: float,
 ) -> None:
-    """Adam's tangent, tensor by tensor, as the module writes it; without faults `Adam.tangent_`."""
+    """Adam's tangent, tensor by tensor, as the module writes it; without faults that of `Adam`."""
     stale = "stale_moments" in faults
     if stale and t == 1:  # nothing has been seen before
         for part in z:

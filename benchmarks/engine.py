@@ -17,7 +17,6 @@ import json
 import math
 import os
 import platform
-import resource
 import subprocess
 import sys
 import time
@@ -29,8 +28,9 @@ import torch
 from torch import Tensor
 
 from adatune_lite import files
-from benchmarks import linear
+from benchmarks import linear, memory
 from benchmarks.measure import Row, median_interval, ratios, seconds, show
+from benchmarks.memory import peak
 from benchmarks.setup import Setup
 from benchmarks.steps import has_bfloat16, step_rows
 
@@ -69,13 +69,6 @@ def resident() -> float:
     except OSError:
         return peak()
     return float(pages * os.sysconf("SC_PAGE_SIZE"))
-
-
-def peak() -> float:
-    """Largest memory of this process so far, in bytes."""
-    return float(
-        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    )
 
 
 def measure(kind: str) -> dict[str, float | str]:
@@ -133,13 +126,14 @@ def main(arguments: list[str] | None = None) -> int:
         "--pairs", type=int, default=30, help="interleaved pairs of each comparison, at least 30"
     )
     parser.add_argument("--only", choices=PARTS, nargs="+", default=PARTS, help="parts to measure")
-    kinds = ("stored", "checkpoints", "graph", "unrolled")
+    kinds = ("stored", "checkpoints", "graph", "unrolled", *memory.KINDS)
     parser.add_argument("--measure", choices=kinds, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     available = torch.get_num_threads()
     torch.set_num_threads(1)
     if options.measure:
-        print(json.dumps(measure(options.measure)))
+        of_step = options.measure in memory.KINDS
+        print(json.dumps((memory.measure if of_step else measure)(options.measure)))
         return 0
     if options.pairs < 30:
         parser.error(f"--pairs must be at least 30, not {options.pairs}")
@@ -163,6 +157,7 @@ def main(arguments: list[str] | None = None) -> int:
     if "schedules" in options.only:
         report(training_rows(options.pairs))
     if "memory" in options.only:
+        report(memory.rows())
         report(horizon_rows())
     for threads in sorted({2, available} - {1}) if "mlp" in options.only else ():
         torch.set_num_threads(threads)

@@ -80,7 +80,7 @@ class Adam(Rule):
     def regularised(self, g: Tensors, w: Tensors) -> Tensors:
         return decayed(g, w, self._coupled)
 
-    def tangent_(
+    def piece_tangent_(
         self,
         z: list[Tensors],
         w: Tensors,
@@ -90,9 +90,8 @@ class Adam(Rule):
         lr: float,
         t: int,
         mu: float,
-        name: str | None = "lr",
+        name: str | None,
     ) -> None:
-        self.check_hyper(name)
         decoupled = self.weight_decay if self.decoupled else 0.0
         g = decayed(g, w, self._coupled)
         bc1, bc2 = 1 - self.beta1**t, math.sqrt(1 - self.beta2**t)

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adatune_lite.rules.pieces import pieces
+
 Hyper = Mapping[str, float | Tensor]
 Tensors = list[Tensor]
 Adjoints = tuple[list[Tensors], Tensors, Tensor]
@@ -52,7 +54,6 @@ class Rule(ABC):
     def regularised(self, g: Tensors, w: Tensors) -> Tensors:
         """The gradient with coupled weight decay, which the published HD multiplies."""
 
-    @abstractmethod
     def tangent_(
         self,
         z: list[Tensors],
@@ -71,6 +72,26 @@ class Rule(ABC):
         so that B = 0. hz is the Hessian-vector product with z[0]; None stands for z = 0, whatever z holds,
         and then `lr` writes z[0] alone (its B has no other part).
         """
+        self.check_hyper(name)
+        i, j = len(z), len(z) + len(b)
+        for x in pieces([*z, *b, w, g, *([] if hz is None else [hz])]):
+            part = None if hz is None else x[j + 2]
+            self.piece_tangent_(x[:i], x[j], x[i:j], x[j + 1], part, lr, t, mu, name)
+
+    @abstractmethod
+    def piece_tangent_(
+        self,
+        z: list[Tensors],
+        w: Tensors,
+        b: list[Tensors],
+        g: Tensors,
+        hz: Tensors | None,
+        lr: float,
+        t: int,
+        mu: float,
+        name: str | None,
+    ) -> None:
+        """`tangent_` of a part of the state, in whole tensors; the name is one of `hypers` or None."""
 
     def adjoint(
         self, a: list[Tensors], w: Tensors, b: list[Tensors], g: Tensors, lr: float, t: int

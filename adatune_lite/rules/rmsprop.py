@@ -72,7 +72,7 @@ class RMSprop(Rule):
     def regularised(self, g: Tensors, w: Tensors) -> Tensors:
         return decayed(g, w, self.weight_decay)
 
-    def tangent_(
+    def piece_tangent_(
         self,
         z: list[Tensors],
         w: Tensors,
@@ -82,9 +82,8 @@ class RMSprop(Rule):
         lr: float,
         t: int,
         mu: float,
-        name: str | None = "lr",
+        name: str | None,
     ) -> None:
-        self.check_hyper(name)
         g = decayed(g, w, self.weight_decay)
         v = list(torch._foreach_mul(b[0], self.alpha))
         torch._foreach_addcmul_(v, g, g, value=1 - self.alpha)

@@ -69,7 +69,7 @@ class SGD(Rule):
     def regularised(self, g: Tensors, w: Tensors) -> Tensors:
         return decayed(g, w, self.weight_decay)
 
-    def tangent_(
+    def piece_tangent_(
         self,
         z: list[Tensors],
         w: Tensors,
@@ -79,9 +79,8 @@ class SGD(Rule):
         lr: float,
         t: int,
         mu: float,
-        name: str | None = "lr",
+        name: str | None,
     ) -> None:
-        self.check_hyper(name)
         g = decayed(g, w, self.weight_decay)
         gain = 1.0 if t == 1 else 1 - self.dampening
         if self.momentum:

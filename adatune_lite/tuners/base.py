@@ -136,7 +136,15 @@ class Tuner(ABC):
             yield
             return
         before = [w.detach().clone() for w in weights]
-        state = copy.deepcopy(self.optimizer.state_dict())
+        groups = copy.deepcopy(self.optimizer.state_dict()["param_groups"])
+        kept: list[Any] = []
+
+        def keep(*_: object) -> None:
+            """The optimizer's state before it first moves: not while gradient and product need the memory."""
+            if not kept:
+                kept.append(copy.deepcopy(self.optimizer.state_dict()["state"]))
+
+        hook = self.optimizer.register_step_pre_hook(keep)
         try:
             with BufferGuard():
                 yield
@@ -146,10 +154,13 @@ class Tuner(ABC):
             with torch.no_grad():
                 for w, x in zip(weights, before, strict=True):
                     w.copy_(x)
-            self.optimizer.load_state_dict(state)
+            state = kept[0] if kept else self.optimizer.state_dict()["state"]
+            self.optimizer.load_state_dict({"state": state, "param_groups": groups})
             self._reset()
             self._steps = self._products = self.looks = 0
             raise
+        finally:
+            hook.remove()
 
     def _gathered(
         self,
@@ -158,7 +169,11 @@ class Tuner(ABC):
         directions: Sequence[Sequence[Tensor]] = (),
         finite: Callable[[Tensor, Gradients], bool] | None = None,
     ) -> Gathered:
-        """What the step needs of the training loss; not finite: noted, and buffers go back."""
+        """What the step needs of the training loss; not finite: noted, and buffers go back.
+
+        `grad` of the weights, which holds the last step's, is None from here to the optimizer's step.
+        """
+        self._set_gradients(weights, [None] * len(weights))
         with BufferGuard() as guard:
             found = training_gradient(
                 train_loss, weights, directions, first=self._steps == 0, scaling=self._scaling, finite=finite

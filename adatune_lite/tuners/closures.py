@@ -96,4 +96,5 @@ def evaluate(
 
 
 def _equal(a: Tensor, b: Tensor) -> bool:
-    return bool(((a == b) | (a.isnan() & b.isnan())).all())  # a training may have lost its weights already
+    # a training may have lost its weights already; `equal` needs no memory and is nearly always enough
+    return torch.equal(a, b) or bool(((a == b) | (a.isnan() & b.isnan())).all())

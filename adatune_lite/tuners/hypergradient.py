@@ -154,6 +154,8 @@ class MARTHE(Tuner):
             if self._clip:
                 grads, products = self._clip(grads, products)
             slope = self._carry(weights, grads, products)
+            found.products.clear()  # room for the optimizer's step and the outer gradient
+            products.clear()
             self._optimizer_step(weights, grads)
             self._steps += 1
             if self._adaptive and self._adaptive.mu_rule == "adatune":
