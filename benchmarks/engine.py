@@ -35,7 +35,7 @@ from benchmarks.extras import autolr_rows, eigenvalue_rows
 from benchmarks.loops import SPEC, loop_rows
 from benchmarks.measure import Row, median_interval, ratios, seconds, show
 from benchmarks.setup import Setup
-from benchmarks.steps import has_bfloat16, step_rows
+from benchmarks.steps import FEW, has_bfloat16, step_rows
 
 HORIZON, CHECKPOINTS = 512, 23
 SHORT, SHORT_CHECKPOINTS = 32, 6  # recompute 25 of 32 steps, the most there is; 23 checkpoints do 484 of 512
@@ -171,8 +171,8 @@ def main(arguments: list[str] | None = None) -> int:
     if "loop" in options.only:
         narrow = replace(SPEC, width=NARROW)
         report(loop_rows(narrow, 4, options.pairs, judged=False))
-        report(autolr_rows(narrow, options.pairs))
         report(eigenvalue_rows())
+        report(autolr_rows(SPEC, FEW))
         report(loop_rows(SPEC, 1, options.pairs, judged=True))
     for threads in sorted({2, available} - {1}) if "mlp" in options.only else ():
         torch.set_num_threads(threads)

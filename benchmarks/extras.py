@@ -6,7 +6,8 @@ cost is proportional to the mini-batches, so
 
     overhead = (ratio of a step with its decision to one without - 1) (superbatch / PART) / 1000.
 
-What does not grow with the superbatch, copies of the weights, counts too often in this. "In passes" is what
+What does not grow with the superbatch, copies of the weights, counts too often in this. The paper's width
+matters: in a narrow network the forward pass is a larger part of a step. "In passes" is what
 AutoLR counts itself: a forward pass without gradient is a third of a step (AutoLR, Appendix C).
 """
 
@@ -25,7 +26,7 @@ from benchmarks.loops import LR, MOST_STEPS, Onwards, ours, start
 from benchmarks.measure import Row, median_interval, ratios, seconds
 
 WINDOW = 1000
-PART = 5
+PART = 1
 SETTINGS = (("AutoLR explore", 5, 100, 17.0), ("AutoLR explore, lean", 3, 50, 6.0))
 """Samples, mini-batches of a superbatch, and the most percent of a training that they may cost."""
 
@@ -53,7 +54,7 @@ def autolr_rows(spec: TaskSpec, pairs: int) -> list[Row]:
         part = batches / PART / WINDOW
         percent = [100 * (ratio - 1) * part for ratio in found]
         note = f"{samples} samples x {batches} batches each {WINDOW} steps"
-        where = f"ResNet-18, width {spec.width:g}; {PART} batches measured, {pairs} pairs"
+        where = f"ResNet-18, width {spec.width:g}; {PART} of them measured, {pairs} pairs"
         rows.append(Row(name, *percent, target, "% of a training", f"{note}; {where}"))
         passes = 100 * tuner.extra_passes / len(tuner.log) * part
         rows.append(Row(f"{name}, in passes", passes, passes, passes, target, "% of a training", note))

@@ -23,9 +23,9 @@ from adatune_lite.tasks.data import Batch, ImageTask, image_task
 from adatune_lite.tasks.models import build
 from adatune_lite.training import evaluate, train
 from benchmarks.measure import Row, median_interval, ratios
+from benchmarks.steps import FEW
 
 LR = 0.01
-FEW = 6
 MOST_STEPS = 10_000
 SPEC = TaskSpec(
     "mnist5k_rgb32",
