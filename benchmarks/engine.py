@@ -6,7 +6,8 @@ interval of the median from order statistics; a target holds if the interval's l
 thread it is the processor's time that counts. Trainings are of the MNIST network of MARTHE (784-500-500-10),
 batch 100; one of T = 512 is too long for many pairs: its ratio is measured with T = 32 (the cost is linear in
 T) and, once, with T = 512 in a fresh process, which also gives the peak memory above the process before the
-call.
+call. The part "loop" has our training loop, AutoLR's decisions and the largest eigenvalue: see `loops` and
+`extras`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -29,15 +30,18 @@ from torch import Tensor
 
 from adatune_lite import files
 from benchmarks import linear, memory
+from benchmarks.extras import autolr_rows, eigenvalue_rows
+from benchmarks.loops import SPEC, loop_rows
 from benchmarks.measure import Row, median_interval, ratios, seconds, show
 from benchmarks.memory import peak
 from benchmarks.setup import Setup
-from benchmarks.steps import has_bfloat16, step_rows
+from benchmarks.steps import FEW, has_bfloat16, step_rows
 
 HORIZON, CHECKPOINTS = 512, 23
 SHORT, SHORT_CHECKPOINTS = 32, 6  # recompute 25 of 32 steps, the most there is; 23 checkpoints do 484 of 512
 MEGABYTE = 1e6
-PARTS = ("mlp", "vgg", "schedules", "memory", "linear")
+NARROW = 0.125  # of ResNet-18, where a step takes tenths of a second and an overhead weighs more
+PARTS = ("mlp", "vgg", "schedules", "memory", "linear", "loop")
 
 
 def training_rows(pairs: int) -> list[Row]:
@@ -159,6 +163,12 @@ def main(arguments: list[str] | None = None) -> int:
     if "memory" in options.only:
         report(memory.rows())
         report(horizon_rows())
+    if "loop" in options.only:
+        narrow = replace(SPEC, width=NARROW)
+        report(loop_rows(narrow, 4, options.pairs, judged=False))
+        report(eigenvalue_rows())
+        report(autolr_rows(SPEC, FEW))
+        report(loop_rows(SPEC, 1, options.pairs, judged=True))
     for threads in sorted({2, available} - {1}) if "mlp" in options.only else ():
         torch.set_num_threads(threads)
         report(step_rows("mlp", options.pairs, judged=False))

@@ -60,6 +60,6 @@ def ratios(
 
 
 def show(row: Row) -> str:
-    spread = f"{row.low:.2f} to {row.high:.2f}" if row.low != row.high else ""
+    spread = f"{row.low:.4g} to {row.high:.4g}" if row.low != row.high else ""
     verdict = "" if row.target is None else f"at most {row.target:g}: {'holds' if row.holds else 'MISSED'}"
-    return f"{row.what:44} {row.value:9.2f} {spread:>15}  {row.unit:16} {verdict:22} {row.note}"
+    return f"{row.what:44} {row.value:9.4g} {spread:>16}  {row.unit:16} {verdict:22} {row.note}"
