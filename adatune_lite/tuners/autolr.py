@@ -16,10 +16,12 @@ of the last decision, whose loss at the new rate the fit has measured or predict
 superbatch 0, measured at the start by the check below and shared with the first fit. So explore costs its
 samples and nothing more.
 
-Saturation: at first relative, (drop rate of the first window) > saturation x (present one), or a loss that no
-longer falls. The present drop rate at the first crossing (0 where the loss rises) then is the absolute
-threshold for the rest. Raises in explore do not begin the count anew: they creep (the paper's Figure 10:
-0.12 %), and a count begun on the plateau would compare noise with noise.
+Saturation: the drop rate is below a threshold. At first that is relative, the drop rate of the first window
+whose loss fell, divided by `saturation`; the first drop rate between 0 and it is the absolute threshold for the
+rest. A window whose loss rose is below every threshold, so it counts as saturated, but fixes none: its drop rate
+is no rate of falling, and a threshold of 0 or less would make `saturation` meaningless from then on. Raises in
+explore do not begin the count anew: they creep (the paper's Figure 10: 0.12 %), and a count begun on the plateau
+would compare noise with noise.
 
 Rollback: where the window after a change in exploit has a lower drop rate than the window before it, or a
 loss that is not finite, training goes back to where it would be without the change: weights, optimizer state,
@@ -141,7 +143,7 @@ class AutoLR(Tuner):
         self._held, self._held_loss, self._held_at = 0, math.nan, 0
         """The held superbatch, its loss, and the steps done when that was measured."""
         self._first = self._absolute = math.nan
-        """Drop rate of the first window, and that of the first crossing; NaN before they are known."""
+        """Drop rate of the first window that fell, and that of the first crossing; NaN before they are known."""
         self._change: Change | None = None
 
     @property
@@ -236,7 +238,7 @@ class AutoLR(Tuner):
             self._change = None
             if not math.isfinite(held):
                 return keep(f"{_NOT_FINITE} on the held superbatch")
-            if math.isnan(self._first):
+            if not self._first > 0:
                 self._first = drop_rate
             self._held_loss, self._held_at = held, done
             if phase == "exploit" and not self._saturated(drop_rate):
@@ -269,9 +271,9 @@ class AutoLR(Tuner):
     def _saturated(self, drop_rate: float) -> bool:
         if self.saturation is None:
             return True
-        if math.isnan(self._absolute) and (drop_rate <= 0 or self.saturation * drop_rate < self._first):
-            self._absolute = max(drop_rate, 0.0)
-        return drop_rate <= self._absolute
+        if math.isnan(self._absolute) and 0 < self.saturation * drop_rate < self._first:
+            self._absolute = drop_rate
+        return drop_rate <= 0 or drop_rate <= self._absolute
 
     def _sample(
         self, outer_loss: Any, k: int, weights: Tensors, start: Snapshot, bound: float, middle: float
