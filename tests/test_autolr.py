@@ -187,6 +187,8 @@ def test_saturation_is_relative_then_absolute() -> None:
     # 0.19 is below a fifth of 1 as well, but no longer judged by that.
     assert [d.superbatch for d in found] == [0, None, 1, None, 2]
     assert [d.reason for d in found][1::2] == ["not saturated"] * 2
+    assert found[0].threshold is None  # explore
+    assert [d.threshold for d in found[1:]] == pytest.approx([0.2, 0.2, 0.15, 0.15])
     assert [d.phase for d in found] == ["explore"] + ["exploit"] * 4
     assert all(d.new_lr == pytest.approx(START) for d in found)
 
@@ -235,7 +237,7 @@ def test_a_change_with_a_better_drop_rate_stays_and_the_threshold_is_absolute() 
 
 
 def test_a_rising_loss_is_saturated_and_fixes_no_threshold() -> None:
-    """Held 1, from 2.0: 0.5 is no less than a fifth of 1, 0.1 is, and is then the threshold: 0.15 is above."""
+    """Held 1, from 2.0: 0.5 is no less than a fifth of 1, 0.1 is and becomes the threshold: 0.15 is above."""
     ends = {3: 1.5, 4: 1.4, 5: 0.0}
     line = Line(
         {

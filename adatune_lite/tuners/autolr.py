@@ -17,11 +17,11 @@ superbatch 0, measured at the start by the check below and shared with the first
 samples and nothing more.
 
 Saturation: the drop rate is below a threshold. At first that is relative, the drop rate of the first window
-whose loss fell, divided by `saturation`; the first drop rate between 0 and it is the absolute threshold for the
-rest. A window whose loss rose is below every threshold, so it counts as saturated, but fixes none: its drop rate
-is no rate of falling, and a threshold of 0 or less would make `saturation` meaningless from then on. Raises in
-explore do not begin the count anew: they creep (the paper's Figure 10: 0.12 %), and a count begun on the plateau
-would compare noise with noise.
+whose loss fell, divided by `saturation`; the first drop rate between 0 and it is the absolute threshold for
+the rest. A window whose loss rose is below every threshold, so it counts as saturated, but fixes none: its
+drop rate is no rate of falling, and a threshold of 0 or less would leave nothing for `saturation` to decide.
+Raises in explore do not begin the count anew: they creep (the paper's Figure 10: 0.12 %), and a count begun
+on the plateau would compare noise with noise.
 
 Rollback: where the window after a change in exploit has a lower drop rate than the window before it, or a
 loss that is not finite, training goes back to where it would be without the change: weights, optimizer state,
@@ -143,7 +143,7 @@ class AutoLR(Tuner):
         self._held, self._held_loss, self._held_at = 0, math.nan, 0
         """The held superbatch, its loss, and the steps done when that was measured."""
         self._first = self._absolute = math.nan
-        """Drop rate of the first window that fell, and that of the first crossing; NaN before they are known."""
+        """Drop rate of the first window that fell, and that of the first crossing; NaN until then."""
         self._change: Change | None = None
 
     @property
@@ -224,10 +224,10 @@ class AutoLR(Tuner):
         """The decision, taken at the weights of the trial step, which stay."""
         done, lr, k = self._steps + 1, self._lr, self._next
         phase = "explore" if done <= self.explore_steps else "exploit"
-        drop_rate = middle = None
+        drop_rate = threshold = middle = None
 
         def keep(reason: str) -> Decision:
-            return Decision(done, phase, "keep", reason, lr, lr, drop_rate)
+            return Decision(done, phase, "keep", reason, lr, lr, drop_rate, threshold)
 
         if phase == "exploit" or k == self._held:
             held = self._loss(outer_loss, self._held, weights)
@@ -241,8 +241,10 @@ class AutoLR(Tuner):
             if not self._first > 0:
                 self._first = drop_rate
             self._held_loss, self._held_at = held, done
-            if phase == "exploit" and not self._saturated(drop_rate):
-                return keep("not saturated")
+            if phase == "exploit" and self.saturation is not None:
+                threshold = self._threshold(self.saturation)
+                if not self._saturated(drop_rate, threshold):
+                    return keep("not saturated")
             middle = held if k == self._held else None
         if all(torch.equal(w, x) for w, x in zip(weights, start.weights, strict=True)):
             return keep("empty direction")
@@ -261,19 +263,21 @@ class AutoLR(Tuner):
         new_lr = max(self.lr_min, lr + move)
         decision = "keep" if new_lr == lr else "raise" if new_lr > lr else "lower"
         return Decision(
-            done, phase, decision, reason, lr, new_lr, drop_rate, k, tuple(eps), tuple(losses), fit
+            done, phase, decision, reason, lr, new_lr, drop_rate, threshold, k, tuple(eps), tuple(losses), fit
         )
 
     def _loss(self, outer_loss: Any, k: int, weights: Tensors) -> float:
         self.looks += 1
         return superbatch_loss(outer_loss, k, weights)
 
-    def _saturated(self, drop_rate: float) -> bool:
-        if self.saturation is None:
-            return True
-        if math.isnan(self._absolute) and 0 < self.saturation * drop_rate < self._first:
+    def _threshold(self, saturation: float) -> float:
+        """The drop rate below which the rate has saturated; 0 as long as every window rose."""
+        return max(self._first, 0.0) / saturation if math.isnan(self._absolute) else self._absolute
+
+    def _saturated(self, drop_rate: float, threshold: float) -> bool:
+        if math.isnan(self._absolute) and 0 < drop_rate < threshold:
             self._absolute = drop_rate
-        return drop_rate <= 0 or drop_rate <= self._absolute
+        return drop_rate <= 0 or drop_rate < threshold
 
     def _sample(
         self, outer_loss: Any, k: int, weights: Tensors, start: Snapshot, bound: float, middle: float
