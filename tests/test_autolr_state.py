@@ -89,6 +89,23 @@ def test_extra_passes_leave_no_trace(optimizer: str, model: bool) -> None:
     assert all(m.training for m in world.net.modules())
 
 
+def test_an_outer_loss_in_evaluation_mode_leaves_training_in_its_own() -> None:
+    world, alone = World("momentum", lambda o: al.AutoLR(o, 40, window=2)), plain("momentum")
+
+    def outer(k: int) -> Tensor:
+        world.net.eval()
+        return world.outer(k) * 0 + 1
+
+    for _ in range(6):
+        world.step(outer)
+        assert all(m.training for m in world.net.modules())
+    found = world.training()
+    torch.manual_seed(11)
+    for _ in range(6):
+        alone.step()
+    assert same(found, alone.training())
+
+
 def test_samples_share_their_dropout() -> None:
     """One random seed for all evaluations of a superbatch, also windows apart, and another for the next."""
     world = World("momentum", lambda o: al.AutoLR(o, 2, window=1, saturation=None))

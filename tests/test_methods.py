@@ -74,6 +74,13 @@ def test_explore_costs_what_appendix_c_says(setting: tuple[int, int, int], least
     assert least <= trace.look_steps / window <= most
 
 
+def test_explore_longer_than_the_training_is_refused_where_the_length_is_known() -> None:
+    task, net = image_task(TASK), build("mlp", hidden=(8,))
+    tuner = AutoLR(torch.optim.SGD(net.parameters(), lr=0.1), explore_steps=1000)
+    with pytest.raises(ValueError, match="at most the training's 6 steps, not 1000"):
+        train(net, tuner, task, seed=0, steps=6, look=superbatches(task, 0, 2))
+
+
 def test_the_plateau_pays_for_its_looks_alone(tmp_path: Path) -> None:
     outcome = made(spec("plateau", {"lr": 0.1, "patience": 0, "threshold": 0.99}, steps=40), tmp_path)
     epochs = 4  # 10 steps each, looks at 40 images with batches of 20

@@ -80,7 +80,8 @@ class AutoLR(Tuner):
 
     `step` takes outer_loss(k), the mean loss over superbatch k of the training data: the same k, the same
     data. All evaluations of one k run without gradient, under one forked random seed, so that dropout is
-    allowed, in the modes that the closure finds, and leave module buffers alone. The first step checks on
+    allowed, in the modes that the closure finds or sets; they leave module buffers alone, and the modes of
+    modules that run in train_loss are put back after each. The first step checks on
     superbatch 0 that two evaluations agree.
 
     `log` holds a `Decision` per window.
@@ -116,10 +117,6 @@ class AutoLR(Tuner):
                 raise ValueError(f"{name} must be a whole number of at least {least}, not {number!r}")
         if samples % 2 == 0:
             raise ValueError(f"samples must be odd, so that eps = 0 is one of them, not {samples}")
-        if total_steps is not None and explore_steps > total_steps:
-            raise ValueError(
-                f"explore_steps must be at most the training's {total_steps} steps, not {explore_steps}"
-            )
         if saturation is not None and not 1 <= saturation < math.inf:
             raise ValueError(f"saturation must be finite and at least 1 (or None), not {saturation!r}")
         if epsilon_threshold is not None and not 0 < epsilon_threshold < math.inf:
@@ -133,7 +130,11 @@ class AutoLR(Tuner):
         self.explore_steps, self.window, self.samples = explore_steps, window, samples
         self.saturation, self.epsilon_threshold = saturation, epsilon_threshold
         self.lr_min, self.superbatch, self.rollback = float(lr_min), superbatch, rollback
+        if total_steps is not None:
+            self.check_length(total_steps)
         self._buffers: Tensors = list(model.buffers()) if model is not None else []
+        self._modules: list[torch.nn.Module] = []
+        """Modules that ran in the training loss of this step."""
         self._reset()
 
     def _reset(self) -> None:
@@ -145,6 +146,13 @@ class AutoLR(Tuner):
         self._first = self._absolute = math.nan
         """Drop rate of the first window that fell, and that of the first crossing; NaN until then."""
         self._change: Change | None = None
+
+    def check_length(self, steps: int) -> None:
+        """Raises ValueError where explore is longer than a training of that many steps."""
+        if self.explore_steps > steps:
+            raise ValueError(
+                f"explore_steps must be at most the training's {steps} steps, not {self.explore_steps}"
+            )
 
     @property
     def extra_passes(self) -> float:
@@ -162,12 +170,12 @@ class AutoLR(Tuner):
                 guard.restore()
                 self._skip(found)
                 return found.loss
-            grads = found.grads
+            grads, self._modules = found.grads, list(guard.modules.values())
             if self._steps == 0:
                 check_proportional(
                     lambda lr: self._move(weights, grads, lr), weights, self.optimizer, self._lr
                 )
-                self._held_loss = check_outer(outer_loss, weights)
+                self._held_loss = check_outer(outer_loss, weights, self._modules)
             self._note_buffers(guard)
             finite = True
             if (self._steps + 1) % self.window:
@@ -268,7 +276,7 @@ class AutoLR(Tuner):
 
     def _loss(self, outer_loss: Any, k: int, weights: Tensors) -> float:
         self.looks += 1
-        return superbatch_loss(outer_loss, k, weights)
+        return superbatch_loss(outer_loss, k, weights, self._modules)
 
     def _threshold(self, saturation: float) -> float:
         """The drop rate below which the rate has saturated; 0 as long as every window rose."""

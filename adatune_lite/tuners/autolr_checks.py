@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -69,9 +69,12 @@ def check_proportional(
         )
 
 
-def superbatch_loss(outer_loss: Any, k: int, weights: Sequence[Tensor]) -> float:
+def superbatch_loss(
+    outer_loss: Any, k: int, weights: Sequence[Tensor], modules: Iterable[torch.nn.Module] = ()
+) -> float:
     """The loss on superbatch k, without gradient, under the random seed of k; module buffers stay.
 
+    modules: those that train; where the closure leaves one in another mode, it goes back to its own.
     Raises LossError for a closure without argument, one that returns no scalar, or changes the weights.
     """
     try:
@@ -80,10 +83,15 @@ def superbatch_loss(outer_loss: Any, k: int, weights: Sequence[Tensor]) -> float
         raise LossError(f"AutoLR needs {WANTED}, called as outer_loss({k})") from error
     versions = [w._version for w in weights]
     devices = cuda_devices(weights)
-    with torch.no_grad(), BufferGuard() as guard, torch.random.fork_rng(devices):
-        torch.manual_seed(_SEED + k)
-        loss = outer_loss(k)
-    guard.restore()
+    modes = [(module, module.training) for module in modules]
+    try:
+        with torch.no_grad(), BufferGuard() as guard, torch.random.fork_rng(devices):
+            torch.manual_seed(_SEED + k)
+            loss = outer_loss(k)
+        guard.restore()
+    finally:
+        for module, training in modes:
+            module.training = training
     if not isinstance(loss, Tensor) or loss.numel() != 1 or not loss.is_floating_point():
         kind = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
         raise LossError(f"outer_loss must return a scalar floating-point tensor, not {kind}")
@@ -92,10 +100,10 @@ def superbatch_loss(outer_loss: Any, k: int, weights: Sequence[Tensor]) -> float
     return float(loss)
 
 
-def check_outer(outer_loss: Any, weights: Sequence[Tensor]) -> float:
+def check_outer(outer_loss: Any, weights: Sequence[Tensor], modules: Iterable[torch.nn.Module] = ()) -> float:
     """The loss on superbatch 0 at the start. Two evaluations must agree and leave every weight as it was."""
     before = [w.detach().clone() for w in weights]
-    first, second = (superbatch_loss(outer_loss, 0, weights) for _ in range(2))
+    first, second = (superbatch_loss(outer_loss, 0, weights, modules) for _ in range(2))
     if not all(torch.equal(w, x) for w, x in zip(weights, before, strict=True)):
         raise LossError("outer_loss changed the weights; it may only read them")
     if not math.isfinite(first + second):

@@ -18,11 +18,19 @@ def cuda_devices(weights: Sequence[Tensor]) -> list[torch.device]:
 
 
 class Watch(BufferGuard):
-    """A BufferGuard that tells which buffers it has seen."""
+    """A BufferGuard that tells which modules and buffers it has seen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.modules: dict[int, torch.nn.Module] = {}
 
     def __enter__(self) -> Watch:
         super().__enter__()
         return self
+
+    def _before_forward(self, module: torch.nn.Module, inputs: object) -> None:
+        super()._before_forward(module, inputs)
+        self.modules[id(module)] = module
 
     def seen(self) -> Iterable[tuple[Tensor, Tensor]]:
         """(buffer, its value before the block) in the order in which modules ran first."""
