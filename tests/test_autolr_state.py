@@ -152,6 +152,20 @@ def test_rollback_is_bit_for_bit(optimizer: str) -> None:
     assert same(later, alone.training())
 
 
+def test_a_change_before_layers_were_unfrozen_is_not_taken_back() -> None:
+    world = World("momentum", lambda o: al.AutoLR(o, 0, window=3, saturation=None, epsilon_threshold=None))
+    world.net[0].weight.requires_grad_(False)
+    losses = iter([5.0, 5.0, 4.0, 3.9, 3.95, 4.2, 4.4, *[3.95] * 9])
+    for t in range(5):
+        world.net[0].weight.requires_grad_(t > 3)
+        world.step(scripted(world, losses))
+    with pytest.raises(ValueError, match=r"other weights train .* set the tuner's `rollback` to False"):
+        world.step(scripted(world, losses))
+    world.tuner.rollback = False
+    world.step(scripted(world, losses))
+    assert [d.decision for d in world.tuner.log] == ["lower", "keep"]
+
+
 def test_rollback_covers_buffers_first_seen_after_the_change() -> None:
     world = World("momentum", lambda o: al.AutoLR(o, 0, window=2, saturation=None, epsilon_threshold=None))
     late = nn.BatchNorm1d(3)

@@ -81,6 +81,8 @@ def superbatch_loss(
         inspect.signature(outer_loss).bind(k)
     except TypeError as error:
         raise LossError(f"AutoLR needs {WANTED}, called as outer_loss({k})") from error
+    except ValueError:  # a function of TorchScript has no signature to look at
+        pass
     versions = [w._version for w in weights]
     devices = cuda_devices(weights)
     modes = [(module, module.training) for module in modules]
@@ -108,10 +110,15 @@ def check_outer(outer_loss: Any, weights: Sequence[Tensor], modules: Iterable[to
         raise LossError("outer_loss changed the weights; it may only read them")
     if not math.isfinite(first + second):
         raise LossError(f"outer_loss(0) is {first:g} at the start; AutoLR needs a finite loss to start from")
-    if abs(first - second) > rounding(first, weights):
-        raise LossError(
-            f"outer_loss(0) gave {first:.9g} and then {second:.9g} at the same weights under the same random "
-            "seed; the usual cause is data augmentation outside torch's random state, or data drawn anew at "
-            "each call: make it a function of k and of torch's random state"
-        )
+    check_same(0, first, second, weights)
     return first
+
+
+def check_same(k: int, first: float, second: float, weights: Sequence[Tensor]) -> None:
+    """Raises LossError unless two losses on superbatch k at the same weights agree up to rounding."""
+    if not abs(first - second) <= rounding(first, weights):
+        raise LossError(
+            f"outer_loss({k}) gave {first:.9g} and then {second:.9g} at the same weights under the same "
+            "random seed; the usual cause is data augmentation outside torch's random state, or data drawn "
+            "anew at each call: make it a function of k and of torch's random state"
+        )

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from numbers import Integral
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from adatune_lite.checks import whole
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,7 @@ def autolr_settings(task: str | None, *, steps: int, lr: float | None = None) ->
 
     Raises ValueError for an unknown task, for a rule of thumb without lr, and for a training without steps.
     """
-    if isinstance(steps, bool) or not isinstance(steps, Integral) or steps < 1:
-        raise ValueError(f"steps must be a whole number of at least 1, not {steps!r}")
-    steps = int(steps)
+    steps = whole("steps", steps, 1)
     if task is None:
         if lr is None or not 0 < lr < math.inf:
             raise ValueError(f"the rule of thumb needs the seed rate lr, finite and above 0, not {lr!r}")
