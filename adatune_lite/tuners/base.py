@@ -240,11 +240,20 @@ class Tuner(ABC):
 class FixedSchedule(Tuner):
     """A schedule known beforehand, as a sequence of rates, one for each step.
 
+    clip_grad_value, clip_grad_norm: bound of the gradient's entries, or of its norm over all groups.
+
     Raises ValueError for rates that are negative or not finite, and at a step beyond its end.
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer, schedule: Tensor | Sequence[float]) -> None:
-        super().__init__(optimizer)
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        schedule: Tensor | Sequence[float],
+        *,
+        clip_grad_value: float | None = None,
+        clip_grad_norm: float | None = None,
+    ) -> None:
+        super().__init__(optimizer, clip_grad_value, clip_grad_norm)
         self.schedule = check_schedule(schedule)
         self._lr = self.schedule[0]
 
