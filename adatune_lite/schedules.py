@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.optim import Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 
+from adatune_lite.checks import is_number, whole
+
 Option = float | Sequence[float]
 
 OPTIONS: Mapping[str, Mapping[str, Option]] = MappingProxyType(
@@ -66,28 +68,31 @@ def schedule(
     steps that are left, and its shares are of those. AutoLR's translation baseline: 4,000 steps and
     start = 2.5e-4.
 
+    A training of one step has the rate that the schedule starts with: lr * low for cyclic, one_cycle_linear
+    and trapezoid.
+
     Raises ValueError for an unknown name, an option that the schedule does not have, or values out of range.
     """
     if name not in OPTIONS:
         raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, not {name!r}")
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        raise ValueError(f"steps must be a whole number of at least 1, not {steps!r}")
+    steps = whole("steps", steps, 1)
     for option, value in (("lr", lr), *options.items()):
         if option != "lr" and option not in OPTIONS[name]:
             known = ", ".join((*OPTIONS[name], "warmup", "start"))
             raise ValueError(f"{name} has no option {option!r}; it has {known}")
-        if isinstance(value, Sequence):
-            if not all(0 <= share <= 1 for share in value):
-                raise ValueError(f"{option} must be shares between 0 and 1, not {value}")
-        elif not (math.isfinite(value) and value > 0):
-            raise ValueError(f"{option} must be finite and above 0, not {value}")
-        elif option in ("period", "ramp", "peak", "low") and value > 1:
+        if option == "milestones":
+            shares = value if isinstance(value, Sequence) else (value,)
+            if not all(is_number(share) and 0 <= share <= 1 for share in shares):
+                raise ValueError(f"milestones must be shares between 0 and 1, not {value!r}")
+        elif isinstance(value, Sequence) or not (is_number(value) and math.isfinite(value) and value > 0):
+            raise ValueError(f"{option} must be finite and above 0, not {value!r}")
+        elif option in ("factor", "final", "period", "ramp", "peak", "low") and value > 1:
             raise ValueError(f"{option} must be at most 1, not {value}")
         elif option == "growth" and value != int(value):
             raise ValueError(f"growth must be a whole number, not {value}")
     for option, value in (("warmup", warmup), ("start", start)):
-        if not 0 <= value < 1:
-            raise ValueError(f"{option} must be at least 0 and below 1, not {value}")
+        if not (is_number(value) and 0 <= value < 1):
+            raise ValueError(f"{option} must be at least 0 and below 1, not {value!r}")
     warm = min(round(warmup * steps), steps - 1)
     if name == "inverse_sqrt" and warm == 0:
         raise ValueError(f"inverse_sqrt needs a warmup of at least one of its {steps} steps")

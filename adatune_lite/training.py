@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from adatune_lite.checkpoint import Keeper
 from adatune_lite.tasks.data import Batch
-from adatune_lite.tuners import Diverged, Tuner
+from adatune_lite.tuners import AutoLR, Diverged, Tuner
 from adatune_lite.tuners.products import PartialProduct
 
 OBSERVATIONS = 16
@@ -115,8 +115,11 @@ def train(
     keeper: where the state between two steps is kept and taken up again, so that the weights, the series and
     the random numbers are those of a training that nothing stopped, to the last bit. It then has the status
     "stopped by budget" when the keeper says that time is up.
-    A diverged training ends early, as a status and not an error.
+    A diverged training ends early, as a status and not an error. Raises ValueError for an AutoLR that
+    explores longer than `steps`.
     """
+    if isinstance(tuner, AutoLR):
+        tuner.check_length(steps)
     trace = Trace()
     begun = _restore(keeper.load(), net, tuner, trace) if keeper else 0
     every = max(4, steps // OBSERVATIONS)

@@ -150,13 +150,13 @@ def test_superbatches_rise_and_explore_pays_for_its_samples_alone() -> None:
     line = Line({k: stairs(*range(199, 0, -1)) for k in range(9)}, explore_steps=80, window=20, superbatch=2)
     for _ in range(80):
         line.tuner.step(line.w.sum, line.outer)
-    assert line.calls == [0, 0, *(k for k in range(4) for _ in range(5))]
+    assert line.calls == [0, 0, *(k for k in range(4) for _ in range(5 + (k == 1)))]  # one check each
     assert line.tuner.extra_passes == pytest.approx(80 / 6)
     assert [d.superbatch for d in line.tuner.log] == [0, 1, 2, 3]
     assert [d.drop_rate for d in line.tuner.log] == [pytest.approx(1.0), None, None, None]
     for _ in range(20):
         line.tuner.step(line.w.sum, line.outer)
-    assert line.calls[22:] == [3]  # held: the superbatch of the last fit, over the window since
+    assert line.calls[23:] == [3]  # held: the superbatch of the last fit, over the window since
     assert line.tuner.log[-1].drop_rate == pytest.approx(1.0)
 
 
@@ -187,6 +187,8 @@ def test_saturation_is_relative_then_absolute() -> None:
     # 0.19 is below a fifth of 1 as well, but no longer judged by that.
     assert [d.superbatch for d in found] == [0, None, 1, None, 2]
     assert [d.reason for d in found][1::2] == ["not saturated"] * 2
+    assert found[0].threshold is None  # explore
+    assert [d.threshold for d in found[1:]] == pytest.approx([0.2, 0.2, 0.15, 0.15])
     assert [d.phase for d in found] == ["explore"] + ["exploit"] * 4
     assert all(d.new_lr == pytest.approx(START) for d in found)
 
@@ -234,11 +236,31 @@ def test_a_change_with_a_better_drop_rate_stays_and_the_threshold_is_absolute() 
     assert found.new_lr == pytest.approx(1.5 * 0.08)
 
 
-def test_a_first_crossing_on_a_rising_loss_makes_the_threshold_zero() -> None:
-    line = Line({0: stairs(4, 3, 3.5), 1: stairs(9, 9, 2, 1.9)}, epsilon_threshold=None, rollback=False)
-    line.step()
-    assert line.step().drop_rate == pytest.approx(-0.5)
-    assert line.tuner.state_dict()["thresholds"] == [pytest.approx(1.0), 0.0]
+def test_a_rising_loss_is_saturated_and_fixes_no_threshold() -> None:
+    """Held 1, from 2.0: 0.5 is no less than a fifth of 1, 0.1 is and becomes the threshold: 0.15 is above."""
+    ends = {3: 1.5, 4: 1.4, 5: 0.0}
+    line = Line(
+        {
+            0: stairs(4, 3, 3.5),
+            1: lambda w: ends[round(-10 * w)] if w < -0.25 else bowl(-0.2)(w),
+            2: lambda w: 1.85 if w < -0.45 else bowl(-0.4)(w),
+        },
+        saturation=5,
+        epsilon_threshold=None,
+        rollback=False,
+    )
+    found = [line.step() for _ in range(5)]
+    assert [d.drop_rate for d in found] == pytest.approx([1.0, -0.5, 0.5, 0.1, 0.15])
+    assert [d.superbatch for d in found] == [0, 1, None, 2, None]
+    assert line.tuner.state_dict()["thresholds"] == pytest.approx([1.0, 0.1])
+
+
+def test_the_threshold_is_relative_to_the_first_window_that_fell() -> None:
+    line = Line({0: stairs(4, 5, 3, 2.9), 1: bowl(-0.3)}, saturation=5, epsilon_threshold=None)
+    found = [line.step() for _ in range(3)]
+    assert [d.drop_rate for d in found] == pytest.approx([-1.0, 2.0, 0.1])
+    assert [d.superbatch for d in found] == [0, None, 1]
+    assert line.tuner.state_dict()["thresholds"] == pytest.approx([2.0, 0.1])
 
 
 @pytest.mark.parametrize(("after", "words"), [(1.995, "the drop rate fell"), (math.nan, "no longer finite")])

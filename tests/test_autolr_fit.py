@@ -77,9 +77,14 @@ def test_choice(k1: float, k2: float, expected: float, words: str) -> None:
 def test_settings_are_those_of_table_8(task: str, explore: int, saturation: float, threshold: float) -> None:
     assert set(TABLE_8) == {"mnist", "fashion_mnist", "cifar10", "imagenet", "iwslt14", "squad"}
     found = al.autolr_settings(task, steps=1000)
-    assert found == {"explore_steps": explore, "saturation": saturation, "epsilon_threshold": threshold}
+    assert found == {
+        "explore_steps": explore,
+        "saturation": saturation,
+        "epsilon_threshold": threshold,
+        "total_steps": 1000,
+    }
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=TABLE_8[task].lr)
-    assert al.AutoLR(optimizer, **found, total_steps=1000).explore_steps == explore
+    assert al.AutoLR(optimizer, **found).explore_steps == explore
 
 
 def test_rule_of_thumb_agrees_with_table_8_at_a_rate_of_a_tenth() -> None:
@@ -95,6 +100,12 @@ def test_rule_of_thumb_agrees_with_table_8_at_a_rate_of_a_tenth() -> None:
 def test_bad_settings(task: Any, lr: Any, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         al.autolr_settings(task, steps=10, lr=lr)
+
+
+@pytest.mark.parametrize("steps", [-5, 0, 2.5, True])
+def test_settings_of_a_training_without_steps(steps: Any) -> None:
+    with pytest.raises(ValueError, match="steps must be a whole number of at least 1"):
+        al.autolr_settings("mnist", steps=steps)
 
 
 def test_superbatch_is_a_function_of_its_index() -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import math
 import random
+import warnings
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -43,11 +45,23 @@ def sgd() -> torch.optim.Optimizer:
         ({"lr_min": -1e-3}, "lr_min must lie between 0 and the seed rate 0.1"),
         ({"lr_min": 0.2}, "lr_min"),
         ({"lr_min": math.nan}, "lr_min"),
+        ({"lr_min": "x"}, "lr_min"),
+        ({"saturation": "x"}, "saturation must be finite and at least 1"),
+        ({"saturation": True}, "saturation"),
+        ({"epsilon_threshold": [1e-3]}, "epsilon_threshold"),
+        ({"rollback": "no"}, "rollback must be True or False, not 'no'"),
+        ({"total_steps": 0}, "total_steps must be a whole number of at least 1"),
+        ({"clip_grad_norm": 0.0}, "clip_grad_norm"),
     ],
 )
 def test_bad_arguments(options: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         al.AutoLR(sgd(), **{"explore_steps": 5, **options})
+
+
+def test_whole_numbers_of_numpy_are_welcome() -> None:
+    tuner = al.AutoLR(sgd(), np.int64(5), window=np.int32(2), total_steps=np.int64(9))
+    assert (tuner.explore_steps, tuner.window) == (5, 2) and type(tuner.window) is int
 
 
 def test_a_rate_of_zero_gives_no_direction() -> None:
@@ -108,10 +122,10 @@ def test_steps_not_proportional_to_the_rate_are_refused_before_anything_changes(
 
 
 class Setup:
-    def __init__(self) -> None:
+    def __init__(self, explore: int = 5) -> None:
         self.w = torch.tensor([1.0, -2.0], dtype=torch.float64, requires_grad=True)
         self.optimizer = torch.optim.SGD([self.w], lr=0.1, momentum=0.9)
-        self.tuner = al.AutoLR(self.optimizer, 5, window=2)
+        self.tuner = al.AutoLR(self.optimizer, explore, window=2)
 
     def loss(self, k: int = 0) -> Tensor:
         return self.w.square().sum() + 1
@@ -177,6 +191,35 @@ def test_broken_outer_losses_leave_the_training_unharmed(fault: str, at: int) ->
         setup.step()
         untroubled.step()
     assert setup.state() == untroubled.state()
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_an_outer_loss_that_differs_later_is_refused(resumed: bool) -> None:
+    """At superbatch 1, and at the first fit after a state was loaded."""
+    setup = Setup(explore=9)
+    for _ in range(6 if resumed else 3):
+        setup.step()
+    if resumed:
+        setup.tuner.load_state_dict(setup.tuner.state_dict())
+        setup.step()
+    before = setup.state()
+    with pytest.raises(al.LossError, match=rf"outer_loss\({3 if resumed else 1}\) gave .* and then"):
+        setup.step(lambda k: setup.loss() + random.random())
+    assert setup.state() == before
+
+
+def test_a_function_of_torchscript_has_no_signature_to_check() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch 2.11 calls it deprecated
+        scripted = torch.jit.script(_one)
+    setup = Setup()
+    for _ in range(2):
+        setup.step(scripted)
+    assert setup.tuner.log[-1].reason.startswith("flat")
+
+
+def _one(k: int) -> Tensor:
+    return torch.ones((), dtype=torch.float64)
 
 
 def test_missing_outer_loss() -> None:

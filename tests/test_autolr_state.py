@@ -89,6 +89,23 @@ def test_extra_passes_leave_no_trace(optimizer: str, model: bool) -> None:
     assert all(m.training for m in world.net.modules())
 
 
+def test_an_outer_loss_in_evaluation_mode_leaves_training_in_its_own() -> None:
+    world, alone = World("momentum", lambda o: al.AutoLR(o, 40, window=2)), plain("momentum")
+
+    def outer(k: int) -> Tensor:
+        world.net.eval()
+        return world.outer(k) * 0 + 1
+
+    for _ in range(6):
+        world.step(outer)
+        assert all(m.training for m in world.net.modules())
+    found = world.training()
+    torch.manual_seed(11)
+    for _ in range(6):
+        alone.step()
+    assert same(found, alone.training())
+
+
 def test_samples_share_their_dropout() -> None:
     """One random seed for all evaluations of a superbatch, also windows apart, and another for the next."""
     world = World("momentum", lambda o: al.AutoLR(o, 2, window=1, saturation=None))
@@ -133,6 +150,20 @@ def test_rollback_is_bit_for_bit(optimizer: str) -> None:
     for _ in range(2):
         alone.step()
     assert same(later, alone.training())
+
+
+def test_a_change_before_layers_were_unfrozen_is_not_taken_back() -> None:
+    world = World("momentum", lambda o: al.AutoLR(o, 0, window=3, saturation=None, epsilon_threshold=None))
+    world.net[0].weight.requires_grad_(False)
+    losses = iter([5.0, 5.0, 4.0, 3.9, 3.95, 4.2, 4.4, *[3.95] * 9])
+    for t in range(5):
+        world.net[0].weight.requires_grad_(t > 3)
+        world.step(scripted(world, losses))
+    with pytest.raises(ValueError, match=r"other weights train .* set the tuner's `rollback` to False"):
+        world.step(scripted(world, losses))
+    world.tuner.rollback = False
+    world.step(scripted(world, losses))
+    assert [d.decision for d in world.tuner.log] == ["lower", "keep"]
 
 
 def test_rollback_covers_buffers_first_seen_after_the_change() -> None:

@@ -28,6 +28,7 @@ from adatune_lite.experiments.superbatch import tables as tables_04
 from adatune_lite.experiments.superbatch.reading import Cell, Group, slope
 from adatune_lite.runs.record import Outcome, Record, Series
 from adatune_lite.runs.store import Store
+from adatune_lite.runs.worker import Planned
 
 PAGES = (
     (plots_03, ("examples", "networks", "along_training", "settings")),
@@ -47,6 +48,16 @@ def fits(tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.fixture(scope="module")
 def sizes(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return smoke(superbatch, tmp_path_factory.mktemp("sizes"))
+
+
+def test_the_trust_bound_is_that_of_the_data_set() -> None:
+    at = {p.spec.task.dataset: quadratic_fit.threshold(p.spec.task) for p in _planned("paper")}
+    assert at == {"cifar10": 5e-3, "mnist": 1e-3, "fashion_mnist": 1e-3}
+    assert {quadratic_fit.threshold(p.spec.task) for p in _planned("smoke")} == {1e-3}
+
+
+def _planned(profile: str) -> list[Planned]:
+    return quadratic_fit.plan(profile, Store(Path("nowhere")))
 
 
 def test_every_planned_run_has_a_record_and_the_invariants_hold(fits: Any, sizes: Any) -> None:

@@ -23,6 +23,7 @@ from adatune_lite.tasks.data import image_task
 from adatune_lite.tasks.models import build
 from adatune_lite.training import train
 from adatune_lite.tuners import AutoLR, CycledMomentum, FixedSchedule, ReduceOnPlateau
+from adatune_lite.tuners.autolr_log import PHASES, REASONS, reason_code
 
 TASK = TaskSpec("mnist5k", train=200, validation=40, test=40, hidden=(8,), batch=20)
 AUTOLR: dict[str, Value] = {"lr": 0.1, "explore_steps": 8, "window": 4, "samples": 3, "superbatch": 5}
@@ -73,6 +74,13 @@ def test_explore_costs_what_appendix_c_says(setting: tuple[int, int, int], least
     assert least <= trace.look_steps / window <= most
 
 
+def test_explore_longer_than_the_training_is_refused_where_the_length_is_known() -> None:
+    task, net = image_task(TASK), build("mlp", hidden=(8,))
+    tuner = AutoLR(torch.optim.SGD(net.parameters(), lr=0.1), explore_steps=1000)
+    with pytest.raises(ValueError, match="at most the training's 6 steps, not 1000"):
+        train(net, tuner, task, seed=0, steps=6, look=superbatches(task, 0, 2))
+
+
 def test_the_plateau_pays_for_its_looks_alone(tmp_path: Path) -> None:
     outcome = made(spec("plateau", {"lr": 0.1, "patience": 0, "threshold": 0.99}, steps=40), tmp_path)
     epochs = 4  # 10 steps each, looks at 40 images with batches of 20
@@ -119,10 +127,32 @@ def test_decisions_go_into_the_record(tmp_path: Path) -> None:
         [-b / (2 * c) if c > 0 else math.nan for b, c in zip(*k[1:], strict=True)], nan_ok=True
     )
     assert math.isfinite(record.series("drop_rate")[1][-1])
+    phases = [PHASES[int(code)] for code in record.series("decision_phase")[1]]
+    assert phases == ["explore"] * 2 + ["exploit"] * 4
+    reasons = [REASONS[int(code)] for code in record.series("decision_reason")[1]]
+    rolled = [DECISIONS[int(code)] == "rollback" for code in codes]
+    assert rolled == [reason == "the drop rate fell" for reason in reasons] and any(rolled)
+    assert record.series("superbatch")[1][fitted].tolist() == list(range(int(fitted.sum())))
     assert (
         record.cost["look_steps"] == pytest.approx(outcome.cost["plain_steps"] - 24)
         and record.cost["look_steps"] > 0
     )
+
+
+def test_the_threshold_of_saturation_goes_into_the_record(tmp_path: Path) -> None:
+    series = made(spec("autolr", {**AUTOLR, "saturation": 5.0}, steps=24), tmp_path)
+    drops, thresholds = values(series, "drop_rate"), values(series, "saturation_threshold")
+    assert all(map(math.isnan, thresholds[:2])) and thresholds[2] == pytest.approx(drops[0] / 5)
+    for code, drop, threshold in zip(values(series, "decision_reason"), drops, thresholds, strict=True):
+        if REASONS[int(code)] == "not saturated":
+            assert drop >= threshold
+        elif threshold == threshold:
+            assert drop < threshold
+
+
+def test_every_reason_has_a_code() -> None:
+    assert [reason_code(reason) for reason in REASONS] == list(range(len(REASONS)))
+    assert REASONS[reason_code("explore only raises (minimum is below)")] == "explore only raises"
 
 
 def test_a_safeguard_is_switched_off_by_false(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from adatune_lite.tuners import (
     ReduceOnPlateau,
     Tuner,
 )
-from adatune_lite.tuners.autolr_log import Decision
+from adatune_lite.tuners.autolr_log import PHASES, Decision, reason_code
 
 ONLINE = ("hd", "hd_validation", "rtho", "marthe")
 """HD with training gradients, HD with the validation gradient (mu = 0), RTHO (mu = 1), MARTHE."""
@@ -144,9 +144,11 @@ def superbatches(task: ImageTask, seed: int, batches: int) -> Callable[[int], It
 def decisions(log: Sequence[Decision]) -> dict[str, Series]:
     """AutoLR's log as series over the steps done at each decision; NaN where nothing was measured.
 
-    decision: place in DECISIONS. decision_lr, decision_new_lr: the rates before and after it. drop_rate: of
-    the held superbatch. fit_k0, fit_k1, fit_k2: the parabola in eps; fit_minimum: its eps_min, NaN where it
-    has none. sample_width: half-width of the samples; sample_0 ...: their losses, evenly spaced over it.
+    decision: place in DECISIONS. decision_reason, decision_phase: places in REASONS and PHASES of
+    `tuners.autolr_log`. decision_lr, decision_new_lr: the rates before and after it. drop_rate: of the held
+    superbatch; saturation_threshold: what it was judged by. superbatch: index of that of the fit. fit_k0,
+    fit_k1, fit_k2: the parabola in eps; fit_minimum: its eps_min, NaN where it has none. sample_width:
+    half-width of the samples; sample_0 ...: their losses, evenly spaced over it.
     """
     steps = [found.step for found in log]
 
@@ -156,9 +158,13 @@ def decisions(log: Sequence[Decision]) -> dict[str, Series]:
 
     series = {
         "decision": of(lambda d: DECISIONS.index(d.decision)),
+        "decision_reason": of(lambda d: reason_code(d.reason)),
+        "decision_phase": of(lambda d: PHASES.index(d.phase)),
         "decision_lr": of(lambda d: d.lr),
         "decision_new_lr": of(lambda d: d.new_lr),
         "drop_rate": of(lambda d: d.drop_rate),
+        "saturation_threshold": of(lambda d: d.threshold),
+        "superbatch": of(lambda d: d.superbatch),
         "fit_minimum": of(lambda d: -d.fit[1] / (2 * d.fit[2]) if d.fit and d.fit[2] > 0 else None),
         "sample_width": of(lambda d: d.eps[-1] if d.eps else None),
     }

@@ -16,10 +16,12 @@ of the last decision, whose loss at the new rate the fit has measured or predict
 superbatch 0, measured at the start by the check below and shared with the first fit. So explore costs its
 samples and nothing more.
 
-Saturation: at first relative, (drop rate of the first window) > saturation x (present one), or a loss that no
-longer falls. The present drop rate at the first crossing (0 where the loss rises) then is the absolute
-threshold for the rest. Raises in explore do not begin the count anew: they creep (the paper's Figure 10:
-0.12 %), and a count begun on the plateau would compare noise with noise.
+Saturation: the drop rate is below a threshold. At first that is relative, the drop rate of the first window
+whose loss fell, divided by `saturation`; the first drop rate between 0 and it is the absolute threshold for
+the rest. A window whose loss rose is below every threshold, so it counts as saturated, but fixes none: its
+drop rate is no rate of falling, and a threshold of 0 or less would leave nothing for `saturation` to decide.
+Raises in explore do not begin the count anew: they creep (the paper's Figure 10: 0.12 %), and a count begun
+on the plateau would compare noise with noise.
 
 Rollback: where the window after a change in exploit has a lower drop rate than the window before it, or a
 loss that is not finite, training goes back to where it would be without the change: weights, optimizer state,
@@ -42,12 +44,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adatune_lite.checks import is_number, whole
 from adatune_lite.curvature import LossError
 from adatune_lite.tuners.autolr_checks import (
     WANTED,
     check_kind,
     check_outer,
     check_proportional,
+    check_same,
     rounding,
     superbatch_loss,
 )
@@ -73,18 +77,28 @@ class AutoLR(Tuner):
     saturation: see above, >= 1; None lets the rate fall at every window.
     epsilon_threshold: r of |eps|^3 < r L (unit: rate cubed per loss); None is no trust bound.
     lr_min: lower bound of the rate. rollback: whether a change is judged.
+    clip_grad_value, clip_grad_norm: bound of the training gradient's entries, or of its norm over all groups,
+        before the optimizer sees it.
     total_steps: length of the training, for a check of explore_steps alone.
     model: the network, where its buffers (BatchNorm) cannot be found by hooks on the modules that run.
 
     `step` takes outer_loss(k), the mean loss over superbatch k of the training data: the same k, the same
     data. All evaluations of one k run without gradient, under one forked random seed, so that dropout is
-    allowed, in the modes that the closure finds, and leave module buffers alone. The first step checks on
-    superbatch 0 that two evaluations agree.
+    allowed, in the modes that the closure finds or sets; they leave module buffers alone, and the modes of
+    modules that run in train_loss are put back after each. That two evaluations agree is checked on
+    superbatch 0 at the first step, on superbatch 1, and at the first fit after `load_state_dict`, uncounted.
 
-    `log` holds a `Decision` per window.
+    `log` holds a `Decision` per window. Settings are no part of the state: load it into a tuner that was made
+    with the same ones.
+
+    Step hooks of the optimizer run on trial steps too: two in the first step, one where a decision changes
+    the rate. A loss that is negative, like a log-density's, leaves no room for
+    |eps|^3 < r L: give epsilon_threshold=None. Losses are taken unscaled: there is no place for a GradScaler,
+    so train in float32 or under autocast to bfloat16.
 
     Raises ValueError for arguments out of range, UnsupportedOptimizer at construction for an optimizer that
-    needs a closure and at the first step for one whose step is not proportional to lr.
+    needs a closure and at the first step for one whose step is not proportional to lr there; Adafactor, whose
+    rate is bounded by 1 / sqrt(step), passes at small rates and is not proportional later.
     """
 
     def __init__(
@@ -99,50 +113,56 @@ class AutoLR(Tuner):
         lr_min: float = 0.0,
         superbatch: int = 100,
         rollback: bool = True,
+        clip_grad_value: float | None = None,
+        clip_grad_norm: float | None = None,
         total_steps: int | None = None,
         model: torch.nn.Module | None = None,
     ) -> None:
         check_kind(optimizer)
-        super().__init__(optimizer)
-        for name, number, least in (
-            ("explore_steps", explore_steps, 0),
-            ("window", window, 1),
-            ("samples", samples, 3),
-            ("superbatch", superbatch, 1),
-        ):
-            if isinstance(number, bool) or not isinstance(number, int) or number < least:
-                raise ValueError(f"{name} must be a whole number of at least {least}, not {number!r}")
+        super().__init__(optimizer, clip_grad_value, clip_grad_norm)
+        self.explore_steps = whole("explore_steps", explore_steps, 0)
+        self.window, self.samples = whole("window", window, 1), whole("samples", samples, 3)
+        self.superbatch = whole("superbatch", superbatch, 1)
         if samples % 2 == 0:
             raise ValueError(f"samples must be odd, so that eps = 0 is one of them, not {samples}")
-        if total_steps is not None and explore_steps > total_steps:
-            raise ValueError(
-                f"explore_steps must be at most the training's {total_steps} steps, not {explore_steps}"
-            )
-        if saturation is not None and not 1 <= saturation < math.inf:
+        if saturation is not None and not (is_number(saturation) and 1 <= saturation < math.inf):
             raise ValueError(f"saturation must be finite and at least 1 (or None), not {saturation!r}")
-        if epsilon_threshold is not None and not 0 < epsilon_threshold < math.inf:
-            raise ValueError(
-                f"epsilon_threshold must be finite and above 0 (or None), not {epsilon_threshold!r}"
-            )
+        r = epsilon_threshold
+        if r is not None and not (is_number(r) and 0 < r < math.inf):
+            raise ValueError(f"epsilon_threshold must be finite and above 0 (or None), not {r!r}")
+        if not isinstance(rollback, bool):
+            raise ValueError(f"rollback must be True or False, not {rollback!r}")
         if not self._lr > 0:
             raise ValueError("AutoLR scales the optimizer's step, so the seed rate must be above 0")
-        if not 0 <= lr_min <= self._lr:
-            raise ValueError(f"lr_min must lie between 0 and the seed rate {self._lr:g}, not {lr_min}")
-        self.explore_steps, self.window, self.samples = explore_steps, window, samples
+        if not (is_number(lr_min) and 0 <= lr_min <= self._lr):
+            raise ValueError(f"lr_min must lie between 0 and the seed rate {self._lr:g}, not {lr_min!r}")
         self.saturation, self.epsilon_threshold = saturation, epsilon_threshold
-        self.lr_min, self.superbatch, self.rollback = float(lr_min), superbatch, rollback
+        self.lr_min, self.rollback = float(lr_min), rollback
+        if total_steps is not None:
+            self.check_length(whole("total_steps", total_steps, 1))
         self._buffers: Tensors = list(model.buffers()) if model is not None else []
+        self._modules: list[torch.nn.Module] = []
+        """Modules that ran in the training loss of this step."""
         self._reset()
 
     def _reset(self) -> None:
         self.log: list[Decision] = []
         self._next = 0
         """Index of the next fit's superbatch."""
+        self._checked = 1
+        """Index of the superbatch at which the outer loss is asked twice."""
         self._held, self._held_loss, self._held_at = 0, math.nan, 0
         """The held superbatch, its loss, and the steps done when that was measured."""
         self._first = self._absolute = math.nan
-        """Drop rate of the first window, and that of the first crossing; NaN before they are known."""
+        """Drop rate of the first window that fell, and that of the first crossing; NaN until then."""
         self._change: Change | None = None
+
+    def check_length(self, steps: int) -> None:
+        """Raises ValueError where explore is longer than a training of that many steps."""
+        if self.explore_steps > steps:
+            raise ValueError(
+                f"explore_steps must be at most the training's {steps} steps, not {self.explore_steps}"
+            )
 
     @property
     def extra_passes(self) -> float:
@@ -160,12 +180,12 @@ class AutoLR(Tuner):
                 guard.restore()
                 self._skip(found)
                 return found.loss
-            grads = found.grads
+            grads, self._modules = self._clipped(found.grads), list(guard.modules.values())
             if self._steps == 0:
                 check_proportional(
                     lambda lr: self._move(weights, grads, lr), weights, self.optimizer, self._lr
                 )
-                self._held_loss = check_outer(outer_loss, weights)
+                self._held_loss = check_outer(outer_loss, weights, self._modules)
             self._note_buffers(guard)
             finite = True
             if (self._steps + 1) % self.window:
@@ -222,25 +242,27 @@ class AutoLR(Tuner):
         """The decision, taken at the weights of the trial step, which stay."""
         done, lr, k = self._steps + 1, self._lr, self._next
         phase = "explore" if done <= self.explore_steps else "exploit"
-        drop_rate = middle = None
+        drop_rate = threshold = middle = None
 
         def keep(reason: str) -> Decision:
-            return Decision(done, phase, "keep", reason, lr, lr, drop_rate)
+            return Decision(done, phase, "keep", reason, lr, lr, drop_rate, threshold)
 
         if phase == "exploit" or k == self._held:
             held = self._loss(outer_loss, self._held, weights)
             drop_rate = (self._held_loss - held) / (done - self._held_at)
-            if self._change and not drop_rate >= self._change.drop_rate:
+            if self._change and self.rollback and not drop_rate >= self._change.drop_rate:
                 reason = "the drop rate fell" if math.isfinite(held) else "the loss is no longer finite"
                 return Decision(done, phase, "rollback", reason, lr, self._change.lr, drop_rate)
             self._change = None
             if not math.isfinite(held):
                 return keep(f"{_NOT_FINITE} on the held superbatch")
-            if math.isnan(self._first):
+            if not self._first > 0:
                 self._first = drop_rate
             self._held_loss, self._held_at = held, done
-            if phase == "exploit" and not self._saturated(drop_rate):
-                return keep("not saturated")
+            if phase == "exploit" and self.saturation is not None:
+                threshold = self._threshold(self.saturation)
+                if not self._saturated(drop_rate, threshold):
+                    return keep("not saturated")
             middle = held if k == self._held else None
         if all(torch.equal(w, x) for w, x in zip(weights, start.weights, strict=True)):
             return keep("empty direction")
@@ -249,6 +271,8 @@ class AutoLR(Tuner):
         self._next += 1
         if not math.isfinite(middle):
             return keep(f"{_NOT_FINITE} at eps = 0")
+        if k == self._checked:
+            check_same(k, middle, superbatch_loss(outer_loss, k, weights, self._modules), weights)
         self._held, self._held_loss, self._held_at = k, middle, done
         bound = trust_bound(lr, middle, self.epsilon_threshold)
         if not bound > 0:
@@ -259,19 +283,21 @@ class AutoLR(Tuner):
         new_lr = max(self.lr_min, lr + move)
         decision = "keep" if new_lr == lr else "raise" if new_lr > lr else "lower"
         return Decision(
-            done, phase, decision, reason, lr, new_lr, drop_rate, k, tuple(eps), tuple(losses), fit
+            done, phase, decision, reason, lr, new_lr, drop_rate, threshold, k, tuple(eps), tuple(losses), fit
         )
 
     def _loss(self, outer_loss: Any, k: int, weights: Tensors) -> float:
         self.looks += 1
-        return superbatch_loss(outer_loss, k, weights)
+        return superbatch_loss(outer_loss, k, weights, self._modules)
 
-    def _saturated(self, drop_rate: float) -> bool:
-        if self.saturation is None:
-            return True
-        if math.isnan(self._absolute) and (drop_rate <= 0 or self.saturation * drop_rate < self._first):
-            self._absolute = max(drop_rate, 0.0)
-        return drop_rate <= self._absolute
+    def _threshold(self, saturation: float) -> float:
+        """The drop rate below which the rate has saturated; 0 as long as every window rose."""
+        return max(self._first, 0.0) / saturation if math.isnan(self._absolute) else self._absolute
+
+    def _saturated(self, drop_rate: float, threshold: float) -> bool:
+        if math.isnan(self._absolute) and 0 < drop_rate < threshold:
+            self._absolute = drop_rate
+        return drop_rate <= 0 or drop_rate < threshold
 
     def _sample(
         self, outer_loss: Any, k: int, weights: Tensors, start: Snapshot, bound: float, middle: float
@@ -311,6 +337,11 @@ class AutoLR(Tuner):
         """Where training would be had the rate not changed; what is held starts from there."""
         change = self._change
         assert change is not None
+        if not change.snapshot.fits(weights, self.optimizer):
+            raise ValueError(
+                "other weights train than when the rate was changed, so the change cannot be taken back: "
+                "set the tuner's `rollback` to False where layers are frozen or unfrozen"
+            )
         if [b.shape for b in self._buffers] != [b.shape for b in change.snapshot.buffers]:
             raise ValueError("the network's buffers are not those of the saved state: give AutoLR the model")
         change.snapshot.restore(weights, self.optimizer, self._buffers)
@@ -333,11 +364,11 @@ class AutoLR(Tuner):
         change = copy.deepcopy(state.get("change"))
         if change:
             change = Change(**{**change, "snapshot": Snapshot(**change["snapshot"])})
-            if [w.shape for w in change.snapshot.weights] != [w.shape for w in self._weights()]:
-                raise ValueError("this state belongs to other weights: their shapes differ")
+            if not change.snapshot.fits(self._weights(), self.optimizer):
+                raise ValueError("this state belongs to other weights than those that train")
         super().load_state_dict(state)
         self.log = [Decision(**found) for found in state["log"]]
-        self._next, self._change = state["next"], change
+        self._next, self._checked, self._change = state["next"], state["next"], change
         self._held, self._held_loss, self._held_at = state["held"]
         self._first, self._absolute = state["thresholds"]
         for group in self.optimizer.param_groups:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -69,21 +69,31 @@ def check_proportional(
         )
 
 
-def superbatch_loss(outer_loss: Any, k: int, weights: Sequence[Tensor]) -> float:
+def superbatch_loss(
+    outer_loss: Any, k: int, weights: Sequence[Tensor], modules: Iterable[torch.nn.Module] = ()
+) -> float:
     """The loss on superbatch k, without gradient, under the random seed of k; module buffers stay.
 
+    modules: those that train; where the closure leaves one in another mode, it goes back to its own.
     Raises LossError for a closure without argument, one that returns no scalar, or changes the weights.
     """
     try:
         inspect.signature(outer_loss).bind(k)
     except TypeError as error:
         raise LossError(f"AutoLR needs {WANTED}, called as outer_loss({k})") from error
+    except ValueError:  # a function of TorchScript has no signature to look at
+        pass
     versions = [w._version for w in weights]
     devices = cuda_devices(weights)
-    with torch.no_grad(), BufferGuard() as guard, torch.random.fork_rng(devices):
-        torch.manual_seed(_SEED + k)
-        loss = outer_loss(k)
-    guard.restore()
+    modes = [(module, module.training) for module in modules]
+    try:
+        with torch.no_grad(), BufferGuard() as guard, torch.random.fork_rng(devices):
+            torch.manual_seed(_SEED + k)
+            loss = outer_loss(k)
+        guard.restore()
+    finally:
+        for module, training in modes:
+            module.training = training
     if not isinstance(loss, Tensor) or loss.numel() != 1 or not loss.is_floating_point():
         kind = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
         raise LossError(f"outer_loss must return a scalar floating-point tensor, not {kind}")
@@ -92,18 +102,23 @@ def superbatch_loss(outer_loss: Any, k: int, weights: Sequence[Tensor]) -> float
     return float(loss)
 
 
-def check_outer(outer_loss: Any, weights: Sequence[Tensor]) -> float:
+def check_outer(outer_loss: Any, weights: Sequence[Tensor], modules: Iterable[torch.nn.Module] = ()) -> float:
     """The loss on superbatch 0 at the start. Two evaluations must agree and leave every weight as it was."""
     before = [w.detach().clone() for w in weights]
-    first, second = (superbatch_loss(outer_loss, 0, weights) for _ in range(2))
+    first, second = (superbatch_loss(outer_loss, 0, weights, modules) for _ in range(2))
     if not all(torch.equal(w, x) for w, x in zip(weights, before, strict=True)):
         raise LossError("outer_loss changed the weights; it may only read them")
     if not math.isfinite(first + second):
         raise LossError(f"outer_loss(0) is {first:g} at the start; AutoLR needs a finite loss to start from")
-    if abs(first - second) > rounding(first, weights):
-        raise LossError(
-            f"outer_loss(0) gave {first:.9g} and then {second:.9g} at the same weights under the same random "
-            "seed; the usual cause is data augmentation outside torch's random state, or data drawn anew at "
-            "each call: make it a function of k and of torch's random state"
-        )
+    check_same(0, first, second, weights)
     return first
+
+
+def check_same(k: int, first: float, second: float, weights: Sequence[Tensor]) -> None:
+    """Raises LossError unless two losses on superbatch k at the same weights agree up to rounding."""
+    if not abs(first - second) <= rounding(first, weights):
+        raise LossError(
+            f"outer_loss({k}) gave {first:.9g} and then {second:.9g} at the same weights under the same "
+            "random seed; the usual cause is data augmentation outside torch's random state, or data drawn "
+            "anew at each call: make it a function of k and of torch's random state"
+        )

@@ -5,8 +5,10 @@ OpenReview SkgtbaVYvH, equations 1 to 3),
 
     L(eps) = L(w - (lr + eps) d)  ~  k0 + k1 eps + k2 eps^2,    eps_min = -k1 / (2 k2),    |eps|^3 < r L(0)
 
-The bound is not dimensionless and is often far larger than the rate, so eps obeys |eps| <= REACH lr as well:
-the rate stays positive, and the parabola is used at most REACH / SPREAD half-widths from its centre.
+The paper prints L(w) in the bound. L(0), the loss after the step at the present rate, is one of the samples,
+where L(w) would be a further pass. The bound is not dimensionless and is often far larger than the rate, so
+eps obeys |eps| <= REACH lr as well: the rate stays positive, and the parabola is used at most REACH / SPREAD
+half-widths from its centre.
 """
 
 from __future__ import annotations

@@ -7,6 +7,24 @@ from dataclasses import dataclass
 from adatune_lite.tuners.autolr_fit import Parabola
 from adatune_lite.tuners.autolr_snapshot import Snapshot
 
+PHASES = ("explore", "exploit")
+
+REASONS = (
+    "minimum beyond the samples",
+    "minimum out of bounds: the bound",
+    "minimum",
+    "no minimum: the lower end",
+    "explore only raises",
+    "not saturated",
+    "the drop rate fell",
+    "the loss is no longer finite",
+    "a loss is not finite",
+    "empty direction",
+    "flat",
+    "no room for eps",
+)
+"""How the reasons of decisions begin; what follows is particular."""
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -15,20 +33,28 @@ class Decision:
     step: int
     """Steps done at its end, this one included; `new_lr` is the rate of this step."""
     phase: str
-    """"explore" or "exploit"."""
+    """One of PHASES."""
     decision: str
     """"raise", "lower", "keep" or "rollback"."""
     reason: str
+    """Begins as one of REASONS."""
     lr: float
     new_lr: float
     drop_rate: float | None = None
     """Fall of the held superbatch's loss per step; None where it was not measured."""
+    threshold: float | None = None
+    """What that was judged by: saturated is what is lower; None where saturation was not asked for."""
     superbatch: int | None = None
     """Index of the superbatch of the fit; None without a fit, and so below."""
     eps: tuple[float, ...] = ()
     losses: tuple[float, ...] = ()
     fit: Parabola | None = None
     """(k0, k1, k2)."""
+
+
+def reason_code(reason: str) -> int:
+    """Place in REASONS of the first that a reason begins with."""
+    return next(i for i, words in enumerate(REASONS) if reason.startswith(words))
 
 
 @dataclass

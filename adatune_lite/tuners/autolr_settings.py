@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from adatune_lite.checks import whole
+
 
 @dataclass(frozen=True)
 class TaskSettings:
@@ -45,26 +47,29 @@ ImageNet was trained with momentum alone; its rate of Adam is that of the other 
 
 
 def autolr_settings(task: str | None, *, steps: int, lr: float | None = None) -> dict[str, Any]:
-    """explore_steps, saturation and epsilon_threshold of `AutoLR` for a training of `steps` steps.
+    """Keyword arguments of `AutoLR` for a training of `steps` steps: what Table 8 has, and total_steps.
 
     task: a row of `TABLE_8`; None is a rule of thumb for another task with seed rate `lr`: explore a quarter
     of the steps (the paper: 20 to 30 %), saturation 100 (a fine-tuning at rates near 1e-5: 2 to 5), and
     r = lr^3, a trust bound as wide as the seed rate where the loss is 1 (it gives the 1e-3 that Table 8 has
     for a rate of 0.1).
 
-    Raises ValueError for an unknown task, and for a rule of thumb without lr.
+    Raises ValueError for an unknown task, for a rule of thumb without lr, and for a training without steps.
     """
+    steps = whole("steps", steps, 1)
     if task is None:
         if lr is None or not 0 < lr < math.inf:
             raise ValueError(f"the rule of thumb needs the seed rate lr, finite and above 0, not {lr!r}")
-        return {"explore_steps": round(0.25 * steps), "saturation": 100.0, "epsilon_threshold": lr**3}
-    if task not in TABLE_8:
+        row = TaskSettings(0.25, 100.0, lr**3, lr, lr)
+    elif task in TABLE_8:
+        row = TABLE_8[task]
+    else:
         raise ValueError(f"task must be one of {', '.join(TABLE_8)} or None, not {task!r}")
-    row = TABLE_8[task]
     return {
         "explore_steps": round(row.explore * steps),
         "saturation": row.saturation,
         "epsilon_threshold": row.epsilon_threshold,
+        "total_steps": steps,
     }
 
 

@@ -18,11 +18,19 @@ def cuda_devices(weights: Sequence[Tensor]) -> list[torch.device]:
 
 
 class Watch(BufferGuard):
-    """A BufferGuard that tells which buffers it has seen."""
+    """A BufferGuard that tells which modules and buffers it has seen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.modules: dict[int, torch.nn.Module] = {}
 
     def __enter__(self) -> Watch:
         super().__enter__()
         return self
+
+    def _before_forward(self, module: torch.nn.Module, inputs: object) -> None:
+        super()._before_forward(module, inputs)
+        self.modules[id(module)] = module
 
     def seen(self) -> Iterable[tuple[Tensor, Tensor]]:
         """(buffer, its value before the block) in the order in which modules ran first."""
@@ -33,12 +41,14 @@ class Watch(BufferGuard):
 class Snapshot:
     """Copies of weights, optimizer state, module buffers and random states.
 
+    places: of the weights among all parameters of the optimizer.
     state: what the optimizer keeps for a parameter, by the parameter's number over all groups.
     random: that of the CPU, then of each CUDA device of the weights.
     The copies never change; `restore` may be called twice.
     """
 
     weights: list[Tensor]
+    places: list[int]
     state: dict[int, dict[str, Any]]
     buffers: list[Tensor]
     random: list[Tensor]
@@ -49,6 +59,7 @@ class Snapshot:
     ) -> Snapshot:
         return cls(
             [w.detach().clone() for w in weights],
+            _places(weights, optimizer),
             {
                 i: {name: _copy(value) for name, value in optimizer.state[p].items()}
                 for i, p in enumerate(_parameters(optimizer))
@@ -72,6 +83,11 @@ class Snapshot:
         for device, random in zip(cuda_devices(weights), self.random[1:], strict=True):
             torch.cuda.set_rng_state(random.cpu(), device)
 
+    def fits(self, weights: Sequence[Tensor], optimizer: torch.optim.Optimizer) -> bool:
+        """Whether these weights are those that it is of."""
+        shapes = [w.shape for w in weights]
+        return self.places == _places(weights, optimizer) and shapes == [w.shape for w in self.weights]
+
     def same_state(self, other: Snapshot) -> bool:
         """Whether the optimizer keeps the same, to the last bit."""
         return self.state.keys() == other.state.keys() and all(
@@ -82,6 +98,11 @@ class Snapshot:
 
 def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
     return [p for group in optimizer.param_groups for p in group["params"]]
+
+
+def _places(weights: Sequence[Tensor], optimizer: torch.optim.Optimizer) -> list[int]:
+    places = {id(p): i for i, p in enumerate(_parameters(optimizer))}
+    return [places[id(w)] for w in weights]
 
 
 def _copy(value: Any, like: Any = None) -> Any:

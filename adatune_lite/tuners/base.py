@@ -15,6 +15,7 @@ from torch import Tensor
 
 from adatune_lite.curvature import LossError, gradient
 from adatune_lite.hypergradient import check_schedule
+from adatune_lite.tuners.clipping import clipping
 from adatune_lite.tuners.closures import BufferGuard, Closure, evaluate
 from adatune_lite.tuners.products import Gradients as Gradients
 from adatune_lite.tuners.products import PartialProduct, count, products
@@ -32,8 +33,14 @@ class Tuner(ABC):
     step as a Python float, whatever the dtype of the weights.
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        clip_grad_value: float | None = None,
+        clip_grad_norm: float | None = None,
+    ) -> None:
         self.optimizer = optimizer
+        self._clip = clipping(clip_grad_value, clip_grad_norm)
         self._hypergradient = math.nan
         self._products: float = 0
         self.looks = 0
@@ -192,9 +199,12 @@ class Tuner(ABC):
             found = self._gathered(train_loss, weights)
             if found.finite:
                 self._failures = 0
-                self._optimizer_step(weights, found.grads)
+                self._optimizer_step(weights, self._clipped(found.grads))
                 self._steps += 1
         return found
+
+    def _clipped(self, grads: Gradients) -> Gradients:
+        return self._clip(grads, [])[0] if self._clip else grads
 
     def _set_gradients(self, weights: Sequence[Tensor], grads: Sequence[Tensor | None]) -> None:
         for group in self.optimizer.param_groups:
@@ -230,11 +240,20 @@ class Tuner(ABC):
 class FixedSchedule(Tuner):
     """A schedule known beforehand, as a sequence of rates, one for each step.
 
+    clip_grad_value, clip_grad_norm: bound of the gradient's entries, or of its norm over all groups.
+
     Raises ValueError for rates that are negative or not finite, and at a step beyond its end.
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer, schedule: Tensor | Sequence[float]) -> None:
-        super().__init__(optimizer)
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        schedule: Tensor | Sequence[float],
+        *,
+        clip_grad_value: float | None = None,
+        clip_grad_norm: float | None = None,
+    ) -> None:
+        super().__init__(optimizer, clip_grad_value, clip_grad_norm)
         self.schedule = check_schedule(schedule)
         self._lr = self.schedule[0]
 

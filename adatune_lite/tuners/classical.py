@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from adatune_lite.checks import whole
 from adatune_lite.curvature import LossError
 from adatune_lite.tuners.base import FixedSchedule, Tuner
 from adatune_lite.tuners.closures import BufferGuard, Closure
@@ -19,7 +20,7 @@ class CycledMomentum(FixedSchedule):
     """A schedule of the rate and one of the momentum, as one-cycle has (arXiv 1803.09820).
 
     momentum: one value in [0, 1) for each step (`schedules.mirrored_momentum`); it becomes the momentum of
-    SGD and RMSprop, and beta1 of Adam and its kin.
+    SGD and RMSprop, and beta1 of Adam and its kin. Clipping as in FixedSchedule.
 
     Raises ValueError for series of different length, values out of range, an optimizer without momentum.
     """
@@ -29,8 +30,11 @@ class CycledMomentum(FixedSchedule):
         optimizer: torch.optim.Optimizer,
         schedule: Tensor | Sequence[float],
         momentum: Tensor | Sequence[float],
+        *,
+        clip_grad_value: float | None = None,
+        clip_grad_norm: float | None = None,
     ) -> None:
-        super().__init__(optimizer, schedule)
+        super().__init__(optimizer, schedule, clip_grad_value=clip_grad_value, clip_grad_norm=clip_grad_norm)
         self.momentum = [float(m) for m in momentum]
         if len(self.momentum) != len(self.schedule):
             raise ValueError(
@@ -58,6 +62,7 @@ class ReduceOnPlateau(Tuner):
     every: steps between two looks at the loss: the outer loss where `step` takes one, evaluated without
         gradient at these steps alone; else the mean training loss since the last look.
     factor, patience (looks without improvement that are forgiven), threshold (relative), lr_min: torch's.
+    Clipping as in FixedSchedule.
 
     A loss that is not finite counts as no improvement. Raises ValueError for arguments out of range.
     """
@@ -71,11 +76,11 @@ class ReduceOnPlateau(Tuner):
         patience: int = 10,
         threshold: float = 1e-4,
         lr_min: float = 0.0,
+        clip_grad_value: float | None = None,
+        clip_grad_norm: float | None = None,
     ) -> None:
-        super().__init__(optimizer)
-        for name, number, least in (("every", every, 1), ("patience", patience, 0)):
-            if isinstance(number, bool) or not isinstance(number, int) or number < least:
-                raise ValueError(f"{name} must be a whole number of at least {least}, not {number!r}")
+        super().__init__(optimizer, clip_grad_value, clip_grad_norm)
+        every, patience = whole("every", every, 1), whole("patience", patience, 0)
         if not 0 < factor < 1:
             raise ValueError(f"factor must lie between 0 and 1, not {factor}")
         if not 0 <= threshold < 1:

@@ -29,6 +29,7 @@ from adatune_lite.experiments.reading import planned_once
 from adatune_lite.experiments.search import Reader
 from adatune_lite.runs.spec import RunSpec, TaskSpec, pairs
 from adatune_lite.runs.worker import Planned
+from adatune_lite.tuners.autolr_settings import TABLE_8
 
 if TYPE_CHECKING:
     from adatune_lite.experiments.quadratic_fit.reading import Results
@@ -36,8 +37,10 @@ if TYPE_CHECKING:
 NAME = "03_quadratic_fit"
 TITLE = "Is the loss a parabola along the step?"
 
-THRESHOLD = 1e-3
-"""r of the trust bound within which R^2 is judged (Table 8, MNIST and Fashion-MNIST)."""
+
+def threshold(task: TaskSpec) -> float:
+    """r of the trust bound within which R^2 is judged: Table 8's; the embedded digits have MNIST's."""
+    return TABLE_8.get(task.dataset, TABLE_8["mnist"]).epsilon_threshold
 
 
 @dataclass(frozen=True)

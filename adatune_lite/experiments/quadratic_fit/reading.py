@@ -21,7 +21,7 @@ from adatune_lite.experiments.quadratic import (
     move,
     quality,
 )
-from adatune_lite.experiments.quadratic_fit import THRESHOLD, Scale
+from adatune_lite.experiments.quadratic_fit import Scale, threshold
 from adatune_lite.experiments.reading import Reading
 from adatune_lite.experiments.search import Reader
 from adatune_lite.runs.record import Record
@@ -70,11 +70,11 @@ def probes(record: Record) -> list[Probe]:
     """The probes of a run, in the order of their steps."""
     steps, rates = record.series("probe_lr")
     lows, there = record.series("fit_minimum")[1], record.series("loss_at_minimum")[1]
-    found = []
+    found, r = [], threshold(record.spec.task)
     for k, step in enumerate(steps):
         losses: list[float] = record.series(f"line {step}")[1].tolist()
         middle = losses[GRID.index(0.0)]
-        most = bound(float(rates[k]), middle, THRESHOLD) if math.isfinite(middle) else 0.0
+        most = bound(float(rates[k]), middle, r) if math.isfinite(middle) else 0.0
         five = quality(losses, most)
         sampled = [losses[GRID.index(u)] for u in SAMPLES]
         predicted = parabola(five.fit, float(lows[k]))

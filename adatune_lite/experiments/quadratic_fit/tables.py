@@ -8,7 +8,7 @@ import numpy as np
 
 from adatune_lite.experiments.autolr_tasks import OPTIMIZERS
 from adatune_lite.experiments.quadratic import SAMPLES
-from adatune_lite.experiments.quadratic_fit import PROFILES, THRESHOLD
+from adatune_lite.experiments.quadratic_fit import PROFILES, threshold
 from adatune_lite.experiments.quadratic_fit.reading import (
     DATASETS,
     NAMES,
@@ -36,7 +36,13 @@ def setting(results: Results) -> str:
         f"{DATASETS[scale.rates.dataset]} ({NETWORKS[scale.rates.model]}) with {len(scale.seeds[:2])} seeds"
     )
     text += f"; also, on one seed: {others}." if others else "."
-    text += f" The trust bound has r = {THRESHOLD:g}."
+    bounds = {DATASETS[t.dataset]: threshold(t) for t in (task, scale.rates, *scale.others)}
+    text += " The trust bound has "
+    text += ", ".join(
+        f"r = {r:g} on {' and '.join(d for d, found in bounds.items() if found == r)}"
+        for r in sorted(set(bounds.values()))
+    )
+    text += "."
     if results.profile != "paper":
         text += (
             f" This is a reduced scale. Shrunk against the paper's: {DATASETS[paper.main.dataset]} with "
