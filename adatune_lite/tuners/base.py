@@ -308,7 +308,7 @@ def training_gradient(
         name = f"train_loss[{i}]" if isinstance(train_loss, list) else "train_loss"
         graph = bool(directions) and not isinstance(closure, PartialProduct)
         loss = evaluate(closure, name, weights, first=first, twice=graph)
-        grads = gradient(scaling.scaled(loss), weights, create_graph=graph, what=name)
+        grads = gradient(scaling.scaled(loss), weights, create_graph=graph, sparse=not graph, what=name)
         value, plain = loss.detach(), scaling.unscaled([None if g is None else g.detach() for g in grads])
         if not (finite or all_finite)(value, plain):
             return Gathered(
