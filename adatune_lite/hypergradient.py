@@ -131,11 +131,14 @@ def schedule_hypergradient(
 
 
 def check_schedule(schedule: Tensor | Sequence[float]) -> list[float]:
-    """The schedule as plain floats; raises ValueError unless it is 1-D, finite and not negative."""
+    """The schedule as plain floats; raises ValueError unless it is numbers, 1-D, finite, not negative."""
     values = schedule.detach().to("cpu", torch.float64) if isinstance(schedule, Tensor) else schedule
     if isinstance(values, Tensor) and values.dim() != 1:
         raise ValueError(f"a schedule is one-dimensional; this one has shape {tuple(values.shape)}")
-    rates = [float(x) for x in values]
+    try:
+        rates = [float(x) for x in values]
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"a schedule is a sequence of rates, one for each step, not {schedule!r}") from error
     if not rates:
         raise ValueError("a schedule needs at least one rate")
     for t, rate in enumerate(rates):
@@ -262,8 +265,8 @@ def reverse_sweep(
     `schedule_hypergradient` describes the options. Where a seed's E is not finite, its row of dE is NaN.
     """
     T = len(rates)
-    if checkpoints is not None and not 1 <= checkpoints <= T:
-        raise ValueError(f"checkpoints must lie between 1 and T = {T}, not {checkpoints}")
+    if checkpoints is not None and not (_whole(checkpoints) and 1 <= checkpoints <= T):
+        raise ValueError(f"checkpoints must be a whole number between 1 and T = {T}, not {checkpoints!r}")
     if keep_graph and checkpoints is not None:
         raise ValueError("keep_graph recomputes nothing: leave checkpoints at None, or keep_graph at False")
     every = 1 if checkpoints is None else math.ceil(T / checkpoints)
@@ -304,6 +307,10 @@ def reverse_sweep(
     _check_same(losses, again[::-1])
     found = torch.stack(slopes[::-1], dim=-1).cpu()
     return value, found.masked_fill(~finite.unsqueeze(-1), math.nan)
+
+
+def _whole(number: object) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool)
 
 
 def _adjoint(

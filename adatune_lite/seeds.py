@@ -139,7 +139,7 @@ def check_schedules(schedules: Tensor | Sequence[Sequence[float]], seeds: int) -
 def _nested(schedules: Tensor | Sequence[Sequence[float]]) -> bool:
     if isinstance(schedules, Tensor):
         return schedules.dim() == 2
-    return all(isinstance(row, Tensor | Sequence) for row in schedules)
+    return isinstance(schedules, Sequence) and all(isinstance(row, Tensor | Sequence) for row in schedules)
 
 
 def _rates(problem: SeedProblem, schedules: Tensor) -> list[Rate]:

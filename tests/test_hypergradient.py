@@ -290,6 +290,13 @@ def test_non_finite_final_loss_comes_back() -> None:
         ([math.inf], {}, "finite"),
         (torch.zeros(2, 2), {}, "one-dimensional"),
         ([0.1], {"method": "sideways"}, '"reverse" or "forward"'),
+        (0.1, {}, "a sequence of rates, one for each step, not 0.1"),
+        ("fast", {}, "a sequence of rates, one for each step, not 'fast'"),
+        ([0.1] * 4, {"checkpoints": "3"}, "a whole number between 1 and T = 4, not '3'"),
+        ([0.1] * 4, {"checkpoints": 2.5}, "a whole number between 1 and T = 4, not 2.5"),
+        ([0.1] * 4, {"checkpoints": True}, "a whole number between 1 and T = 4, not True"),
+        ([0.1], {"rule": al.rules.SGD}, "rule must be one like"),
+        ([0.1], {"rule": "sgd"}, "rule must be one like .* not 'sgd'"),
         ([0.1], {"checkpoints": 0}, "between 1 and T = 1"),
         ([0.1], {"checkpoints": 2}, "between 1 and T = 1"),
         ([0.1], {"checkpoints": 1, "keep_graph": True}, "keep_graph recomputes nothing"),
@@ -299,7 +306,7 @@ def test_non_finite_final_loss_comes_back() -> None:
 )
 def test_bad_arguments(schedule: Any, options: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        schedule_hypergradient(problem(Task()), schedule, al.rules.SGD(), **options)
+        schedule_hypergradient(problem(Task()), schedule, **{"rule": al.rules.SGD(), **options})
 
 
 def test_bad_problems_and_losses() -> None:

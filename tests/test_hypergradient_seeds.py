@@ -183,6 +183,7 @@ def test_bad_weights() -> None:
 @pytest.mark.parametrize(
     ("given", "words"),
     [
+        (0.1, "one row of T rates"),
         ([0.1, 0.1, 0.1], "one row of T rates for each of the 3 seeds"),
         (torch.full((4,), 0.1), "one row of T rates"),
         (torch.full((2, 4), 0.1), "one row of T rates"),
