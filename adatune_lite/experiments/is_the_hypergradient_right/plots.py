@@ -60,7 +60,8 @@ def _exact_panel(axes: Axes, results: Results) -> None:
 
 
 def _faulty_panel(axes: Axes, results: Results) -> None:
-    names = ["", *dict.fromkeys(f for faults in (*DERIVED.values(), UNTRAINED) for f in faults), ALL][::-1]
+    derived = dict.fromkeys(f for faults in DERIVED.values() for f in faults)
+    names = ["", *derived, ALL, *UNTRAINED][::-1]
     if not results.faulty:
         not_run(axes)
         return
