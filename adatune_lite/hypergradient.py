@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adatune_lite.checks import whole
 from adatune_lite.curvature import LossError, check_scalar, check_second_derivative, gradient, product
 from adatune_lite.rules import Rule, Tensors, adjoint, as_rule
 
@@ -265,8 +266,8 @@ def reverse_sweep(
     `schedule_hypergradient` describes the options. Where a seed's E is not finite, its row of dE is NaN.
     """
     T = len(rates)
-    if checkpoints is not None and not (_whole(checkpoints) and 1 <= checkpoints <= T):
-        raise ValueError(f"checkpoints must be a whole number between 1 and T = {T}, not {checkpoints!r}")
+    if checkpoints is not None and whole("checkpoints", checkpoints, 1) > T:
+        raise ValueError(f"checkpoints must lie between 1 and T = {T}, not {checkpoints}")
     if keep_graph and checkpoints is not None:
         raise ValueError("keep_graph recomputes nothing: leave checkpoints at None, or keep_graph at False")
     every = 1 if checkpoints is None else math.ceil(T / checkpoints)
@@ -307,10 +308,6 @@ def reverse_sweep(
     _check_same(losses, again[::-1])
     found = torch.stack(slopes[::-1], dim=-1).cpu()
     return value, found.masked_fill(~finite.unsqueeze(-1), math.nan)
-
-
-def _whole(number: object) -> bool:
-    return isinstance(number, int) and not isinstance(number, bool)
 
 
 def _adjoint(
