@@ -30,8 +30,9 @@ from torch.overrides import TorchFunctionMode
 class FastBatchNorm(TorchFunctionMode):
     """Inside the block torch's `batch_norm` has the second derivative above, where it takes batch statistics.
 
-    On the CPU, for one dtype throughout and with gamma and beta; elsewhere torch's own is used. The values
-    and the first derivative are torch's to the last digit.
+    On the CPU, for one dtype throughout and with gamma and beta; elsewhere torch's own is used, and where
+    activations are checkpointed (torch.utils.checkpoint): what is recomputed then, outside the block, must
+    be what was computed first. The values and the first derivative are torch's to the last digit.
     """
 
     def __torch_function__(
@@ -50,6 +51,8 @@ def _serves(
     x: Tensor, weight: Tensor | None, bias: Tensor | None, training: bool, momentum: float, eps: float
 ) -> bool:
     if weight is None or bias is None or not training or x.numel() == x.shape[1]:
+        return False
+    if torch._C._autograd._top_saved_tensors_default_hooks(True) is not None:  # as checkpointing sets
         return False
     return x.device.type == "cpu" and x.dtype == weight.dtype == bias.dtype
 

@@ -21,17 +21,23 @@ def check_scalar(loss: object, what: str) -> Tensor:
     if not loss.requires_grad:
         raise LossError(
             f"{what} does not depend on the weights: compute it from the weights that the optimizer holds, "
-            "outside torch.no_grad(), and do not detach it"
+            "outside torch.no_grad(), do not detach it, and give torch.utils.checkpoint use_reentrant=False"
         )
     return loss.reshape(()) if loss.dim() else loss
 
 
 def gradient(
-    loss: Tensor, weights: Sequence[Tensor], *, create_graph: bool = False, what: str = "the loss"
+    loss: Tensor,
+    weights: Sequence[Tensor],
+    *,
+    create_graph: bool = False,
+    sparse: bool = False,
+    what: str = "the loss",
 ) -> list[Tensor | None]:
-    """d loss / d weights; None for weights that the loss does not use.
+    """d loss / d weights; None for weights that the loss does not use. sparse: sparse ones are welcome.
 
-    Raises LossError when it uses none of them, or when its graph is gone.
+    Raises LossError when it uses none of them, when its graph is gone, where reentrant checkpointing hides a
+    part of it, and for a sparse gradient.
     """
     # a seed with a graph marks functions without a second derivative even where the gradient that reaches
     # them is constant (`check_second_derivative`)
@@ -41,11 +47,30 @@ def gradient(
     except RuntimeError as error:
         if "second time" in str(error):
             raise LossError(f"{what} must not call backward(): return the loss with its graph") from error
+        if "use_reentrant" in str(error):
+            raise _reentrant(what) from error
         raise
     grads: list[Tensor | None] = list(found)
+    # weights used inside such a checkpoint alone are not in the graph, and look unused
+    unused = any(g is None for g in grads)
+    if unused and any(node.name() == "CheckpointFunctionBackward" for node in _graph([loss])):
+        raise _reentrant(what)
     if all(g is None for g in grads):
         raise LossError(f"{what} does not depend on any of the weights")
+    if not sparse:
+        _check_dense(grads, what)
     return grads
+
+
+def _reentrant(what: str) -> LossError:
+    return LossError(
+        f"{what} uses torch.utils.checkpoint in a way that hides weights: give it use_reentrant=False"
+    )
+
+
+def _check_dense(grads: Sequence[Tensor | None], what: str) -> None:
+    if any(g is not None and g.layout is not torch.strided for g in grads):
+        raise LossError(f"{what} has a sparse gradient: set sparse=False in nn.Embedding and its kin")
 
 
 def check_second_derivative(
@@ -121,7 +146,8 @@ def product(
 
 
 def dot(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
-    """Inner product of two lists of tensors: a 0-dim tensor."""
+    """Inner product of two lists of tensors: a 0-dim tensor. Raises LossError for sparse gradients."""
+    _check_dense([*a, *b], "train_loss")
     return torch.stack([torch.dot(*_flat(x, y)) for x, y in zip(a, b, strict=True)]).sum()
 
 

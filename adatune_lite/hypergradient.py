@@ -20,7 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adatune_lite.curvature import check_scalar, check_second_derivative, gradient, product
+from adatune_lite.checks import whole
+from adatune_lite.curvature import LossError, check_scalar, check_second_derivative, gradient, product
 from adatune_lite.rules import Rule, Tensors, adjoint, as_rule
 
 Weights = Mapping[str, Tensor] | Sequence[Tensor]
@@ -36,10 +37,11 @@ class Problem:
 
     weights: mapping or sequence of floating-point tensors, the start w_0 (never changed).
     train_loss(weights, t[, data]): mini-batch loss of step t = 0, 1, ..., a scalar; the same t must give the
-        same function, since the sweeps evaluate it more than once.
+        same function, since the sweeps evaluate it more than once. They refuse one that does not.
     final_loss(weights[, data]): E, a scalar.
     data: passed on to both losses where it is given.
 
+    The losses may only read the weights: one that changes them is refused, and the start stays as it is.
     A weight that a training loss leaves out has the gradient 0, so that weight decay and momentum still move
     it; `torch.optim` skips such a weight.
     """
@@ -76,13 +78,21 @@ class Problem:
         data = () if self.data is None else (self.data,)
         return check_scalar(loss(self._shaped(weights), *args, *data), what)
 
+    def _read(self, loss: Callable[..., Tensor], weights: Sequence[Tensor], what: str, *args: Any) -> Tensor:
+        versions = [w._version for w in weights]
+        found = self._call(loss, weights, what, *args)
+        if versions != [w._version for w in weights]:
+            where = f" at step {args[0]}" if args else ""
+            raise LossError(f"{what} changed the weights{where}; it may only read them")
+        return found
+
     def train(self, weights: Sequence[Tensor], t: int) -> Tensor:
-        """The training loss of step t."""
-        return self._call(self.train_loss, weights, "train_loss", t)
+        """The training loss of step t; raises LossError where it changes the weights."""
+        return self._read(self.train_loss, weights, "train_loss", t)
 
     def final(self, weights: Sequence[Tensor]) -> Tensor:
-        """The final loss E."""
-        return self._call(self.final_loss, weights, "final_loss")
+        """The final loss E; raises LossError where it changes the weights."""
+        return self._read(self.final_loss, weights, "final_loss")
 
 
 def schedule_hypergradient(
@@ -106,8 +116,8 @@ def schedule_hypergradient(
 
     Returns (E, dE) with dE a float64 tensor of shape [T]. A non-finite E comes back as it is, with a
     non-finite dE. Raises ValueError for a bad schedule, method, number of checkpoints or combination of
-    options, LossError for a loss that is no scalar, does not depend on the weights or has no second
-    derivative.
+    options, LossError for a loss that is no scalar, does not depend on the weights, changes them or has no
+    second derivative, and for a training loss that is another one when it is evaluated again.
     """
     rates, rule = check_schedule(schedule), as_rule(rule)
     _check_single(problem)
@@ -122,11 +132,14 @@ def schedule_hypergradient(
 
 
 def check_schedule(schedule: Tensor | Sequence[float]) -> list[float]:
-    """The schedule as plain floats; raises ValueError unless it is 1-D, finite and not negative."""
+    """The schedule as plain floats; raises ValueError unless it is numbers, 1-D, finite, not negative."""
     values = schedule.detach().to("cpu", torch.float64) if isinstance(schedule, Tensor) else schedule
     if isinstance(values, Tensor) and values.dim() != 1:
         raise ValueError(f"a schedule is one-dimensional; this one has shape {tuple(values.shape)}")
-    rates = [float(x) for x in values]
+    try:
+        rates = [float(x) for x in values]
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"a schedule is a sequence of rates, one for each step, not {schedule!r}") from error
     if not rates:
         raise ValueError("a schedule needs at least one rate")
     for t, rate in enumerate(rates):
@@ -159,7 +172,8 @@ def plain_training(problem: Problem, rates: Sequence[Rate], rule: Rule) -> Tenso
 
 
 def _start(problem: Problem, rule: Rule) -> State:
-    weights = problem.tensors()
+    # a copy: a loss that writes to the weights must not reach the user's own
+    weights = [w.clone() for w in problem.tensors()]
     return [weights, *([torch.zeros_like(w) for w in weights] for _ in rule.buffers)]
 
 
@@ -171,11 +185,31 @@ def _filled(grads: Sequence[Tensor | None], weights: Tensors) -> Tensors:
     return [torch.zeros_like(w) if g is None else g for g, w in zip(grads, weights, strict=True)]
 
 
-def _gradient(problem: Problem, weights: Tensors, t: int, create_graph: bool) -> tuple[Tensors, Tensors]:
-    """(leaves with the values of the weights, gradient of step t with respect to them)."""
+def _gradient(
+    problem: Problem, weights: Tensors, t: int, create_graph: bool
+) -> tuple[Tensor, Tensors, Tensors]:
+    """(loss of step t, leaves with the values of the weights, gradient of the loss with respect to them)."""
     w = _leaves(weights)
-    loss = problem.train(w, t).sum()
-    return w, _filled(gradient(loss, w, create_graph=create_graph, what="train_loss"), w)
+    loss = problem.train(w, t)
+    grads = gradient(loss.sum(), w, create_graph=create_graph, what="train_loss")
+    return loss.detach(), w, _filled(grads, w)
+
+
+def _check_same(first: Tensors, again: Tensors) -> None:
+    """Raises LossError where a step's training loss differs from the one at its first evaluation.
+
+    By more than a thousandth: a GPU may sum in another order each time, and what it recomputes then differs
+    in its last digits.
+    """
+    before, after = torch.stack(first), torch.stack(again)
+    same = torch.isclose(after, before, rtol=1e-3, atol=1e-6, equal_nan=True)
+    if not same.all():
+        at = tuple((~same).nonzero()[0].tolist())
+        raise LossError(
+            f"train_loss of step {at[0]} was {float(before[at]):.9g} and, evaluated again, "
+            f"{float(after[at]):.9g}: make it a function of t, without dropout or data drawn anew at each "
+            "call, that leaves the weights alone"
+        )
 
 
 def _broadcast(rates: Tensor, w: Tensor) -> Tensor:
@@ -194,7 +228,7 @@ def _update(rule: Rule, state: State, grads: Tensors, rate: Rate, t: int, out: S
 
 def _advance(problem: Problem, rule: Rule, state: State, rate: Rate, t: int, out: State) -> None:
     """One step of plain training from `state` into `out`, which must be other memory."""
-    _, grads = _gradient(problem, state[0], t, create_graph=False)
+    _, _, grads = _gradient(problem, state[0], t, create_graph=False)
     _update(rule, state, grads, rate, t, out)
 
 
@@ -232,17 +266,19 @@ def reverse_sweep(
     `schedule_hypergradient` describes the options. Where a seed's E is not finite, its row of dE is NaN.
     """
     T = len(rates)
-    if checkpoints is not None and not 1 <= checkpoints <= T:
+    if checkpoints is not None and whole("checkpoints", checkpoints, 1) > T:
         raise ValueError(f"checkpoints must lie between 1 and T = {T}, not {checkpoints}")
     if keep_graph and checkpoints is not None:
         raise ValueError("keep_graph recomputes nothing: leave checkpoints at None, or keep_graph at False")
     every = 1 if checkpoints is None else math.ceil(T / checkpoints)
     tape, graphs = _Tape(_start(problem, rule), T, every), []
+    losses: Tensors = []
     for t, rate in enumerate(rates):
-        w, grads = _gradient(problem, tape[t][0], t, create_graph=keep_graph)
+        loss, w, grads = _gradient(problem, tape[t][0], t, create_graph=keep_graph)
+        losses.append(loss)
         _update(rule, tape[t], grads, rate, t, out=tape[t + 1])
         if keep_graph:
-            graphs.append((w, grads))
+            graphs.append((loss, w, grads))
     w = _leaves(tape[T][0])
     final = problem.final(w)
     value = final.detach().double().cpu()
@@ -254,12 +290,14 @@ def reverse_sweep(
     a = [[g.clone() for g in grads], *([torch.zeros_like(g) for g in grads] for _ in rule.buffers)]
     del final
     slopes: list[Tensor] = []
+    again: Tensors = []
     for t in reversed(range(T)):
         if (t + 1) % every == 0 and t + 1 < T:
             for s in range(t + 1 - every, t):
                 _advance(problem, rule, tape[s], rates[s], s, out=tape[s + 1])
         weights, *buffers = tape[t]
-        w, grads = graphs.pop() if keep_graph else _gradient(problem, weights, t, create_graph=True)
+        loss, w, grads = graphs.pop() if keep_graph else _gradient(problem, weights, t, create_graph=True)
+        again.append(loss)
         if t == T - 1:
             check_second_derivative(grads)
         with torch.no_grad():
@@ -267,6 +305,7 @@ def reverse_sweep(
             a, g_adjoint, slope = _adjoint(rule, a, weights, buffers, plain, rates[t], t + 1)
         torch._foreach_add_(a[0], product(grads, w, g_adjoint))
         slopes.append(slope)
+    _check_same(losses, again[::-1])
     found = torch.stack(slopes[::-1], dim=-1).cpu()
     return value, found.masked_fill(~finite.unsqueeze(-1), math.nan)
 
@@ -298,7 +337,7 @@ def _forward(problem: Problem, rates: list[float], rule: Rule) -> tuple[float, T
     state = _start(problem, rule)
     tangents: list[State] = []
     for t, rate in enumerate(rates):
-        w, grads = _gradient(problem, state[0], t, create_graph=True)
+        _, w, grads = _gradient(problem, state[0], t, create_graph=True)
         plain = [g.detach() for g in grads]
         for z in tangents:
             hz = product(grads, w, z[0], retain_graph=True)

@@ -8,22 +8,22 @@ so that the gradient of the sum of the S losses, and its Hessian-vector product,
 
 and one sweep gives E [S] and dE [S, T], at the price of kernels S times larger instead of S times as many:
 a gain where one network leaves the device idle. A loss that vmap cannot trace (`.item()`, Python branches on
-values, modules with buffers that change) has its seeds run one after another, by `adatune_lite.hypergradient`
-and `lrs_opt`.
+values, modules with buffers that change) is called once for each seed instead, and the sweep stays the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map
 
 from adatune_lite.checkpoint import Keeper
-from adatune_lite.curvature import LossError, check_scalar
+from adatune_lite.curvature import check_scalar
 from adatune_lite.hypergradient import Problem, Rate, check_schedule, plain_training, reverse_sweep
 from adatune_lite.lrs_opt import LRSOptResult, Outer, OuterStep, search
 from adatune_lite.rules import Rule, as_rule
@@ -39,8 +39,11 @@ class SeedProblem(Problem):
     data: a tensor [S, ...] or nested containers of them; what all seeds share, the closures hold themselves.
         The batches of a seed come from indices among the data: `x[data[t]]`.
 
-    Raises LossError, when a sweep calls it, for a loss that `torch.func.vmap` cannot map.
+    A loss that `torch.func.vmap` cannot map runs in a loop over the seeds, for which no gain is to be had.
     """
+
+    _looped: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
+    """The losses that vmap could not map."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -50,27 +53,35 @@ class SeedProblem(Problem):
                 "the weights of a SeedProblem need one leading axis with an entry for each seed: stack those "
                 f"of the seeds; the leading sizes are {', '.join(map(str, axes))}"
             )
+        for x in [] if self.data is None else tree_leaves(self.data):
+            if not isinstance(x, Tensor) or not x.dim() or len(x) != self.seeds:
+                what = f"a tensor of shape {tuple(x.shape)}" if isinstance(x, Tensor) else repr(x)
+                raise ValueError(
+                    f"the data of a SeedProblem must be tensors with an entry for each of its {self.seeds} "
+                    f"seeds, not {what}: what all seeds share, the losses hold themselves"
+                )
 
     @property
     def seeds(self) -> int:
         return self.tensors()[0].shape[0]
 
     def _call(self, loss: Callable[..., Tensor], weights: Sequence[Tensor], what: str, *args: Any) -> Tensor:
-        data = () if self.data is None else (self.data,)
-
         def one(weights: Any, *data: Any) -> Tensor:
             return loss(weights, *args, *data)
 
-        try:
-            losses: Tensor = torch.func.vmap(one)(self._shaped(weights), *data)
-        except (RuntimeError, ValueError) as error:
-            if "vmap" in str(error) or "functorch" in str(error):
-                raise LossError(
-                    f"{what} cannot be mapped over seeds: run them one after another, or change it ({error})"
-                ) from error
-            raise
-        check_scalar(losses[0], what)
-        return losses.reshape(self.seeds)
+        inputs = (self._shaped(weights), *(() if self.data is None else (self.data,)))
+        if what not in self._looped:
+            try:
+                losses: Tensor = torch.func.vmap(one)(*inputs)
+            except (RuntimeError, ValueError) as error:
+                if "vmap" not in str(error) and "functorch" not in str(error):
+                    raise
+                self._looped.add(what)
+            else:
+                check_scalar(losses[0], what)
+                return losses.reshape(self.seeds)
+        its = [tree_map(lambda x, s=s: x[s], inputs) for s in range(self.seeds)]
+        return torch.stack([check_scalar(one(*x), what) for x in its])
 
 
 def seed_hypergradients(
@@ -139,7 +150,7 @@ def check_schedules(schedules: Tensor | Sequence[Sequence[float]], seeds: int) -
 def _nested(schedules: Tensor | Sequence[Sequence[float]]) -> bool:
     if isinstance(schedules, Tensor):
         return schedules.dim() == 2
-    return all(isinstance(row, Tensor | Sequence) for row in schedules)
+    return isinstance(schedules, Sequence) and all(isinstance(row, Tensor | Sequence) for row in schedules)
 
 
 def _rates(problem: SeedProblem, schedules: Tensor) -> list[Rate]:

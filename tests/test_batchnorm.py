@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 import adatune_lite as al
 from adatune_lite.batchnorm import FastBatchNorm
@@ -54,6 +56,28 @@ def test_leaves_other_statistics_and_types_to_torch() -> None:
     norm = nn.BatchNorm1d(3)
     with FastBatchNorm():
         assert norm(x.bfloat16()).dtype is torch.bfloat16
+
+
+def test_checkpointed_activations_change_no_digit() -> None:
+    """torch recomputes them outside the block, where our BatchNorm is not at hand."""
+    x = torch.randn(6, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+    def delta(through: Callable[..., Tensor]) -> float:
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Linear(4, 1)).double()
+        tuner = al.RTHO(torch.optim.SGD(net.parameters(), lr=0.1), 0.0)
+        for _ in range(3):
+            tuner.step(lambda: through(net, x).square().mean(), lambda: through(net, -x).square().mean())
+        return tuner.hypergradient
+
+    plain = delta(lambda net, x: net(x))
+    kept = delta(lambda net, x: checkpoint(net, x, use_reentrant=False))
+    part = delta(lambda net, x: checkpoint(net[1:], net[0](x), use_reentrant=False))
+    assert kept == part == pytest.approx(plain, rel=1e-12)
+    with pytest.raises(al.LossError, match="use_reentrant=False"):
+        delta(lambda net, x: checkpoint(net[1:], net[0](x), use_reentrant=True))
+    with pytest.raises(al.LossError, match="use_reentrant=False"):
+        delta(lambda net, x: checkpoint(net, x.clone().requires_grad_(), use_reentrant=True))
 
 
 def test_refuses_a_third_derivative() -> None:

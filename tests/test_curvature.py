@@ -103,6 +103,22 @@ def test_check_scalar() -> None:
             check_scalar(bad, "outer_loss")
 
 
+def test_sparse_gradients_are_refused_where_they_are_of_no_use() -> None:
+    a = torch.ones(3, 2, requires_grad=True)
+
+    def loss() -> Tensor:
+        return torch.nn.functional.embedding(torch.tensor([0, 2]), a, sparse=True).square().sum()
+
+    for graph in (False, True):
+        with pytest.raises(LossError, match="outer_loss has a sparse gradient: set sparse=False"):
+            gradient(loss(), [a], create_graph=graph, what="outer_loss")
+    found = gradient(loss(), [a], sparse=True)
+    assert found[0] is not None
+    assert found[0].is_sparse
+    with pytest.raises(LossError, match="train_loss has a sparse gradient"):
+        dot([found[0]], [a])
+
+
 def test_dot() -> None:
     a = [torch.tensor([1.0, 2.0]), torch.tensor([[3.0]])]
     assert float(dot(a, a)) == 14.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -179,6 +180,60 @@ def test_the_start_is_not_changed() -> None:
     assert all(torch.equal(a, b) for a, b in zip(task.start, before, strict=True))
 
 
+@pytest.mark.parametrize(
+    "sweep",
+    [
+        schedule_hypergradient,
+        partial(schedule_hypergradient, checkpoints=2),
+        partial(schedule_hypergradient, keep_graph=True),
+        partial(schedule_hypergradient, method="forward"),
+        final_loss,
+    ],
+    ids=["stored", "checkpoints", "keep_graph", "forward", "plain"],
+)
+def test_losses_may_not_change_the_weights(sweep: Callable[..., Any]) -> None:
+    task = Task()
+
+    def halved(w: Sequence[Tensor]) -> Sequence[Tensor]:
+        with torch.no_grad():
+            w[0].mul_(0.5)
+        return w
+
+    def late(w: Sequence[Tensor], t: int) -> Tensor:
+        return task.train(halved(w) if t == 2 else w, t)
+
+    for train, outer, words in (
+        (lambda w, t: task.train(halved(w), t), task.outer, "train_loss changed the weights at step 0"),
+        (late, task.outer, "train_loss changed the weights at step 2"),
+        (task.train, lambda w: task.outer(halved(w)), "final_loss changed the weights; it may only read"),
+    ):
+        start = [w.clone() for w in task.start]
+        p = Problem(tuple(start), train, outer)
+        with pytest.raises(al.LossError, match=words):
+            sweep(p, [0.1] * 4, al.rules.SGD())
+        assert all(torch.equal(a, b) for a, b in zip(start, task.start, strict=True))
+
+
+@pytest.mark.parametrize("options", [{}, {"checkpoints": 2}], ids=str)
+def test_a_training_loss_that_is_another_one_each_time_is_refused(options: dict[str, Any]) -> None:
+    """Noise at one step alone; what rounding does to a loss is let through."""
+    task = Task()
+
+    def noisy(size: float) -> Problem:
+        generator = torch.Generator().manual_seed(0)
+
+        def train(w: Sequence[Tensor], t: int) -> Tensor:
+            noise = torch.randn((), generator=generator, dtype=torch.float64)
+            return task.train(w, t) * (1 + size * noise * (t == 1))
+
+        return Problem(tuple(task.start), train, task.outer)
+
+    with pytest.raises(al.LossError, match=r"train_loss of step 1 was .* evaluated again"):
+        schedule_hypergradient(noisy(0.1), [0.1] * 4, al.rules.SGD(), **options)
+    schedule_hypergradient(noisy(1e-6), [0.1] * 4, al.rules.SGD(), **options)
+    schedule_hypergradient(noisy(0.1), [0.1] * 4, al.rules.SGD(), keep_graph=True)
+
+
 @pytest.mark.parametrize("name", ["sgd", "momentum_decay", "adam"])
 def test_weight_that_the_training_loss_leaves_out(name: str) -> None:
     """It counts as a weight with gradient 0: decay moves it, and E feels that."""
@@ -235,7 +290,14 @@ def test_non_finite_final_loss_comes_back() -> None:
         ([math.inf], {}, "finite"),
         (torch.zeros(2, 2), {}, "one-dimensional"),
         ([0.1], {"method": "sideways"}, '"reverse" or "forward"'),
-        ([0.1], {"checkpoints": 0}, "between 1 and T = 1"),
+        (0.1, {}, "a sequence of rates, one for each step, not 0.1"),
+        ("fast", {}, "a sequence of rates, one for each step, not 'fast'"),
+        ([0.1] * 4, {"checkpoints": "3"}, "checkpoints must be a whole number of at least 1, not '3'"),
+        ([0.1] * 4, {"checkpoints": 2.5}, "a whole number of at least 1, not 2.5"),
+        ([0.1] * 4, {"checkpoints": True}, "a whole number of at least 1, not True"),
+        ([0.1], {"rule": al.rules.SGD}, "rule must be one like"),
+        ([0.1], {"rule": "sgd"}, "rule must be one like .* not 'sgd'"),
+        ([0.1], {"checkpoints": 0}, "a whole number of at least 1, not 0"),
         ([0.1], {"checkpoints": 2}, "between 1 and T = 1"),
         ([0.1], {"checkpoints": 1, "keep_graph": True}, "keep_graph recomputes nothing"),
         ([0.1], {"method": "forward", "keep_graph": True}, 'belong to method="reverse"'),
@@ -244,7 +306,7 @@ def test_non_finite_final_loss_comes_back() -> None:
 )
 def test_bad_arguments(schedule: Any, options: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        schedule_hypergradient(problem(Task()), schedule, al.rules.SGD(), **options)
+        schedule_hypergradient(problem(Task()), schedule, **{"rule": al.rules.SGD(), **options})
 
 
 def test_bad_problems_and_losses() -> None:

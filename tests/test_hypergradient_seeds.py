@@ -176,6 +176,9 @@ def test_bad_weights() -> None:
     ):
         with pytest.raises(ValueError, match="one leading axis with an entry for each seed"):
             SeedProblem(weights, loss, final)
+    for data in (torch.ones(3, 2), [torch.ones(2), torch.ones(())], {"x": 1.0}):
+        with pytest.raises(ValueError, match="an entry for each of its 2 seeds"):
+            SeedProblem((torch.ones(2, 3),), loss, final, data)
     with pytest.raises(ValueError, match="floating-point"):
         SeedProblem((torch.ones(2, dtype=torch.long),), loss, final)
 
@@ -183,6 +186,7 @@ def test_bad_weights() -> None:
 @pytest.mark.parametrize(
     ("given", "words"),
     [
+        (0.1, "one row of T rates"),
         ([0.1, 0.1, 0.1], "one row of T rates for each of the 3 seeds"),
         (torch.full((4,), 0.1), "one row of T rates"),
         (torch.full((2, 4), 0.1), "one row of T rates"),
@@ -211,11 +215,11 @@ def test_schedules_of_numbers_or_tensor() -> None:
     [
         (lambda w, t: w[0], None, "train_loss must return a scalar"),
         (lambda w, t: torch.ones(()), None, "train_loss does not depend"),
-        (lambda w, t: w[0].sum() * float(w[0].sum()), None, "train_loss cannot be mapped over seeds"),
-        (lambda w, t: 1.0, None, "train_loss cannot be mapped over seeds"),
+        (lambda w, t: 1.0, None, "train_loss must return a scalar"),
+        (lambda w, t: torch.rand(()) * w[0].sum(), None, "train_loss of step 0 was .* evaluated again"),
         (None, lambda w: w[0], "final_loss must return a scalar"),
-        (None, lambda w: torch.rand(()) * w[0].sum(), "final_loss cannot be mapped over seeds"),
-        (lambda w, t: Once.apply(w[0]).sum(), None, "train_loss cannot be mapped over seeds"),
+        (None, lambda w: w[0] if w[0].sum() > 0 else 1.0, "final_loss must return a scalar"),
+        (lambda w, t: Once.apply(w[0]).sum(), None, "no second derivative"),
     ],
 )
 def test_bad_losses(train: Callable[..., Any] | None, outer: Callable[..., Any] | None, words: str) -> None:
@@ -247,6 +251,46 @@ def test_functions_of_a_single_training_refuse_seeds() -> None:
     ):
         with pytest.raises(ValueError, match="use seed_hypergradients and lrs_opt_seeds"):
             call()
+
+
+@pytest.mark.parametrize("name", ["sgd", "nesterov_decay", "adam"])
+def test_losses_that_vmap_cannot_map_run_in_a_loop(name: str) -> None:
+    """Branches on values; each seed as if it were alone."""
+    setting, found, given = BY_NAME[name], tasks(), schedules(BY_NAME[name])
+    p = together(found)
+    calls = []
+
+    def branching(w: Sequence[Tensor], t: int, data: tuple[Tensor, Tensor]) -> Tensor:
+        calls.append(t)
+        return loss(w, t, data) * (2.0 if float(w[1].detach().sum()) > 0 else 0.5)
+
+    def last(w: Sequence[Tensor], data: tuple[Tensor, Tensor]) -> Tensor:
+        value = final(w, data)
+        return value if value.item() < 1 else 2 * value
+
+    several = SeedProblem(p.weights, branching, last, p.data)
+    value, slope = seed_hypergradients(several, given, setting.rule)
+    assert len(calls) == 1 + 2 * S * T  # vmap is tried once
+    for s, task in enumerate(found):
+        one = Problem(tuple(task.start), branching, last, (task.x, task.y))
+        its_value, its = schedule_hypergradient(one, given[s], setting.rule)
+        close(value[s], its_value, rtol=1e-12)
+        close(slope[s], its, rtol=1e-10, atol=1e-12 * float(its.abs().max()))
+    kept = seed_hypergradients(several, given, setting.rule, keep_graph=True)
+    assert torch.equal(kept[1], slope)
+
+
+def test_losses_may_not_change_the_weights() -> None:
+    def halved(w: Sequence[Tensor], t: int = 0) -> Tensor:
+        with torch.no_grad():
+            w[0].mul_(0.5)
+        return (w[0] ** 2).sum()
+
+    for train in (halved, lambda w, t: halved(w) * (1.0 if w[0].sum() > 0 else 2.0)):
+        start = torch.ones(2, 3)
+        with pytest.raises(al.LossError, match="train_loss changed the weights at step 0"):
+            seed_hypergradients(SeedProblem((start,), train, halved), torch.ones(2, 2), al.rules.SGD())
+        assert torch.equal(start, torch.ones(2, 3))
 
 
 def test_modules_with_fixed_buffers_are_mapped() -> None:

@@ -234,6 +234,23 @@ def test_bad_momentum(optimizer: Callable[..., Any], momentum: list[float], word
 LOSSES = [5.0, 4.0, 4.0, math.nan, 3.9, 3.9, 3.9, 3.9, 3.9, 3.9]
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda o: al.FixedSchedule(o, [0.05] * 3),
+        lambda o: al.CycledMomentum(o, [0.05] * 3, [0.9] * 3),
+        lambda o: al.ReduceOnPlateau(o, 2),
+    ],
+    ids=["fixed", "cycled", "plateau"],
+)
+def test_groups_with_different_rates_are_refused(make: Callable[..., Any]) -> None:
+    a, b = torch.ones(2, requires_grad=True), torch.ones(3, requires_grad=True)
+    make(torch.optim.SGD([{"params": [a]}, {"params": [b]}], lr=0.1))
+    unequal = torch.optim.SGD([{"params": [a], "lr": 0.001}, {"params": [b]}], lr=0.1)
+    with pytest.raises(ValueError, match=r"sets one learning rate, and the groups have 0\.001, 0\.1"):
+        make(unequal)
+
+
 def plateau(w: Tensor, optimizer: torch.optim.Optimizer) -> al.ReduceOnPlateau:
     return al.ReduceOnPlateau(optimizer, 2, factor=0.5, patience=1, threshold=0.01, lr_min=0.03)
 

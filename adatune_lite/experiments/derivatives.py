@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from adatune_lite.as_published import AdaTune
+from adatune_lite.as_published import AdaTune, RatePerTensorHD
 from adatune_lite.curvature import dot, gradient, product
 from adatune_lite.experiments.functions import (
     finals,
@@ -38,8 +38,12 @@ PUBLISHED = "marthe_as_published"
 """AdaTune's MARTHE with the faults that the setting `faults` names, separated by commas."""
 OUTER_ON_TEST = "outer_on_test"
 """The fault of AdaTune's script: outer gradients on test images, as many as there are validation images."""
+RATE_PER_TENSOR = "hd_rate_per_tensor"
+"""AdaTune's HD for Adam, whose rate moves between the tensors of one step."""
 RELATIVE_STEP = 1e-4
 """Of finite differences, in units of the first rate: truncation and rounding are then near 1e-9."""
+_ON_TRAINING = ("hd", RATE_PER_TENSOR)
+"""Methods whose hypergradient is that of the training loss."""
 PROBES = 16
 """How often a training of `locality` compares."""
 FRACTIONS = (0.1, 0.5, 1.0, 2.0)
@@ -93,7 +97,8 @@ def hypergradient_error(spec: RunSpec, context: Context) -> Outcome:
     E is the loss on the whole validation part. With D[i, t] the derivative of E after step t by the rate of
     step i, by central differences along the rates that were used, Delta_t should be the sum over i <= t of
     mu^(t-i) D[i, t]; for the published HD ("hd") it is D[t-1, t-1] of the training loss of step t with its
-    decay. Method "reverse": the derivative of the last E by each rate of a constant schedule.
+    decay, and so it is for HD with a rate for each tensor, along the rates of the last one. Method
+    "reverse": the derivative of the last E by each rate of a constant schedule.
 
     Series by step: hypergradient, finite_difference, lr. Metric relative_error: |difference| over |finite
     differences| (Euclidean norms over the steps).
@@ -116,7 +121,7 @@ def hypergradient_error(spec: RunSpec, context: Context) -> Outcome:
     steps = np.arange(spec.steps)
     if spec.method == "reverse":
         exact = slopes[:, -1]
-    elif spec.method == "hd":
+    elif spec.method in _ON_TRAINING:
         exact = np.concatenate([[math.nan], np.diagonal(slopes)[:-1]])
     else:
         discount = np.tril(np.power(mu, np.maximum(steps[:, None] - steps, 0)))  # [t, i]
@@ -146,8 +151,12 @@ def _online(
     spec: RunSpec, net: nn.Module, task: ImageTask, context: Context
 ) -> tuple[list[float], np.ndarray, float]:
     """(rates used, hypergradients, mu) of a tuner along the steps."""
-    tuner = _published(spec, net)[0] if spec.method == PUBLISHED else make_tuner(spec, net, context)
-    outer = None if spec.method == "hd" else partial(mean_loss, net, task.validation())
+    if spec.method == RATE_PER_TENSOR:
+        optimizer = make_optimizer(spec, net, float(spec.get("lr")))
+        tuner: Tuner = RatePerTensorHD(optimizer, float(spec.get("hyper_lr")))
+    else:
+        tuner = _published(spec, net)[0] if spec.method == PUBLISHED else make_tuner(spec, net, context)
+    outer = None if spec.method in _ON_TRAINING else partial(mean_loss, net, task.validation())
     rates, found = [], []
     for t in range(spec.steps):
         tuner.step(partial(mean_loss, net, task.batch(spec.seed, t)), outer)
@@ -193,7 +202,7 @@ def _losses(
         if t < begin:
             continue
         with torch.no_grad(), _mode(net, not running), BufferGuard() as guard:
-            if spec.method == "hd":
+            if spec.method in _ON_TRAINING:
                 squares = sum(float((w * w).sum()) for w in net.parameters())
                 loss = mean_loss(net, task.batch(spec.seed, t + 1)) + decay / 2 * squares
             else:

@@ -98,5 +98,11 @@ def from_optimizer(optimizer: torch.optim.Optimizer) -> Rule:
 
 
 def as_rule(rule: Rule | torch.optim.Optimizer) -> Rule:
-    """A rule as it is, a torch optimizer by its rule."""
-    return from_optimizer(rule) if isinstance(rule, torch.optim.Optimizer) else rule
+    """A rule as it is, a torch optimizer by its rule. Raises ValueError for anything else."""
+    if isinstance(rule, torch.optim.Optimizer):
+        return from_optimizer(rule)
+    if not isinstance(rule, Rule):
+        raise ValueError(
+            f"rule must be one like al.rules.SGD(momentum=0.9) or an optimizer of torch, not {rule!r}"
+        )
+    return rule

@@ -13,6 +13,7 @@ from torch import Tensor
 from adatune_lite.curvature import LossError
 from adatune_lite.rules import UnsupportedOptimizer
 from adatune_lite.tuners.autolr_snapshot import Snapshot, cuda_devices
+from adatune_lite.tuners.base import check_one_rate
 from adatune_lite.tuners.closures import BufferGuard
 
 WANTED = "outer_loss: a function of the superbatch index k that returns the mean loss over superbatch k"
@@ -35,12 +36,7 @@ def check_kind(optimizer: object) -> None:
         raise UnsupportedOptimizer(
             f"AutoLR needs an optimizer whose step is a function of gradients; {kind} takes the loss itself"
         )
-    rates = sorted({float(group["lr"]) for group in optimizer.param_groups})
-    if len(rates) > 1:
-        raise ValueError(
-            f"AutoLR tunes one learning rate, and the groups have {', '.join(f'{r:g}' for r in rates)}: "
-            "give all parameter groups the same lr"
-        )
+    check_one_rate(optimizer, "AutoLR")
 
 
 def check_proportional(

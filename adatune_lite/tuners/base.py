@@ -237,12 +237,23 @@ class Tuner(ABC):
             raise Diverged(f"{what} was not finite twice in a row; the learning rate is {self._lr:g}")
 
 
+def check_one_rate(optimizer: torch.optim.Optimizer, who: str) -> None:
+    """Raises ValueError where parameter groups have different rates, which one rate would overwrite."""
+    rates = sorted({float(group["lr"]) for group in optimizer.param_groups})
+    if len(rates) > 1:
+        raise ValueError(
+            f"{who} sets one learning rate, and the groups have {', '.join(f'{r:g}' for r in rates)}: "
+            "give all parameter groups the same lr"
+        )
+
+
 class FixedSchedule(Tuner):
-    """A schedule known beforehand, as a sequence of rates, one for each step.
+    """A schedule known beforehand, as a sequence of rates, one for each step, the same for all groups.
 
     clip_grad_value, clip_grad_norm: bound of the gradient's entries, or of its norm over all groups.
 
-    Raises ValueError for rates that are negative or not finite, and at a step beyond its end.
+    Raises ValueError for parameter groups with different rates (a scheduler of torch keeps their ratios), for
+    rates that are negative or not finite, and at a step beyond its end.
     """
 
     def __init__(
@@ -254,6 +265,7 @@ class FixedSchedule(Tuner):
         clip_grad_norm: float | None = None,
     ) -> None:
         super().__init__(optimizer, clip_grad_value, clip_grad_norm)
+        check_one_rate(optimizer, type(self).__name__)
         self.schedule = check_schedule(schedule)
         self._lr = self.schedule[0]
 
@@ -308,7 +320,7 @@ def training_gradient(
         name = f"train_loss[{i}]" if isinstance(train_loss, list) else "train_loss"
         graph = bool(directions) and not isinstance(closure, PartialProduct)
         loss = evaluate(closure, name, weights, first=first, twice=graph)
-        grads = gradient(scaling.scaled(loss), weights, create_graph=graph, what=name)
+        grads = gradient(scaling.scaled(loss), weights, create_graph=graph, sparse=not graph, what=name)
         value, plain = loss.detach(), scaling.unscaled([None if g is None else g.detach() for g in grads])
         if not (finite or all_finite)(value, plain):
             return Gathered(

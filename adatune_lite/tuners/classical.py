@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from adatune_lite.checks import whole
 from adatune_lite.curvature import LossError
-from adatune_lite.tuners.base import FixedSchedule, Tuner
+from adatune_lite.tuners.base import FixedSchedule, Tuner, check_one_rate
 from adatune_lite.tuners.closures import BufferGuard, Closure
 
 
@@ -22,7 +22,8 @@ class CycledMomentum(FixedSchedule):
     momentum: one value in [0, 1) for each step (`schedules.mirrored_momentum`); it becomes the momentum of
     SGD and RMSprop, and beta1 of Adam and its kin. Clipping as in FixedSchedule.
 
-    Raises ValueError for series of different length, values out of range, an optimizer without momentum.
+    Raises ValueError for series of different length, values out of range, an optimizer without momentum, and
+    as FixedSchedule does.
     """
 
     def __init__(
@@ -64,7 +65,8 @@ class ReduceOnPlateau(Tuner):
     factor, patience (looks without improvement that are forgiven), threshold (relative), lr_min: torch's.
     Clipping as in FixedSchedule.
 
-    A loss that is not finite counts as no improvement. Raises ValueError for arguments out of range.
+    A loss that is not finite counts as no improvement. Raises ValueError for arguments out of range and for
+    parameter groups with different rates.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class ReduceOnPlateau(Tuner):
         clip_grad_norm: float | None = None,
     ) -> None:
         super().__init__(optimizer, clip_grad_value, clip_grad_norm)
+        check_one_rate(optimizer, "ReduceOnPlateau")
         every, patience = whole("every", every, 1), whole("patience", patience, 0)
         if not 0 < factor < 1:
             raise ValueError(f"factor must lie between 0 and 1, not {factor}")

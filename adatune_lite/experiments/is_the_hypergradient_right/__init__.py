@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from adatune_lite.as_published import ADAPTIVE
-from adatune_lite.experiments.derivatives import PUBLISHED
+from adatune_lite.experiments.derivatives import PUBLISHED, RATE_PER_TENSOR
 from adatune_lite.experiments.is_the_hypergradient_right.scale import (
     ALPHA,
     CALM,
@@ -104,6 +104,14 @@ def fault_error_runs(scale: Scale) -> dict[tuple[str, str], list[RunSpec]]:
             runs[optimizer, fault] = [
                 _error(scale, PUBLISHED, base, s, scale.small, {"faults": fault}) for s in scale.small_seeds
             ]
+    normal = replace(scale.small, model="mlp_bn")
+    absorbed: dict[str, Value] = {"faults": "outer_statistics"}
+    runs["momentum", "outer_statistics"] = [
+        _error(scale, PUBLISHED, RULES["momentum"], s, normal, absorbed) for s in scale.small_seeds
+    ]
+    runs["adam", RATE_PER_TENSOR] = [
+        _error(scale, RATE_PER_TENSOR, RULES["Adam"], s, scale.small, {}) for s in scale.small_seeds
+    ]
     return runs
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from adatune_lite.as_published import ADAPTIVE
-from adatune_lite.experiments.derivatives import PUBLISHED
+from adatune_lite.experiments.derivatives import PUBLISHED, RATE_PER_TENSOR
 from adatune_lite.experiments.is_the_hypergradient_right import all_faults
 from adatune_lite.experiments.is_the_hypergradient_right.scale import CLIP, MU, TRAINED
 from adatune_lite.runs.spec import RunSpec, TaskSpec, Value, pairs
@@ -53,6 +53,10 @@ def runs() -> dict[str, RunSpec]:
         "error, running": _run(error, "marthe", 5, "sgd", {**marthe, "outer_batchnorm": "running"}, NORMAL),
         "error, frozen": _run(error, PUBLISHED, 5, "momentum", {**marthe, "faults": "frozen_lr"}),
         "error, inside": _run(error, PUBLISHED, 5, "adam", {**slow, "faults": "eps_inside"}),
+        "error, per tensor": _run(error, RATE_PER_TENSOR, 5, "adam", {"lr": 1e-3, "hyper_lr": 1e-5}),
+        "error, absorbed": _run(
+            error, PUBLISHED, 5, "momentum", {**marthe, "faults": "outer_statistics"}, NORMAL
+        ),
         "locality": _run("locality", "constant", 16, "momentum", {"lr": 0.02}, NORMAL),
         "published": _run("published", PUBLISHED, 16, "momentum", {**marthe, **trained, "faults": ""}),
         "published, all": _run(

@@ -17,7 +17,7 @@ from adatune_lite.experiments.is_the_hypergradient_right.reading import (
     lost,
     probes,
 )
-from adatune_lite.experiments.is_the_hypergradient_right.scale import DERIVED, NETS
+from adatune_lite.experiments.is_the_hypergradient_right.scale import DERIVED, NETS, UNTRAINED
 from adatune_lite.figures import COLOURS, MARKERS, not_run, panels
 
 if TYPE_CHECKING:
@@ -60,7 +60,8 @@ def _exact_panel(axes: Axes, results: Results) -> None:
 
 
 def _faulty_panel(axes: Axes, results: Results) -> None:
-    names = ["", *dict.fromkeys(f for faults in DERIVED.values() for f in faults), ALL][::-1]
+    derived = dict.fromkeys(f for faults in DERIVED.values() for f in faults)
+    names = ["", *derived, ALL, *UNTRAINED][::-1]
     if not results.faulty:
         not_run(axes)
         return

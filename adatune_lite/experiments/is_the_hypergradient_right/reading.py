@@ -13,7 +13,7 @@ import numpy as np
 
 from adatune_lite.as_published import ADAPTIVE, FAULTS
 from adatune_lite.experiments import is_the_hypergradient_right as experiment
-from adatune_lite.experiments.derivatives import OUTER_ON_TEST
+from adatune_lite.experiments.derivatives import OUTER_ON_TEST, RATE_PER_TENSOR
 from adatune_lite.experiments.is_the_hypergradient_right.scale import DERIVED, Scale
 from adatune_lite.experiments.reading import Reading
 from adatune_lite.experiments.search import Choice, Reader
@@ -39,6 +39,8 @@ LABELS = {
     "eps_inside": "eps inside the root",
     "no_projection": "no projection",
     "float32_lr": "rate in float32",
+    "outer_statistics": "outer statistics taken up",
+    RATE_PER_TENSOR: "a rate for each tensor (HD)",
     "mu_rule": "AdaTune's q",
     "memory_rule": "AdaTune's memory",
     "hyper_lr_rule": "AdaTune's hyper-rate",
@@ -54,7 +56,11 @@ METHODS = {
     "marthe": "MARTHE",
     "reverse": "whole schedule (reverse)",
 }
-TEXTS = {**FAULTS, OUTER_ON_TEST: "the outer gradient is taken on test images"}
+TEXTS = {
+    **FAULTS,
+    OUTER_ON_TEST: "the outer gradient is taken on test images",
+    RATE_PER_TENSOR: "HD for Adam moves the rate between the tensors of one step",
+}
 
 
 @dataclass(frozen=True)

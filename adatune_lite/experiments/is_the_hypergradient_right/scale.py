@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from adatune_lite.as_published import ADAM, TANGENT
-from adatune_lite.experiments.derivatives import OUTER_ON_TEST
+from adatune_lite.experiments.derivatives import OUTER_ON_TEST, RATE_PER_TENSOR
 from adatune_lite.experiments.search import LogUniform, Space
 from adatune_lite.runs.spec import TaskSpec, Value
 
@@ -71,6 +71,8 @@ DERIVED: dict[str, tuple[str, ...]] = {
     "adam": ("frozen_lr", "no_decay", "first_step_skipped", *ADAM),
 }
 """Those that change the hypergradient itself: (b) gives their error."""
+UNTRAINED = {"outer_statistics": "momentum", RATE_PER_TENSOR: "adam"}
+"""Two that need BatchNorm or are of HD, which (b) does not train, with the optimizer of their error."""
 
 LEAN: dict[str, dict[str, Value]] = {
     "full": {},

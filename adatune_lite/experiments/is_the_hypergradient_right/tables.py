@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from adatune_lite.as_published import ADAPTIVE
+from adatune_lite.experiments.derivatives import RATE_PER_TENSOR
 from adatune_lite.experiments.is_the_hypergradient_right.reading import (
     ALL,
     METHODS,
@@ -21,7 +22,7 @@ from adatune_lite.experiments.is_the_hypergradient_right.reading import (
     probes,
     turned_negative,
 )
-from adatune_lite.experiments.is_the_hypergradient_right.scale import CLIP, DECAY, MU
+from adatune_lite.experiments.is_the_hypergradient_right.scale import CLIP, DECAY, MU, UNTRAINED
 from adatune_lite.experiments.statistics import Paired
 
 NONE = "*No records yet.*"
@@ -71,6 +72,21 @@ def calm(results: Results) -> str:
     """(b) The same for SGD with momentum at a smaller hyper_lr."""
     rows = [results.calm_row(kind) for kind in results.calm]
     return _faults(results, [row for row in rows if row is not None])
+
+
+def untrained(results: Results) -> str:
+    """(b) The error of deviations that the trainings cannot show, beside the same without them."""
+    lines = ["| what differs | optimizer | relative error | without it |", "|---|---|---|---|"]
+    exact = {
+        "outer_statistics": results.batchnorm.get(("momentum", "batch"), []),
+        RATE_PER_TENSOR: results.exact.get(("Adam", "hd"), []),
+    }
+    for fault, optimizer in UNTRAINED.items():
+        found = results.faulty.get((optimizer, fault), [])
+        if found:
+            cells = [label(fault), OPTIMIZERS[optimizer], _error(error(found)), _error(error(exact[fault]))]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) if len(lines) > 2 else NONE
 
 
 def _faults(results: Results, rows: list[Row]) -> str:
