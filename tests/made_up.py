@@ -61,6 +61,7 @@ class Made:
         }
         stored: dict[str, Any] = {k: {"steps": s, "values": v} for k, (s, v) in series.items()}
         cost = {"plain_steps": spec.steps, "look_steps": 0.1 * spec.steps}
+        cost["training_seconds"] = (50 + spec.seed) * (1.25 if spec.method == "autolr" else 1.0)
         told = {"data_source": self.source}
         return Record(spec, "made up", "cpu", {}, "finished", stored, metrics, cost, told)
 

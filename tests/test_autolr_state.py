@@ -152,12 +152,15 @@ def test_rollback_is_bit_for_bit(optimizer: str) -> None:
     assert same(later, alone.training())
 
 
-def test_a_change_before_layers_were_unfrozen_is_not_taken_back() -> None:
+@pytest.mark.parametrize("later", [None, 1], ids=["unfrozen", "another frozen"])
+def test_a_change_before_other_weights_train_is_not_taken_back(later: int | None) -> None:
+    """The frozen weight and bias are of one shape, so that shapes alone would not tell."""
     world = World("momentum", lambda o: al.AutoLR(o, 0, window=3, saturation=None, epsilon_threshold=None))
-    world.net[0].weight.requires_grad_(False)
+    parameters = list(world.net[1].parameters())
     losses = iter([5.0, 5.0, 4.0, 3.9, 3.95, 4.2, 4.4, *[3.95] * 9])
     for t in range(5):
-        world.net[0].weight.requires_grad_(t > 3)
+        for i, p in enumerate(parameters):
+            p.requires_grad_(i != (0 if t < 4 else later))
         world.step(scripted(world, losses))
     with pytest.raises(ValueError, match=r"other weights train .* set the tuner's `rollback` to False"):
         world.step(scripted(world, losses))

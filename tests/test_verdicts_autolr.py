@@ -225,6 +225,7 @@ def test_rollbacks_and_cost_are_counted() -> None:
     assert judged("s22.rollback_rare", often).outcome == "contradicted"
     found = judged("appc.cost_measured", gain(0))
     assert found.outcome == "supported" and found.statistic == pytest.approx({"cost": 0.1, "bound": 20 / 117})
+    assert "In seconds: +25.0% (fashion_mnist sgd), " in found.why
 
 
 def test_without_records_nothing_is_judged() -> None:

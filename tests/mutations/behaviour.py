@@ -175,6 +175,20 @@ AUTOLR = [
         "pass",
         tests("autolr_state", "rollback_is_bit_for_bit[momentum]"),
     ),
+    Fault(
+        "AutoLR: a rising window fixes the threshold of saturation",
+        "tuners/autolr.py",
+        "and 0 < drop_rate < threshold",
+        "and drop_rate < threshold",
+        tests("autolr", "a_rising_loss_is_saturated_and_fixes_no_threshold"),
+    ),
+    Fault(
+        "AutoLR: a look in evaluation mode stays there",
+        "tuners/autolr_checks.py",
+        "module.training = training",
+        "pass",
+        tests("autolr_state", "an_outer_loss_in_evaluation_mode_leaves_training_in_its_own"),
+    ),
 ]
 
 RUNS = [

@@ -15,14 +15,16 @@ was made:
 - t13.adam_loss: contradicted where, by t-tests of the log ratio, Adam's is below 3 or another one's is
   beyond 2 either way.
 - s22.rollback_rare: changes of the rate are raises and falls; every task has to pass.
-- appc.cost_measured: cost of all looks at superbatches over that of the steps; of the dearest cell.
+- appc.cost_measured: cost of all looks at superbatches over that of the steps; of the dearest cell. The
+  seconds beside it are the median over seeds of AutoLR's training time over its baseline's; they are not
+  judged, since other work may have slowed either.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from statistics import fmean
+from statistics import fmean, median
 
 import numpy as np
 
@@ -347,15 +349,24 @@ def cost_measured(_: Claim, results: Results) -> Finding:
         for c in cells
     }
     dearest = max(of, key=lambda name: fmean(of[name]))
+    seconds = {f"{c.task.dataset} {c.optimizer}": _slower(c) for c in cells}
+    slower = ", ".join(f"{median(found):+.1%} ({name})" for name, found in seconds.items() if found)
     return Finding(
         passes=fmean(of[dearest]) <= bound,
         opposite=min(holm([mean_less([-x for x in values], -bound) for values in of.values()])) < ALPHA,
         statistic={"cost": fmean(of[dearest]), "bound": bound},
         seeds=min(map(len, of.values())),
         why=f"Of the training's cost: {', '.join(f'{fmean(v):.1%} ({n})' for n, v in of.items())}; the bound "
-        f"is {bound:.1%}.",
-        runs=hashes(*(c.autolr for c in cells)),
+        f"is {bound:.1%}." + (f" In seconds: {slower}." if slower else ""),
+        runs=hashes(*(c.records for c in cells)),
     )
+
+
+def _slower(cell: Cell) -> list[float]:
+    """By how much of its baseline's training time AutoLR took longer, for each seed that both finished."""
+    theirs = {r.spec.seed: r.cost["training_seconds"] for r in cell.baseline if r.finished}
+    ours = {r.spec.seed: r.cost["training_seconds"] for r in cell.autolr if r.finished}
+    return [ours[seed] / theirs[seed] - 1 for seed in sorted(ours.keys() & theirs.keys())]
 
 
 def pairs_of_cells(results: Results) -> tuple[dict[str, Paired], tuple[str, ...], tuple[str, ...]]:
