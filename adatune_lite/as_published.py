@@ -90,8 +90,12 @@ class AdaTune(MARTHE):
         if self._adaptive:
             for fault in self.faults & set(ADAPTIVE):
                 setattr(self._adaptive, fault, "adatune")
-        self._rules = [Published(self._rules[0], self.faults, self._lr)]
+        self._first_lr = self._lr
+        self._rules = [self._rule(group) for group in optimizer.param_groups]
         self._write()
+
+    def _rule(self, group: dict[str, Any]) -> Rule:
+        return Published(super()._rule(group), self.faults, self._first_lr)
 
     def _check(self, optimizer: torch.optim.Optimizer) -> None:
         rule = self._rules[0]

@@ -12,6 +12,7 @@ and all else as before, lr and Delta in float64; buffers of modules move where o
 `update`, equal to torch's step, in place of `optimizer.step()`, which could not be masked: hooks on that do
 not run. Nothing is raised; `failures` counts the steps in a row that were not good.
 
+Settings of the optimizer must stay what they were at the first of these steps: a captured graph holds them.
 A step after the first can be captured in a CUDA graph. Untested on CUDA; on the CPU it gives the ordinary
 step's numbers, slower.
 """
@@ -43,6 +44,8 @@ class OnDevice:
                 'tune=("lr",), every=1 and no "adaptive"'
             )
         self.tuner = tuner
+        self._rules: list[Rule] = []
+        """The rules of the first step on the device."""
         self._numbers: Tensor | None = None
         one = torch.ones(())
         with warnings.catch_warnings():  # at its first jvp torch loads what warns of its own torch.jit.script
@@ -81,6 +84,13 @@ class OnDevice:
         if self._numbers is None:
             self.start()
         tuner, weights = self.tuner, self.tuner._weights()
+        tuner._follow()
+        self._rules = self._rules or list(tuner._rules)
+        if self._rules != tuner._rules:
+            raise ValueError(
+                f"capturable=True keeps the optimizer's settings, which were {self._rules} and are now "
+                f"{tuner._rules}: set them back, or leave out capturable=True"
+            )
         for group, value in zip(tuner.optimizer.param_groups, self.values, strict=True):
             group["lr"] = value
         directions = [x.direction for x in tuner._tuned] if tuner.mu > 0 else []
@@ -109,7 +119,7 @@ class OnDevice:
     def _each(self, weights: Tensors, grads: Gradients) -> Any:
         """(number, group, number in the group, rule, weight, gradient, buffers, t) of each weight."""
         i = 0
-        for k, rule in enumerate(self.tuner._rules):
+        for k, rule in enumerate(self._rules):
             for n in range(len(self.tuner._tuned[0].z[k][0])):
                 w, g = weights[i], grads[i]
                 b, t = self._buffers(rule, w) if g is not None else ([], 0)

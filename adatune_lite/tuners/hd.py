@@ -42,7 +42,6 @@ class HD(MARTHE):
         if multiplicative and self._device:
             raise ValueError("capturable=True has the additive rule alone: leave out multiplicative=True")
         self.multiplicative = multiplicative
-        self._keeps = all(rule == SGD() for rule in self._rules) and list(self.values) == [(0, "lr")]
         self._kept: Gradients | None = None
         """The last gradient of plain SGD, in place of Z = -g: that spares a pass over memory."""
 
@@ -53,6 +52,7 @@ class HD(MARTHE):
         if self._device:
             raise LossError("capturable=True needs outer_loss: the published HD has no form without the host")
         weights = self._weights()
+        self._follow()
         moves = self._moved and self._steps % self.every == 0
         slope: Gradients = []
         deltas: list[float] = []
@@ -86,6 +86,11 @@ class HD(MARTHE):
 
     def _deltas(self, outer: Gradients) -> list[float]:
         return super()._deltas(outer) if self._kept is None else [-along(outer, self._kept)]
+
+    @property
+    def _keeps(self) -> bool:
+        """Whether the step is plain SGD's, of whose rate Z = -g is all."""
+        return [x.name for x in self._tuned] == ["lr"] and all(rule == SGD() for rule in self._rules)
 
     @torch.no_grad()
     def _settle(self) -> None:

@@ -8,21 +8,22 @@ One recursion (MARTHE, arXiv 1910.08525; mu = 1: RTHO, arXiv 1703.01785; mu = 0:
 where A_t and B_t are the derivatives of the optimizer's whole step with respect to its state (weights and
 buffers) and to the rate. Order of one step: gradient at w_t; Z_{t+1} at lr_t; optimizer step; Delta; new
 rate. Any other scalar of the optimizer (`Rule.hypers`) is tuned in the same way, with a Z and a product of
-its own; so is each parameter group.
+its own; so is each parameter group. What is not tuned may change between steps, by a scheduler of torch or by
+hand: each step is differentiated with the settings that the optimizer has then.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from adatune_lite.curvature import LossError, dot, gradient
-from adatune_lite.rules import Rule, Tensors
+from adatune_lite.rules import Rule, Tensors, group_rule
+from adatune_lite.tuners import state as tuned_state
 from adatune_lite.tuners.adaptive import START, Adaptive, adaptive
 from adatune_lite.tuners.base import Gradients, Tuner
 from adatune_lite.tuners.clipping import clipping
@@ -108,6 +109,7 @@ class MARTHE(Tuner):
             (float(lr_min), math.inf if lr_max is None else float(lr_max)),
             self._has_past,
         )
+        self._settings = [self._settings_of(group) for group in optimizer.param_groups]
         self._clip = clipping(clip_grad_value, clip_grad_norm)
         self.clip_hypergradient = math.inf if clip_hypergradient is None else float(clip_hypergradient)
         self.outer_batchnorm, self.every, self.product_every = outer_batchnorm, every, product_every
@@ -143,6 +145,7 @@ class MARTHE(Tuner):
         if self._device and self._steps:
             return self._device.step(train_loss, outer_loss)
         weights = self._weights()
+        self._follow()
         with self._refusable(weights):
             found = self._gathered(train_loss, weights, self._directions())
             if not found.finite:
@@ -190,13 +193,35 @@ class MARTHE(Tuner):
         return [x.direction for x in self._tuned] if self.mu > 0 and self._moved else []
 
     def _present(self) -> list[tuple[Rule, float]]:
-        """Rule and rate of each group, with the tuned values as they are now."""
+        """Rule and rate of each group, as they are now."""
+        self._follow()
+        groups = self.optimizer.param_groups
+        return [(rule, float(group["lr"])) for rule, group in zip(self._rules, groups, strict=True)]
+
+    def _follow(self) -> None:
+        """Write what is tuned, and take up what others have changed in the optimizer.
+
+        Raises ValueError where that changes the buffers of a weight, since Z has a part for each.
+        """
         self._write()
-        found = []
-        for k, (rule, group) in enumerate(zip(self._rules, self.optimizer.param_groups, strict=True)):
-            values: dict[str, Any] = {x.name: x.value for x in self._tuned if x.group == k and x.name != "lr"}
-            found.append((replace(rule, **values) if values else rule, float(group["lr"])))
-        return found
+        for k, group in enumerate(self.optimizer.param_groups):
+            settings = self._settings_of(group)
+            if settings == self._settings[k]:
+                continue
+            rule = self._rule(group)
+            if rule.buffers != self._rules[k].buffers:
+                raise ValueError(
+                    f"the settings of parameter group {k} are now {rule}, which keeps other buffers than "
+                    f"{self._rules[k]}: let momentum stay at 0 or above it, or make a new tuner"
+                )
+            self._rules[k], self._settings[k] = rule, settings
+
+    def _rule(self, group: dict[str, Any]) -> Rule:
+        return group_rule(self.optimizer, group)
+
+    def _settings_of(self, group: dict[str, Any]) -> list[Any]:
+        """What the rule of a group is made of."""
+        return [group[name] for name in self.optimizer.defaults if name != "lr"]
 
     @torch.no_grad()
     def _carry(self, weights: Tensors, grads: Gradients, products: Sequence[Gradients]) -> Gradients:
@@ -325,7 +350,7 @@ class MARTHE(Tuner):
     def state_dict(self) -> dict[str, Any]:
         return {
             **super().state_dict(),
-            "tuned": [[x.group, x.name, x.value, x.hypergradient, _copied(x.z)] for x in self._tuned],
+            "tuned": tuned_state.save(self._tuned),
             "moved": self._moved,
             "adaptive": self._adaptive.state_dict(self.mu, self.hyper_lr) if self._adaptive else {},
             **self._scaling.state_dict(),
@@ -333,22 +358,12 @@ class MARTHE(Tuner):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
-        names = [(group, name) for group, name, *_ in state["tuned"]]
-        own = [(x.group, x.name) for x in self._tuned]
-        if names != own:
-            raise ValueError(f"this state tunes {names}, this tuner {own}")
-        for x, (*_, saved) in zip(self._tuned, state["tuned"], strict=True):
-            if _shapes(saved) != _shapes(x.z):
-                raise ValueError(
-                    "this state belongs to other weights or another rule: the shapes of Z differ"
-                )
+        tuned_state.check(self._tuned, state["tuned"])
         if bool(self._adaptive) != bool(state["adaptive"]):
             raise ValueError(
                 "this state is of a tuner whose mu or hyper_lr adapts, or this tuner is and it is not"
             )
-        for x, (_, _, x.value, x.hypergradient, saved) in zip(self._tuned, state["tuned"], strict=True):
-            for part, kept in zip(_flat(x.z), _flat(saved), strict=True):
-                part.copy_(kept)
+        tuned_state.load(self._tuned, state["tuned"])
         if self._adaptive:
             self.mu, self._tuned[0].hyper_lr = self._adaptive.load_state_dict(state["adaptive"])
         self._moved = state["moved"]
@@ -379,15 +394,3 @@ def along(outer: Gradients, direction: Sequence[Tensor | None]) -> float:
     """Inner product over the weights that both have."""
     pairs = [(g, z) for g, z in zip(outer, direction, strict=True) if g is not None and z is not None]
     return float(dot([g for g, _ in pairs], [z for _, z in pairs])) if pairs else 0.0
-
-
-def _copied(z: list[list[Tensors]]) -> list[list[Tensors]]:
-    return [[[x.clone() for x in part] for part in parts] for parts in z]
-
-
-def _flat(z: list[list[Tensors]]) -> Tensors:
-    return [x for parts in z for part in parts for x in part]
-
-
-def _shapes(z: list[list[Tensors]]) -> list[list[list[tuple[int, ...]]]]:
-    return [[[tuple(x.shape) for x in part] for part in parts] for parts in z]

@@ -21,8 +21,8 @@ TUNERS = [
     Fault(
         "rate frozen in the Jacobian (3.3.1)",
         _MARTHE,
-        'float(group["lr"])))',
-        'float(group.setdefault("initial_lr", group["lr"]))))',
+        'float(group["lr"])) for rule',
+        'float(group.setdefault("initial_lr", group["lr"]))) for rule',
         tests("tuners", f"{_SUM}[sgd-moving-0.5]"),
     ),
     Fault(
@@ -187,7 +187,7 @@ RUNS = [
     ),
     Fault(
         "resume forgets Z",
-        _MARTHE,
+        "tuners/state.py",
         "part.copy_(kept)",
         "pass",
         tests("tuners", "saved_state_continues_bit_for_bit[marthe-momentum-f64]"),

@@ -1,0 +1,117 @@
+"""Settings of the optimizer that others change while a tuner is at work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from oracles import BY_NAME, FD_ATOL, FD_RTOL, Task, central_difference, close
+
+import adatune_lite as al
+
+T = 6
+
+
+def later(optimizer: torch.optim.Optimizer, t: int) -> None:
+    """What a scheduler does before step t: other settings at each step, weight decay in the second half."""
+    group = optimizer.param_groups[0]
+    if "betas" in group:
+        group["betas"] = (0.9 - 0.1 * t, 0.99 - 0.02 * t)
+    elif group.get("momentum"):
+        group["momentum"] = 0.9 - 0.1 * t
+    if "alpha" in group:
+        group["alpha"] = 0.9 - 0.05 * t
+    group["weight_decay"] = 0.1 * (t > T // 2)
+
+
+@pytest.mark.parametrize("tuned", ["lr", "weight_decay"])
+@pytest.mark.parametrize("name", ["sgd", "nesterov", "adam", "adamw", "rmsprop_all"])
+def test_delta_follows_settings_that_move(name: str, tuned: str) -> None:
+    """Finite differences through time, by the optimizer under the same changes."""
+    task, setting = Task(), BY_NAME[name]
+
+    def replay(h: float) -> float:
+        w = task.weights()
+        optimizer = setting.optimizer(w)
+        for t in range(T):
+            later(optimizer, t)
+            optimizer.param_groups[0]["lr"] = setting.lr + h * (tuned == "lr")
+            decay = 0.05 + h if tuned == "weight_decay" else optimizer.param_groups[0]["weight_decay"]
+            optimizer.param_groups[0]["weight_decay"] = decay
+            optimizer.zero_grad()
+            task.train(w, t).backward()
+            optimizer.step()
+        return float(task.outer(w).detach())
+
+    w = task.weights()
+    optimizer = setting.optimizer(w)
+    if tuned == "weight_decay":
+        optimizer.param_groups[0]["weight_decay"] = 0.05
+    tuner = al.RTHO(optimizer, 0.0, tune=(tuned,))
+    for t in range(T):
+        later(optimizer, t)  # what it does to a tuned value is undone
+        tuner.step(lambda t=t: task.train(w, t), lambda: task.outer(w))  # type: ignore[misc]
+    close(tuner.hypergradient, central_difference(replay), FD_RTOL, FD_ATOL)
+
+
+def test_hd_follows_weight_decay_that_comes_and_goes() -> None:
+    """The published recursion of plain SGD, whose Z is kept as a gradient while there is no decay."""
+    task, w, v = Task(), Task().weights(), Task().weights()
+    optimizer = torch.optim.SGD(w, lr=0.1)
+    tuner = al.HD(optimizer, 1e-2)
+    lr, previous = 0.1, []
+    for t in range(6):
+        optimizer.param_groups[0]["weight_decay"] = decay = 0.3 * (t in (2, 3))
+        tuner.step(lambda t=t: task.train(w, t))  # type: ignore[misc]
+        grads = [
+            (g + decay * x).detach() for g, x in zip(torch.autograd.grad(task.train(v, t), v), v, strict=True)
+        ]
+        lr += 1e-2 * sum(float((g * d).sum()) for g, d in zip(grads, previous, strict=False))
+        v = [(x - lr * g).detach().requires_grad_() for x, g in zip(v, grads, strict=True)]
+        previous = grads
+        close(tuner.used_lr, lr, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("before", "after"), [(0.0, 0.9), (0.9, 0.0)])
+@pytest.mark.parametrize("make", [al.MARTHE, al.HD])
+def test_settings_that_change_the_buffers_are_refused(make: Any, before: float, after: float) -> None:
+    """By name, and before a closure runs; set back, the training goes on."""
+    task, w = Task(), Task().weights()
+    optimizer = torch.optim.SGD(w, lr=0.1, momentum=before)
+    tuner = make(optimizer)
+    outer = None if make is al.HD else lambda: task.outer(w)
+    tuner.step(lambda: task.train(w, 0), outer)
+    optimizer.param_groups[0]["momentum"] = after
+    calls: list[int] = []
+    with pytest.raises(ValueError, match=rf"now SGD\(momentum={after}.*make a new tuner"):
+        tuner.step(lambda: calls.append(1) or task.train(w, 1), outer)
+    assert not calls
+    optimizer.param_groups[0]["momentum"] = before
+    tuner.step(lambda: task.train(w, 1), outer)
+
+
+CHANGES: dict[str, Callable[[torch.optim.Optimizer], None]] = {
+    "momentum": lambda o: o.param_groups[0].update(momentum=0.1),
+    "weight_decay": lambda o: o.param_groups[0].update(weight_decay=0.1),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_capturable_refuses_settings_that_move(change: str) -> None:
+    """A captured graph would go on with those of its capture; a change before the second step is followed."""
+    task, w, v = Task(), Task().weights(), Task().weights()
+    optimizers = [torch.optim.SGD(x, lr=0.1, momentum=0.9) for x in (w, v)]
+    tuners = [al.MARTHE(o, 0.9, 0.0, capturable=k == 0) for k, o in enumerate(optimizers)]
+    for t in range(3):
+        for x, optimizer, tuner in zip((w, v), optimizers, tuners, strict=True):
+            if t == 1:
+                CHANGES[change](optimizer)
+            tuner.step(lambda x=x, t=t: task.train(x, t), lambda x=x: task.outer(x))  # type: ignore[misc]
+    close(tuners[0].hypergradient, tuners[1].hypergradient)
+    optimizers[0].param_groups[0][change] += 0.1
+    with pytest.raises(ValueError, match=f"which were .*{change}=0.1.* and are now .*{change}=0.2"):
+        tuners[0].step(lambda: task.train(w, 3), lambda: task.outer(w))
+    for x, y in zip(w, v, strict=True):
+        close(x.detach(), y.detach())
