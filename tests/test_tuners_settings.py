@@ -115,3 +115,64 @@ def test_capturable_refuses_settings_that_move(change: str) -> None:
         tuners[0].step(lambda: task.train(w, 3), lambda: task.outer(w))
     for x, y in zip(w, v, strict=True):
         close(x.detach(), y.detach())
+
+
+def halves(w: list[Any], frozen: int, **other: Any) -> torch.optim.Optimizer:
+    """Two groups, one of them frozen."""
+    for x in (w[2:], w[:2])[frozen == 0]:
+        x.requires_grad_(False)
+    groups = [{"params": w[:2], "lr": 0.1}, {"params": w[2:], "lr": 0.05}]
+    return torch.optim.SGD(groups, **other)
+
+
+MAKE: dict[str, Callable[..., al.MARTHE]] = {
+    "marthe": lambda o: al.MARTHE(o, 0.9, 1e-3, tune=("lr", "momentum")),
+    "adaptive": lambda o: al.MARTHE(o, "adaptive", 1e-3),
+    "capturable": lambda o: al.MARTHE(o, 0.9, 1e-3, capturable=True),
+    "hd": lambda o: al.HD(o, 1e-3),
+    "hd_multiplicative": lambda o: al.HD(o, 1e-3, multiplicative=True),
+}
+
+
+@pytest.mark.parametrize("frozen", [0, 1])
+@pytest.mark.parametrize("kind", MAKE)
+def test_a_frozen_group_is_as_if_it_were_not_there(kind: str, frozen: int) -> None:
+    """In its numbers, its products and its state, also after an outer loss that is not finite."""
+    found = []
+    for listed in (True, False):
+        task, w = Task(), Task().weights()
+        optimizer = halves(w, frozen)
+        if not listed:
+            del optimizer.param_groups[frozen]
+        tuner = MAKE[kind](optimizer)
+        for t in range(4):
+            bad = float("nan") if t == 2 else 1.0
+            outer = None if kind.startswith("hd") else lambda: task.outer(w) * bad  # noqa: B023
+            tuner.step(lambda t=t: task.train(w, t), outer)  # type: ignore[misc]
+        tuner.load_state_dict(tuner.state_dict())
+        values = {name: value for (_, name), value in tuner.values.items()}
+        found.append(str([values, tuner.lr, tuner.used_lr, tuner.hypergradient, tuner.products, w]))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("make", [al.MARTHE, al.HD, lambda o: al.AutoLR(o, 2)])
+def test_an_optimizer_that_trains_nothing_is_refused(make: Any) -> None:
+    with pytest.raises(ValueError, match="no weight of the optimizer requires a gradient: unfreeze"):
+        make(torch.optim.SGD([torch.zeros(1)], lr=0.1))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"bounds": {"momentum": (0.5, 0.9)}},
+        {"clip_grad_value": -1.0},
+        {"capturable": True},
+        {"hyper_lr": {"momentum": -1.0}},
+    ],
+)
+def test_a_refused_tuner_leaves_the_optimizer_as_it_is(options: dict[str, Any]) -> None:
+    optimizer = torch.optim.SGD(Task().weights(), lr=0.1)
+    before = str(optimizer.state_dict())
+    with pytest.raises(ValueError):  # noqa: PT011, what each says is tested elsewhere
+        al.MARTHE(optimizer, **{"tune": ("momentum",), **options})
+    assert str(optimizer.state_dict()) == before

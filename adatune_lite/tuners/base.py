@@ -48,6 +48,10 @@ class Tuner(ABC):
         self._failures = 0
         self._steps = 0
         self._scaling = Scaling()
+        self._began = Tuner._weights(self)
+        """The weights that are trained, as the tuner found them."""
+        if not self._began:
+            raise ValueError("no weight of the optimizer requires a gradient: unfreeze what is to be trained")
         lr = float(optimizer.param_groups[0]["lr"])
         if not (math.isfinite(lr) and lr >= 0):
             raise ValueError(f"the optimizer's lr must be finite and not negative, not {lr}")

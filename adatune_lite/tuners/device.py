@@ -61,6 +61,7 @@ class OnDevice:
             where: Any = {"dtype": torch.float64, "device": tuner._weights()[0].device}
             self._numbers = torch.empty(len(host), **where)
             self.values, self.deltas = self._numbers[: 2 * len(tuned)].view(2, -1)
+            self.rates = dict(zip((x.group for x in tuned), self.values, strict=True))
             self.used_lr, self.failures, self.steps, self.products = self._numbers[-4:]
             limits = [(x.low, x.high, x.hyper_lr) for x in tuned]
             self.low, self.high, self.hyper_lr = torch.tensor(limits, **where).T
@@ -91,8 +92,8 @@ class OnDevice:
                 f"capturable=True keeps the optimizer's settings, which were {self._rules} and are now "
                 f"{tuner._rules}: set them back, or leave out capturable=True"
             )
-        for group, value in zip(tuner.optimizer.param_groups, self.values, strict=True):
-            group["lr"] = value
+        for k, value in self.rates.items():
+            tuner.optimizer.param_groups[k]["lr"] = value
         directions = [x.direction for x in tuner._tuned] if tuner.mu > 0 else []
         with BufferGuard() as guard:
             found = training_gradient(train_loss, weights, directions, finite=lambda loss, grads: True)
@@ -153,7 +154,7 @@ class OnDevice:
                     continue
                 hz: Any = products[j][i] if products else torch.zeros_like(w)
                 state = [z[0], *(z[1:] or map(torch.zeros_like, b))]
-                lr: Any = self.values[k]
+                lr: Any = self.rates[k]
                 moved = jvp_tangent(
                     rule,
                     [[p] for p in state],
@@ -164,7 +165,7 @@ class OnDevice:
                     lr,
                     t,
                     mu,
-                    "lr" if j == k else None,
+                    "lr" if x.group == k else None,
                 )
                 out[j].append([part[0] for part in moved[: len(z)]])
         return out
@@ -174,7 +175,7 @@ class OnDevice:
         for _, k, _, rule, w, g, b, t in self._each(weights, grads):
             if g is None:
                 continue
-            after, buffers = rule.update(w, b, g, {"lr": self.values[k]}, t)
+            after, buffers = rule.update(w, b, g, {"lr": self.rates[k]}, t)
             for old, new in zip((w, *b), (after, *buffers), strict=True):
                 old.copy_(torch.where(ok, new, old))
             if "step" in self.tuner.optimizer.state[w]:

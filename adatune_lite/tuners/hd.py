@@ -38,9 +38,9 @@ class HD(MARTHE):
         multiplicative: bool = False,
         **options: Any,
     ) -> None:
-        super().__init__(optimizer, 0.0, hyper_lr, **options)
-        if multiplicative and self._device:
+        if multiplicative and options.get("capturable"):
             raise ValueError("capturable=True has the additive rule alone: leave out multiplicative=True")
+        super().__init__(optimizer, 0.0, hyper_lr, **options)
         self.multiplicative = multiplicative
         self._kept: Gradients | None = None
         """The last gradient of plain SGD, in place of Z = -g: that spares a pass over memory."""

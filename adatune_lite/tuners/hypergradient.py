@@ -40,7 +40,7 @@ class MARTHE(Tuner):
     mu: discount per step of the past in Z; or "adaptive".
     hyper_lr: step of a value against its Delta, >= 0 (unit: value squared per loss); a number for all, or a
         mapping of names, or of (group, name), to numbers; or "adaptive".
-    tune: names of what is tuned, in each parameter group: "lr", "momentum", "weight_decay", "beta1" ...; each
+    tune: names of what is tuned, in each parameter group that has weights to train: "lr", "momentum", "weight_decay", "beta1" ...; each
         value costs a product per step. A momentum that reaches 0 becomes the smallest number above it, so
         that torch keeps its buffer.
     bounds: (low, high) by name or by (group, name), of all but the rate.
@@ -96,8 +96,6 @@ class MARTHE(Tuner):
         if mu == 0 and product_every > 1:
             raise ValueError("product_every has no use with mu = 0, which takes no products: leave it at 1")
         self._adaptive: Adaptive | None = adaptive(mu, hyper_lr, adapt_rule, alpha)
-        if self._adaptive and (len(optimizer.param_groups) > 1 or tuple(tune) != ("lr",) or every > 1):
-            raise ValueError('"adaptive" is for tune=("lr",), one parameter group and every=1')
         self.mu = 0.0 if isinstance(mu, str) else float(mu)
         self._has_past = mu == "adaptive" or self.mu > 0
         """Whether Z may reach back further than the last step."""
@@ -109,6 +107,8 @@ class MARTHE(Tuner):
             (float(lr_min), math.inf if lr_max is None else float(lr_max)),
             self._has_past,
         )
+        if self._adaptive and ([x.name for x in self._tuned] != ["lr"] or every > 1):
+            raise ValueError('"adaptive" is for tune=("lr",), one parameter group and every=1')
         self._settings = [self._settings_of(group) for group in optimizer.param_groups]
         self._clip = clipping(clip_grad_value, clip_grad_norm)
         self.clip_hypergradient = math.inf if clip_hypergradient is None else float(clip_hypergradient)
@@ -120,6 +120,8 @@ class MARTHE(Tuner):
         if capturable and product_every > 1:
             raise ValueError("capturable=True takes a product at every step: leave product_every at 1")
         self._device = OnDevice(self) if capturable else None
+        self._write()  # the optimizer changes once nothing can be refused any more
+        self._used_lr = self._lr
 
     @property
     def hyper_lr(self) -> float:
@@ -338,12 +340,12 @@ class MARTHE(Tuner):
     def _write(self) -> None:
         for x in self._tuned:
             x.write(self.optimizer)
-        self._lr = float(self.optimizer.param_groups[0]["lr"])
+        self._lr = float(self.optimizer.param_groups[self._tuned[0].group]["lr"])
 
     def _reset(self) -> None:
         for x in self._tuned:
             for parts in x.z:
-                for part in parts:
+                for part in filter(None, parts):
                     torch._foreach_zero_(part)
         self._moved = False
 

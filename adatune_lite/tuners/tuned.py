@@ -78,7 +78,9 @@ def choose(
     lr_bounds: tuple[float, float],
     past: bool,
 ) -> tuple[list[Tuned], list[Rule]]:
-    """The tuned values, name by name in each group, and the rule of each group.
+    """The tuned values, name by name in each group that trains weights, and the rule of each group.
+
+    A momentum of 0 that is tuned begins at KEEPS_BUFFER; the optimizer stays as it is.
 
     past: whether Z is carried from step to step, so that it has a part for each buffer; with a tuned rate
     and no past it has the weights' part alone.
@@ -89,13 +91,13 @@ def choose(
     """
     if isinstance(tune, str) or not tune or len(set(tune)) != len(tune):
         raise ValueError(f'tune must be a tuple of different names such as ("lr", "momentum"), not {tune!r}')
-    if "momentum" in tune:
-        for group in optimizer.param_groups:  # from 0 on the rule needs its buffer
-            if group.get("momentum") == 0:
-                group["momentum"] = KEEPS_BUFFER
     groups = optimizer.param_groups
-    rules = [group_rule(optimizer, group) for group in groups]
-    keys = [(k, name) for k in range(len(groups)) for name in tune]
+    trained = [k for k, group in enumerate(groups) if any(w.requires_grad for w in group["params"])]
+    rules = []
+    for k, group in enumerate(groups):
+        from_0 = k in trained and "momentum" in tune and group.get("momentum") == 0
+        rules.append(group_rule(optimizer, {**group, "momentum": KEEPS_BUFFER} if from_0 else group))
+    keys = [(k, name) for k in trained for name in tune]
     _check_keys("hyper_lr", hyper_lr, keys)
     _check_keys("bounds", bounds, keys)
     found = []
