@@ -125,6 +125,11 @@ def halves(w: list[Any], frozen: int, **other: Any) -> torch.optim.Optimizer:
     return torch.optim.SGD(groups, **other)
 
 
+def step(tuner: Any, task: Task, w: list[Any], t: int, factor: float = 1.0) -> None:
+    outer = None if type(tuner) is al.HD else lambda: task.outer(w) * factor
+    tuner.step(lambda: task.train(w, t), outer)
+
+
 MAKE: dict[str, Callable[..., al.MARTHE]] = {
     "marthe": lambda o: al.MARTHE(o, 0.9, 1e-3, tune=("lr", "momentum")),
     "adaptive": lambda o: al.MARTHE(o, "adaptive", 1e-3),
@@ -146,9 +151,7 @@ def test_a_frozen_group_is_as_if_it_were_not_there(kind: str, frozen: int) -> No
             del optimizer.param_groups[frozen]
         tuner = MAKE[kind](optimizer)
         for t in range(4):
-            bad = float("nan") if t == 2 else 1.0
-            outer = None if kind.startswith("hd") else lambda: task.outer(w) * bad  # noqa: B023
-            tuner.step(lambda t=t: task.train(w, t), outer)  # type: ignore[misc]
+            step(tuner, task, w, t, float("nan") if t == 2 else 1.0)
         tuner.load_state_dict(tuner.state_dict())
         values = {name: value for (_, name), value in tuner.values.items()}
         found.append(str([values, tuner.lr, tuner.used_lr, tuner.hypergradient, tuner.products, w]))
@@ -176,3 +179,39 @@ def test_a_refused_tuner_leaves_the_optimizer_as_it_is(options: dict[str, Any]) 
     with pytest.raises(ValueError):  # noqa: PT011, what each says is tested elsewhere
         al.MARTHE(optimizer, **{"tune": ("momentum",), **options})
     assert str(optimizer.state_dict()) == before
+
+
+@pytest.mark.parametrize("foreach", [True, False])
+@pytest.mark.parametrize("kind", ["nesterov", "expanded"])
+def test_gradients_that_share_memory_train_as_torch_does(kind: str, foreach: bool) -> None:
+    """One tensor for both weights of a sum, one number for all entries of a sum over them."""
+
+    def train(w: list[Any]) -> torch.Tensor:
+        return (w[0] + w[1]).square().sum() if kind == "nesterov" else w[0].sum() + w[1].sum()
+
+    def weights() -> tuple[list[Any], torch.optim.Optimizer]:
+        w = [torch.tensor([x, 1.0], dtype=torch.float64, requires_grad=True) for x in (2.0, -0.5)]
+        return w, torch.optim.SGD(w, lr=0.1, momentum=0.9, nesterov=True, foreach=foreach)
+
+    (w, ours), (v, theirs) = weights(), weights()
+    tuner = al.MARTHE(ours, 0.9, 0.0)
+    for _ in range(3):
+        tuner.step(lambda: train(w), lambda: w[0].square().sum())
+        theirs.zero_grad()
+        train(v).backward()
+        theirs.step()
+    for x, y in zip(w, v, strict=True):
+        assert torch.equal(x, y)
+
+
+def test_adatunes_slope_is_the_gradient_and_not_what_the_step_made_of_it() -> None:
+    """foreach=True adds the momentum to a Nesterov gradient in place."""
+    found = []
+    for foreach in (True, False):
+        task, w = Task(), Task().weights()
+        optimizer = torch.optim.SGD(w, lr=0.05, momentum=0.9, nesterov=True, foreach=foreach)
+        tuner = al.MARTHE(optimizer, "adaptive", 1e-4, adapt_rule="adatune")
+        for t in range(5):
+            step(tuner, task, w, t)
+            found.append(tuner.mu)
+    assert found[:5] == pytest.approx(found[5:], rel=1e-12) and any(0 < mu < 1 for mu in found)

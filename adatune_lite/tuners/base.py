@@ -211,10 +211,20 @@ class Tuner(ABC):
         return self._clip(grads, [])[0] if self._clip else grads
 
     def _set_gradients(self, weights: Sequence[Tensor], grads: Sequence[Tensor | None]) -> None:
+        """Hand gradients to the optimizer, each with memory of its own: it may write into them.
+
+        Autograd gives one tensor for both weights of loss(a + b), and one expanded number where all entries
+        are equal.
+        """
         for group in self.optimizer.param_groups:
             for p in group["params"]:
                 p.grad = None
+        seen: set[int] = set()
         for w, g in zip(weights, grads, strict=True):
+            if g is not None and g.layout is torch.strided:
+                if g.data_ptr() in seen or 0 in g.stride():
+                    g = torch.empty_like(w).copy_(g)
+                seen.add(g.data_ptr())
             w.grad = g
 
     def _optimizer_step(self, weights: Sequence[Tensor], grads: Sequence[Tensor | None]) -> None:

@@ -40,9 +40,9 @@ class MARTHE(Tuner):
     mu: discount per step of the past in Z; or "adaptive".
     hyper_lr: step of a value against its Delta, >= 0 (unit: value squared per loss); a number for all, or a
         mapping of names, or of (group, name), to numbers; or "adaptive".
-    tune: names of what is tuned, in each parameter group that has weights to train: "lr", "momentum", "weight_decay", "beta1" ...; each
-        value costs a product per step. A momentum that reaches 0 becomes the smallest number above it, so
-        that torch keeps its buffer.
+    tune: names of what is tuned, in each parameter group that has weights to train: "lr", "momentum",
+        "weight_decay", "beta1" ...; each value costs a product per step. A momentum that reaches 0 becomes
+        the smallest number above it, so that torch keeps its buffer.
     bounds: (low, high) by name or by (group, name), of all but the rate.
     lr_min, lr_max: the rate is projected to [lr_min, lr_max]; lr_max None is no upper bound.
     clip_hypergradient: bound on |Delta| in the update of a value; `hypergradient` stays raw.
@@ -159,12 +159,12 @@ class MARTHE(Tuner):
             if self._clip:
                 grads, products = self._clip(grads, products)
             slope = self._carry(weights, grads, products)
+            if self._adaptive and self._adaptive.mu_rule == "adatune":
+                slope = _own(found.grads)  # the step may write there
             found.products.clear()  # room for the optimizer's step and the outer gradient
             products.clear()
             self._optimizer_step(weights, grads)
             self._steps += 1
-            if self._adaptive and self._adaptive.mu_rule == "adatune":
-                slope = found.grads
             overflow = False
             if self._steps % self.every == 0:
                 overflow = self._outer_step(outer_loss, weights, slope)
@@ -390,6 +390,10 @@ class RTHO(MARTHE):
 def chosen(values: Gradients, begin: int, members: Sequence[int]) -> Tensors:
     """Entries begin + i, without those that are None."""
     return [x for i in members if (x := values[begin + i]) is not None]
+
+
+def _own(values: Gradients) -> Gradients:
+    return [None if x is None else x.clone() for x in values]
 
 
 def along(outer: Gradients, direction: Sequence[Tensor | None]) -> float:
