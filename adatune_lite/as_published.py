@@ -24,10 +24,10 @@ from torch import Tensor
 from adatune_lite.curvature import gradient
 from adatune_lite.rules import SGD, Adam, Rule, Tensors
 from adatune_lite.rules.base import Hyper, decayed, fill_where_zero_
-from adatune_lite.tuners.base import Gradients
 from adatune_lite.tuners.closures import BufferGuard, Closure, evaluate
 from adatune_lite.tuners.hd import HD
-from adatune_lite.tuners.hypergradient import MARTHE, along
+from adatune_lite.tuners.hypergradient import MARTHE
+from adatune_lite.tuners.products import Gradients, along
 
 TANGENT = {
     "frozen_lr": "A is taken at the first rate, whatever the rate is now",
@@ -87,6 +87,9 @@ class AdaTune(MARTHE):
         self._check(optimizer)
         if "no_projection" in self.faults:
             self._tuned[0].low = -math.inf
+        if "float32_lr" in self.faults:  # a rate on its bound, rounded, stays within it
+            x = self._tuned[0]
+            x.low, x.high = _single(x.low), _single(x.high)
         if self._adaptive:
             for fault in self.faults & set(ADAPTIVE):
                 setattr(self._adaptive, fault, "adatune")
@@ -150,8 +153,12 @@ class AdaTune(MARTHE):
 
     def _write(self) -> None:
         if "float32_lr" in getattr(self, "faults", ()):
-            self._tuned[0].value = float(torch.tensor(self._tuned[0].value, dtype=torch.float32))
+            self._tuned[0].value = _single(self._tuned[0].value)
         super()._write()
+
+
+def _single(value: float) -> float:
+    return float(torch.tensor(value, dtype=torch.float32))
 
 
 @dataclass(frozen=True)

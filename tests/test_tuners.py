@@ -322,28 +322,6 @@ def test_saved_state_continues_bit_for_bit(kind: str, name: str, dtype: torch.dt
     assert str(second.digits()) == str(whole.digits())
 
 
-def test_state_of_another_kind_is_refused() -> None:
-    setting, task = BY_NAME["momentum"], Task()
-    run = Run(TUNERS["marthe"][0], setting, task)
-    run.step()
-    state = run.tuner.state_dict()
-    other = Run(TUNERS["fixed"][0], setting, task, outer=False)
-    with pytest.raises(ValueError, match="does not belong to a FixedSchedule"):
-        other.tuner.load_state_dict(state)
-    other = Run(TUNERS["many"][0], setting, task)
-    with pytest.raises(ValueError, match=r"tunes \[\(0, 'lr'\)\], this tuner .*weight_decay"):
-        other.tuner.load_state_dict(state)
-    other = Run(TUNERS["adaptive"][0], setting, task)
-    with pytest.raises(ValueError, match="adapts"):
-        other.tuner.load_state_dict(state)
-    other = Run(TUNERS["marthe"][0], BY_NAME["adam"], task)
-    with pytest.raises(ValueError, match="other weights or another rule"):
-        other.tuner.load_state_dict(state)
-    small = [torch.zeros(2, requires_grad=True)]
-    with pytest.raises(ValueError, match="other weights"):
-        al.MARTHE(setting.optimizer(small)).load_state_dict(state)
-
-
 @pytest.mark.parametrize(
     ("make", "words"),
     [

@@ -360,16 +360,26 @@ class AutoLR(Tuner):
             "change": asdict(self._change) if self._change else None,
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        change = copy.deepcopy(state.get("change"))
-        if change:
-            change = Change(**{**change, "snapshot": Snapshot(**change["snapshot"])})
-            if not change.snapshot.fits(self._weights(), self.optimizer):
-                raise ValueError("this state belongs to other weights than those that train")
-        super().load_state_dict(state)
+    def _check_state(self, state: dict[str, Any]) -> None:
+        super()._check_state(state)
+        change = _change(state["change"])
+        if change and not change.snapshot.fits(self._weights(), self.optimizer):
+            raise ValueError("this state belongs to other weights than those that train")
+        for found in state["log"]:
+            Decision(**found)
+        if (len(state["held"]), len(state["thresholds"])) != (3, 2):
+            raise ValueError("this state must hold 3 numbers of the held superbatch and 2 thresholds")
+
+    def _take_state(self, state: dict[str, Any]) -> None:
+        super()._take_state(state)
         self.log = [Decision(**found) for found in state["log"]]
-        self._next, self._checked, self._change = state["next"], state["next"], change
+        self._next, self._checked = state["next"], state["next"]
+        self._change = _change(copy.deepcopy(state["change"]))
         self._held, self._held_loss, self._held_at = state["held"]
         self._first, self._absolute = state["thresholds"]
         for group in self.optimizer.param_groups:
             group["lr"] = self._lr
+
+
+def _change(saved: dict[str, Any] | None) -> Change | None:
+    return Change(**{**saved, "snapshot": Snapshot(**saved["snapshot"])}) if saved else None

@@ -111,6 +111,8 @@ class Tuner(ABC):
     def state_dict(self) -> dict[str, Any]:
         """Plain numbers and tensors; `torch.load(..., weights_only=True)` reads them back."""
         return {
+            "tuner": type(self).__name__,
+            "optimizer": type(self.optimizer).__name__,
             "lr": self.lr,
             "used_lr": self.used_lr,
             "hypergradient": self.hypergradient,
@@ -121,12 +123,37 @@ class Tuner(ABC):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue bit for bit from `state_dict`; raises ValueError for a state of another kind."""
-        missing = sorted(set(self.state_dict()) ^ set(state))
+        """Continue bit for bit from `state_dict`.
+
+        Raises ValueError for a state of another kind, and then everything is as before.
+        """
+        try:
+            self._check_state(state)
+        except (AttributeError, IndexError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"this state does not belong to a {type(self).__name__}: it is not as one was saved ({error})"
+            ) from error
+        self._take_state(state)
+
+    def _check_state(self, state: dict[str, Any]) -> None:
+        """Raises ValueError for a state that cannot be taken up, and changes nothing."""
+        own = self.state_dict()
+        missing = sorted(set(own) ^ set(state))
         if missing:
             raise ValueError(
                 f"this state does not belong to a {type(self).__name__}: {missing[0]!r} is missing or unknown"
             )
+        saver, this = (f"{x['tuner']} with {x['optimizer']}" for x in (state, own))
+        if saver != this:
+            raise ValueError(f"this state was saved by {saver}, and this is {this}")
+        for name in ("lr", "used_lr", "hypergradient", "products", "looks", "failures", "steps"):
+            if not isinstance(state[name], int | float):
+                raise ValueError(f"{name!r} of this state must be a number, not {state[name]!r}")
+        if not math.isfinite(state["lr"]):
+            raise ValueError(f"the rate of this state must be finite, not {state['lr']}")
+
+    def _take_state(self, state: dict[str, Any]) -> None:
+        """Take up what `_check_state` found in order."""
         self._lr, self._used_lr, self._hypergradient = state["lr"], state["used_lr"], state["hypergradient"]
         self._failures, self._steps = state["failures"], state["steps"]
         self._products, self.looks = state["products"], state["looks"]

@@ -11,9 +11,10 @@ from torch import Tensor
 from adatune_lite.curvature import LossError
 from adatune_lite.rules import SGD, Tensors
 from adatune_lite.rules.base import negated_
-from adatune_lite.tuners.base import Gradients, all_finite
+from adatune_lite.tuners.base import all_finite
 from adatune_lite.tuners.closures import Closure
-from adatune_lite.tuners.hypergradient import MARTHE, along, chosen
+from adatune_lite.tuners.hypergradient import MARTHE
+from adatune_lite.tuners.products import Gradients, along, chosen
 from adatune_lite.tuners.tuned import PerName, Tuned
 
 
@@ -107,9 +108,9 @@ class HD(MARTHE):
         self._settle()
         return super().state_dict()
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def _take_state(self, state: dict[str, Any]) -> None:
         self._kept = None
-        super().load_state_dict(state)
+        super()._take_state(state)
 
     @torch.no_grad()
     def _regularised(self, weights: Tensors, grads: Gradients) -> Gradients:

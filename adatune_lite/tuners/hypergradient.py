@@ -21,14 +21,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adatune_lite.curvature import LossError, dot, gradient
+from adatune_lite.curvature import LossError, gradient
 from adatune_lite.rules import Rule, Tensors, group_rule
 from adatune_lite.tuners import state as tuned_state
 from adatune_lite.tuners.adaptive import START, Adaptive, adaptive
-from adatune_lite.tuners.base import Gradients, Tuner
+from adatune_lite.tuners.base import Tuner
 from adatune_lite.tuners.clipping import clipping
 from adatune_lite.tuners.closures import BufferGuard, Closure, evaluate
 from adatune_lite.tuners.device import OnDevice
+from adatune_lite.tuners.products import Gradients, along, chosen, copied
 from adatune_lite.tuners.scaling import Scaling
 from adatune_lite.tuners.tuned import Key, PerName, Tuned, choose
 
@@ -160,7 +161,7 @@ class MARTHE(Tuner):
                 grads, products = self._clip(grads, products)
             slope = self._carry(weights, grads, products)
             if self._adaptive and self._adaptive.mu_rule == "adatune":
-                slope = _own(found.grads)  # the step may write there
+                slope = copied(found.grads)  # the step may write there
             found.products.clear()  # room for the optimizer's step and the outer gradient
             products.clear()
             self._optimizer_step(weights, grads)
@@ -358,13 +359,19 @@ class MARTHE(Tuner):
             **self._scaling.state_dict(),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        super().load_state_dict(state)
+    def _check_state(self, state: dict[str, Any]) -> None:
+        super()._check_state(state)
         tuned_state.check(self._tuned, state["tuned"])
         if bool(self._adaptive) != bool(state["adaptive"]):
             raise ValueError(
                 "this state is of a tuner whose mu or hyper_lr adapts, or this tuner is and it is not"
             )
+        if self._adaptive:
+            self._adaptive.check_state(state["adaptive"])
+        self._scaling.check_state(state)
+
+    def _take_state(self, state: dict[str, Any]) -> None:
+        super()._take_state(state)
         tuned_state.load(self._tuned, state["tuned"])
         if self._adaptive:
             self.mu, self._tuned[0].hyper_lr = self._adaptive.load_state_dict(state["adaptive"])
@@ -385,18 +392,3 @@ class RTHO(MARTHE):
         self, optimizer: torch.optim.Optimizer, hyper_lr: float | str | PerName = 1e-6, **options: Any
     ) -> None:
         super().__init__(optimizer, 1.0, hyper_lr, **options)
-
-
-def chosen(values: Gradients, begin: int, members: Sequence[int]) -> Tensors:
-    """Entries begin + i, without those that are None."""
-    return [x for i in members if (x := values[begin + i]) is not None]
-
-
-def _own(values: Gradients) -> Gradients:
-    return [None if x is None else x.clone() for x in values]
-
-
-def along(outer: Gradients, direction: Sequence[Tensor | None]) -> float:
-    """Inner product over the weights that both have."""
-    pairs = [(g, z) for g, z in zip(outer, direction, strict=True) if g is not None and z is not None]
-    return float(dot([g for g, _ in pairs], [z for _, z in pairs])) if pairs else 0.0

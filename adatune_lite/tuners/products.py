@@ -17,11 +17,27 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from adatune_lite.curvature import check_second_derivative, gradient, product
+from adatune_lite.curvature import check_second_derivative, dot, gradient, product
 from adatune_lite.tuners.closures import BufferGuard, Closure, evaluate
 
 Gradients = list[Tensor | None]
 """One entry for each weight; None where a loss does not use it."""
+
+
+def chosen(values: Gradients, begin: int, members: Sequence[int]) -> list[Tensor]:
+    """Entries begin + i, without those that are None."""
+    return [x for i in members if (x := values[begin + i]) is not None]
+
+
+def copied(values: Gradients) -> Gradients:
+    """Each in memory of its own."""
+    return [None if x is None else x.clone() for x in values]
+
+
+def along(outer: Gradients, direction: Sequence[Tensor | None]) -> float:
+    """Inner product over the weights that both have."""
+    pairs = [(g, z) for g, z in zip(outer, direction, strict=True) if g is not None and z is not None]
+    return float(dot([g for g, _ in pairs], [z for _, z in pairs])) if pairs else 0.0
 
 
 @dataclass(frozen=True)

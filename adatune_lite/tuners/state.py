@@ -15,12 +15,21 @@ def save(tuned: Sequence[Tuned]) -> list[list[Any]]:
 
 
 def check(tuned: Sequence[Tuned], saved: Sequence[Any]) -> None:
-    """Raises ValueError for a state of other values, weights or rules."""
+    """Raises ValueError for a state of other values, weights, rules or bounds, or of another form."""
+    if not isinstance(saved, list) or not all(isinstance(x, list) and len(x) == 5 for x in saved):
+        raise ValueError("what this state tunes must be a list of [group, name, value, hypergradient, Z]")
     names = [(group, name) for group, name, *_ in saved]
     own = [(x.group, x.name) for x in tuned]
     if names != own:
         raise ValueError(f"this state tunes {names}, this tuner {own}")
-    for x, (*_, z) in zip(tuned, saved, strict=True):
+    for x, (_, _, value, hypergradient, z) in zip(tuned, saved, strict=True):
+        if not (isinstance(value, int | float) and x.low <= value <= x.high and x.fits(value)):
+            raise ValueError(
+                f"this state has {value!r} for {x.name!r} of group {x.group}, and this tuner's bounds are "
+                f"[{x.low:g}, {x.high:g}]: make the tuner with the bounds of the one that saved it"
+            )
+        if not isinstance(hypergradient, int | float):
+            raise ValueError(f"a hypergradient of this state must be a number, not {hypergradient!r}")
         if _shapes(z) != _shapes(x.z):
             raise ValueError("this state belongs to other weights or another rule: the shapes of Z differ")
 
