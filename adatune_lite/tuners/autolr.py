@@ -118,8 +118,8 @@ class AutoLR(Tuner):
         total_steps: int | None = None,
         model: torch.nn.Module | None = None,
     ) -> None:
-        check_kind(optimizer)
         super().__init__(optimizer, clip_grad_value, clip_grad_norm)
+        check_kind(optimizer)
         self.explore_steps = whole("explore_steps", explore_steps, 0)
         self.window, self.samples = whole("window", window, 1), whole("samples", samples, 3)
         self.superbatch = whole("superbatch", superbatch, 1)

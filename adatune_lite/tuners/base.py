@@ -15,6 +15,7 @@ from torch import Tensor
 
 from adatune_lite.curvature import LossError, gradient
 from adatune_lite.hypergradient import check_schedule
+from adatune_lite.rules import UnsupportedOptimizer
 from adatune_lite.tuners.clipping import clipping
 from adatune_lite.tuners.closures import BufferGuard, Closure, evaluate
 from adatune_lite.tuners.products import Gradients as Gradients
@@ -39,6 +40,11 @@ class Tuner(ABC):
         clip_grad_value: float | None = None,
         clip_grad_norm: float | None = None,
     ) -> None:
+        if not isinstance(optimizer, torch.optim.Optimizer):
+            raise UnsupportedOptimizer(
+                f"{type(self).__name__} needs an optimizer of torch.optim, not {type(optimizer).__name__}: "
+                "make one over the model's parameters"
+            )
         self.optimizer = optimizer
         self._clip = clipping(clip_grad_value, clip_grad_norm)
         self._hypergradient = math.nan

@@ -44,8 +44,8 @@ class MARTHE(Tuner):
     tune: names of what is tuned, in each parameter group that has weights to train: "lr", "momentum",
         "weight_decay", "beta1" ...; each value costs a product per step. A momentum that reaches 0 becomes
         the smallest number above it, so that torch keeps its buffer.
-    bounds: (low, high) by name or by (group, name), of all but the rate.
-    lr_min, lr_max: the rate is projected to [lr_min, lr_max]; lr_max None is no upper bound.
+    bounds: (low, high) by name or by (group, name), to which values are projected.
+    lr_min, lr_max: the same for all rates; lr_max None is no upper bound.
     clip_hypergradient: bound on |Delta| in the update of a value; `hypergradient` stays raw.
     clip_grad_value, clip_grad_norm: bound of the training gradient's entries, or of its norm over all groups,
         as in `torch.nn.utils`; a part of the step, so that Z goes through it.
@@ -87,8 +87,8 @@ class MARTHE(Tuner):
         super().__init__(optimizer)
         if mu != "adaptive" and not (isinstance(mu, int | float) and 0 <= mu <= 1):
             raise ValueError(f'mu must be a number in [0, 1] or "adaptive", not {mu!r}')
-        if clip_hypergradient is not None and not clip_hypergradient > 0:
-            raise ValueError(f"clip_hypergradient must be above 0, not {clip_hypergradient}")
+        if clip_hypergradient is not None and not _positive(clip_hypergradient):
+            raise ValueError(f"clip_hypergradient must be a number above 0, not {clip_hypergradient!r}")
         if outer_batchnorm not in ("batch", "running"):
             raise ValueError(f'outer_batchnorm must be "batch" or "running", not {outer_batchnorm!r}')
         for what, value in (("every", every), ("product_every", product_every)):
@@ -104,8 +104,9 @@ class MARTHE(Tuner):
             optimizer,
             tune,
             START if hyper_lr == "adaptive" else hyper_lr,
-            bounds or {},
-            (float(lr_min), math.inf if lr_max is None else float(lr_max)),
+            bounds,
+            lr_min,
+            lr_max,
             self._has_past,
         )
         if self._adaptive and ([x.name for x in self._tuned] != ["lr"] or every > 1):
@@ -392,3 +393,7 @@ class RTHO(MARTHE):
         self, optimizer: torch.optim.Optimizer, hyper_lr: float | str | PerName = 1e-6, **options: Any
     ) -> None:
         super().__init__(optimizer, 1.0, hyper_lr, **options)
+
+
+def _positive(value: object) -> bool:
+    return isinstance(value, int | float) and value > 0
