@@ -151,6 +151,29 @@ def test_two_failures_in_a_row_diverge(kind: str, optimizer: str, bad: str) -> N
     assert all(torch.isfinite(w).all() for w in world.weights)
 
 
+def test_two_lost_looks_in_a_row_diverge_whatever_is_between() -> None:
+    """Every third step looks at the outer loss; one good look clears the count, a saved state keeps it."""
+    world = World("fixed", "momentum")
+    world.outer_needed = True
+
+    def three(last: Loss | None) -> None:
+        for outer in (None, None, last):
+            world.step(outer=outer)
+
+    world.tuner = al.RTHO(world.optimizer, 1e-3, every=3)
+    for last in (not_a_number, None, not_a_number):
+        three(last)
+    state = world.tuner.state_dict()
+    world.tuner = al.RTHO(world.optimizer, 1e-3, every=3)
+    world.tuner.load_state_dict(state)
+    world.step()
+    assert world.tuner.failures == 0
+    world.step(train=not_a_number)  # one bad step between good ones is no second lost look
+    world.step()
+    with pytest.raises(al.Diverged, match=r"outer_loss .* not finite twice in a row"):
+        world.step(outer=not_a_number)
+
+
 @pytest.mark.parametrize("kind", ["hd", "fixed"])
 def test_two_failures_in_a_row_diverge_without_outer_loss(kind: str) -> None:
     world = World(kind, "momentum")

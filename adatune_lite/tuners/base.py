@@ -278,9 +278,10 @@ class Tuner(ABC):
         else:
             self._failed(f"{found.name} or its gradient")
 
-    def _failed(self, what: str) -> None:
+    def _failed(self, what: str, in_a_row: int = 0) -> None:
+        """in_a_row: how often this has failed, where other steps in between said nothing of it."""
         self._failures += 1
-        if self._failures >= 2:
+        if max(self._failures, in_a_row) >= 2:
             raise Diverged(f"{what} was not finite twice in a row; the learning rate is {self._lr:g}")
 
 

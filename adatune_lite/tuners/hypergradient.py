@@ -116,6 +116,8 @@ class MARTHE(Tuner):
         self.clip_hypergradient = math.inf if clip_hypergradient is None else float(clip_hypergradient)
         self.outer_batchnorm, self.every, self.product_every = outer_batchnorm, every, product_every
         self._moved = False
+        self._lost = 0
+        """How many steps in a row, of those that look for Delta, have found none."""
         self._scaling = Scaling(scaler, self._weights())
         if capturable and scaler is not None:
             raise ValueError("capturable=True has no scaler: use bfloat16 autocast, which needs none")
@@ -321,9 +323,10 @@ class MARTHE(Tuner):
             self._reset()
             if self._adaptive:
                 self._adaptive.forget()
-            self._failed(what)
+            self._lost += 1
+            self._failed(what, self._lost)
             return
-        self._failures = 0
+        self._failures = self._lost = 0
         for x, value in zip(self._tuned, moved, strict=True):
             x.value = value
         self._write()
@@ -356,6 +359,7 @@ class MARTHE(Tuner):
             **super().state_dict(),
             "tuned": tuned_state.save(self._tuned),
             "moved": self._moved,
+            "lost": self._lost,
             "adaptive": self._adaptive.state_dict(self.mu, self.hyper_lr) if self._adaptive else {},
             **self._scaling.state_dict(),
         }
@@ -376,7 +380,7 @@ class MARTHE(Tuner):
         tuned_state.load(self._tuned, state["tuned"])
         if self._adaptive:
             self.mu, self._tuned[0].hyper_lr = self._adaptive.load_state_dict(state["adaptive"])
-        self._moved = state["moved"]
+        self._moved, self._lost = state["moved"], state["lost"]
         self._scaling.load_state_dict(state)
         self._write()
         if self._device:
