@@ -24,7 +24,7 @@ from torch import Tensor
 from adatune_lite.curvature import gradient
 from adatune_lite.rules import SGD, Adam, Rule, Tensors
 from adatune_lite.rules.base import Hyper, decayed, fill_where_zero_
-from adatune_lite.tuners.closures import BufferGuard, Closure, evaluate
+from adatune_lite.tuners.closures import Closure, evaluate
 from adatune_lite.tuners.hd import HD
 from adatune_lite.tuners.hypergradient import MARTHE
 from adatune_lite.tuners.products import Gradients, along
@@ -133,7 +133,7 @@ class AdaTune(MARTHE):
     def _outer_step(self, outer_loss: Closure, weights: Tensors, slope: Gradients) -> bool:
         if "outer_statistics" not in self.faults:
             return super()._outer_step(outer_loss, weights, slope)
-        with BufferGuard():
+        with self._guard():
             outer = evaluate(outer_loss, "outer_loss", weights, first=self._steps == 1)
             grads = gradient(outer, weights, what="outer_loss")
         self._move(grads, "outer_loss or the hypergradient", math.isfinite(float(outer.detach())), slope)

@@ -54,6 +54,7 @@ class Tuner(ABC):
         self._failures = 0
         self._steps = 0
         self._scaling = Scaling()
+        self._network: torch.nn.Module | None = None
         self._began = Tuner._weights(self)
         """The weights that are trained, as the tuner found them."""
         if not self._began:
@@ -173,6 +174,9 @@ class Tuner(ABC):
     def _reset(self) -> None:  # noqa: B027, most tuners carry nothing
         """Forget what is carried from step to step."""
 
+    def _guard(self, batchnorm: str | None = None) -> BufferGuard:
+        return BufferGuard(batchnorm, self._network)
+
     @contextmanager
     def _refusable(self, weights: Sequence[Tensor]) -> Iterator[None]:
         """Whatever the first step raises, weights, optimizer, tuner and module buffers are as before."""
@@ -190,7 +194,7 @@ class Tuner(ABC):
 
         hook = self.optimizer.register_step_pre_hook(keep)
         try:
-            with BufferGuard():
+            with self._guard():
                 yield
         except Diverged:
             raise
@@ -218,9 +222,15 @@ class Tuner(ABC):
         `grad` of the weights, which holds the last step's, is None from here to the optimizer's step.
         """
         self._set_gradients(weights, [None] * len(weights))
-        with BufferGuard() as guard:
+        with self._guard() as guard:
             found = training_gradient(
-                train_loss, weights, directions, first=self._steps == 0, scaling=self._scaling, finite=finite
+                train_loss,
+                weights,
+                directions,
+                first=self._steps == 0,
+                scaling=self._scaling,
+                finite=finite,
+                model=self._network,
             )
         if found.finite:
             self._products += found.cost
@@ -351,13 +361,14 @@ def training_gradient(
     first: bool = False,
     scaling: Scaling | None = None,
     finite: Callable[[Tensor, Gradients], bool] | None = None,
+    model: torch.nn.Module | None = None,
 ) -> Gathered:
     """Loss, gradient and products of one closure or of the mean of several, one graph at a time.
 
     first: closures are checked for changes of the weights and, where there is a direction, for functions
     without a second derivative. scaling: what scales losses, so that a product can overflow too. finite: what
-    tells whether all of a loss and its gradient is, `all_finite` if not given. Raises LossError with the name
-    of the closure.
+    tells whether all of a loss and its gradient is, `all_finite` if not given. model: see `BufferGuard`.
+    Raises LossError with the name of the closure.
     """
     scaling = scaling or Scaling()
     if isinstance(train_loss, list) and not train_loss:
@@ -374,7 +385,9 @@ def training_gradient(
             return Gathered(
                 value, plain, [], finite=False, name=name, overflow=scaling.overflow(value, plain)
             )
-        scaled = products(closure, loss, grads, weights, directions, name, scaling.scaled, first=first)
+        scaled = products(
+            closure, loss, grads, weights, directions, name, scaling.scaled, first=first, model=model
+        )
         found, cost = [scaling.unscaled(x) for x in scaled], count(closure, len(directions))
         if found and scaling.overflow(value, *found):
             return Gathered(value, plain, [], finite=False, name=name, overflow=True)

@@ -28,7 +28,7 @@ from torch import Tensor
 from adatune_lite.curvature import LossError, dot, gradient
 from adatune_lite.rules import Rule, Tensors, jvp_tangent
 from adatune_lite.tuners.base import Gradients, finite, training_gradient
-from adatune_lite.tuners.closures import BufferGuard, Closure, evaluate
+from adatune_lite.tuners.closures import Closure, evaluate
 
 if TYPE_CHECKING:
     from adatune_lite.tuners.hypergradient import MARTHE
@@ -95,8 +95,10 @@ class OnDevice:
         for k, value in self.rates.items():
             tuner.optimizer.param_groups[k]["lr"] = value
         directions = [x.direction for x in tuner._tuned] if tuner.mu > 0 else []
-        with BufferGuard() as guard:
-            found = training_gradient(train_loss, weights, directions, finite=lambda loss, grads: True)
+        with tuner._guard() as guard:
+            found = training_gradient(
+                train_loss, weights, directions, finite=lambda loss, grads: True, model=tuner._network
+            )
         with torch.no_grad():
             ok = finite(found.loss, found.grads)
             guard.restore(keep=ok)
@@ -109,7 +111,7 @@ class OnDevice:
             grads, products = _dense(grads), [_dense(x) for x in products]
             tangents = self._tangents(weights, grads, products)
             self._advance(weights, grads, ok)
-        with BufferGuard(tuner.outer_batchnorm) as guard:
+        with tuner._guard(tuner.outer_batchnorm) as guard:
             outer = evaluate(outer_loss, "outer_loss", weights)
             slopes = gradient(outer, weights, what="outer_loss")
         guard.restore()

@@ -25,9 +25,10 @@ from adatune_lite.curvature import LossError, gradient
 from adatune_lite.rules import Rule, Tensors, group_rule
 from adatune_lite.tuners import state as tuned_state
 from adatune_lite.tuners.adaptive import START, Adaptive, adaptive
+from adatune_lite.tuners.arguments import check_arguments
 from adatune_lite.tuners.base import Tuner
 from adatune_lite.tuners.clipping import clipping
-from adatune_lite.tuners.closures import BufferGuard, Closure, evaluate
+from adatune_lite.tuners.closures import Closure, evaluate
 from adatune_lite.tuners.device import OnDevice
 from adatune_lite.tuners.products import Gradients, along, chosen, copied
 from adatune_lite.tuners.scaling import Scaling
@@ -59,6 +60,9 @@ class MARTHE(Tuner):
         calls its `update()`, closures return plain losses. See `tuners.scaling`.
     capturable: keep rate, Delta and all decisions on the device, without synchronisation: steps that are not
         finite are masked and raise nothing. See `tuners.device`.
+    model: the network, where closures change its buffers in ways that no hook on a module sees: functional
+        normalisation, a direct call of `forward`, a traced copy. They then go back as others do; the mode of
+        such a normalisation is the closure's.
 
     Raises ValueError for arguments out of range, UnsupportedOptimizer for an optimizer without a rule.
     """
@@ -83,19 +87,13 @@ class MARTHE(Tuner):
         product_every: int = 1,
         scaler: torch.amp.GradScaler | None = None,
         capturable: bool = False,
+        model: torch.nn.Module | None = None,
     ) -> None:
         super().__init__(optimizer)
-        if mu != "adaptive" and not (isinstance(mu, int | float) and 0 <= mu <= 1):
-            raise ValueError(f'mu must be a number in [0, 1] or "adaptive", not {mu!r}')
-        if clip_hypergradient is not None and not _positive(clip_hypergradient):
-            raise ValueError(f"clip_hypergradient must be a number above 0, not {clip_hypergradient!r}")
-        if outer_batchnorm not in ("batch", "running"):
-            raise ValueError(f'outer_batchnorm must be "batch" or "running", not {outer_batchnorm!r}')
-        for what, value in (("every", every), ("product_every", product_every)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{what} must be a whole number of at least 1, not {value!r}")
-        if mu == 0 and product_every > 1:
-            raise ValueError("product_every has no use with mu = 0, which takes no products: leave it at 1")
+        check_arguments(
+            mu, clip_hypergradient, outer_batchnorm, every, product_every, scaler, capturable, model
+        )
+        self._network = model
         self._adaptive: Adaptive | None = adaptive(mu, hyper_lr, adapt_rule, alpha)
         self.mu = 0.0 if isinstance(mu, str) else float(mu)
         self._has_past = mu == "adaptive" or self.mu > 0
@@ -119,10 +117,6 @@ class MARTHE(Tuner):
         self._lost = 0
         """How many steps in a row, of those that look for Delta, have found none."""
         self._scaling = Scaling(scaler, self._weights())
-        if capturable and scaler is not None:
-            raise ValueError("capturable=True has no scaler: use bfloat16 autocast, which needs none")
-        if capturable and product_every > 1:
-            raise ValueError("capturable=True takes a product at every step: leave product_every at 1")
         self._device = OnDevice(self) if capturable else None
         self._write()  # the optimizer changes once nothing can be refused any more
         self._used_lr = self._lr
@@ -283,7 +277,7 @@ class MARTHE(Tuner):
 
     def _outer_step(self, outer_loss: Closure, weights: Tensors, slope: Gradients) -> bool:
         """Delta and the steps of all values; whether a loss scale kept Delta from being known."""
-        with BufferGuard(self.outer_batchnorm) as guard:
+        with self._guard(self.outer_batchnorm) as guard:
             outer = evaluate(outer_loss, "outer_loss", weights, first=self._steps == 1)
             grads = gradient(self._scaling.scaled(outer), weights, what="outer_loss")
         guard.restore()
@@ -397,7 +391,3 @@ class RTHO(MARTHE):
         self, optimizer: torch.optim.Optimizer, hyper_lr: float | str | PerName = 1e-6, **options: Any
     ) -> None:
         super().__init__(optimizer, 1.0, hyper_lr, **options)
-
-
-def _positive(value: object) -> bool:
-    return isinstance(value, int | float) and value > 0

@@ -84,6 +84,7 @@ def products(
     scaled: Callable[[Tensor], Tensor],
     *,
     first: bool,
+    model: torch.nn.Module | None = None,
 ) -> list[Gradients]:
     """Products with each direction, None where `grads` has it: the gradients of `loss`, with a graph.
 
@@ -95,7 +96,7 @@ def products(
         return []
     if not isinstance(closure, PartialProduct):
         return _products(loss, grads, weights, directions, name, first)
-    with BufferGuard() as guard:
+    with BufferGuard(model=model) as guard:
         loss = evaluate(closure.product_loss, "product_loss", weights, first=first, twice=True)
         few = gradient(scaled(loss), weights, create_graph=True, what="product_loss")
         found = _products(loss, few, weights, directions, "product_loss", first)
