@@ -215,3 +215,26 @@ def test_adatunes_slope_is_the_gradient_and_not_what_the_step_made_of_it() -> No
             step(tuner, task, w, t)
             found.append(tuner.mu)
     assert found[:5] == pytest.approx(found[5:], rel=1e-12) and any(0 < mu < 1 for mu in found)
+
+
+def swap(optimizer: torch.optim.Optimizer) -> None:
+    for weight in optimizer.param_groups[0]["params"]:
+        weight.requires_grad_(not weight.requires_grad)
+
+
+def add_a_group(optimizer: torch.optim.Optimizer) -> None:
+    optimizer.add_param_group({"params": [torch.zeros(2)]})
+
+
+@pytest.mark.parametrize("change", [swap, add_a_group])
+@pytest.mark.parametrize("make", [al.MARTHE, al.HD, lambda o: al.MARTHE(o, capturable=True)])
+def test_other_weights_of_equal_shapes_are_refused(make: Any, change: Any) -> None:
+    """Z would be that of the weights which are frozen now."""
+    w = [torch.full((2,), value, requires_grad=value > 1) for value in (1.0, 2.0)]
+    optimizer = torch.optim.SGD(w, lr=0.1)
+    tuner = make(optimizer)
+    for _ in range(2):
+        tuner.step(lambda: (w[0] * w[1]).square().sum(), lambda: (w[0] * w[1]).sum())
+    change(optimizer)
+    with pytest.raises(ValueError, match=r"weights that require .* make a new tuner"):
+        tuner.step(lambda: (w[0] * w[1]).square().sum(), lambda: (w[0] * w[1]).sum())

@@ -15,6 +15,7 @@ hand: each step is differentiated with the settings that the optimizer has then.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -177,7 +178,8 @@ class MARTHE(Tuner):
 
     def _weights(self) -> list[Tensor]:
         weights = super()._weights()
-        if [w.shape for w in weights] != [z.shape for z in self._tuned[0].direction]:
+        same = len(weights) == len(self._began) and all(map(operator.is_, weights, self._began))
+        if not same or len(self.optimizer.param_groups) != len(self._rules):
             raise ValueError(
                 "the weights that require gradients are not those that this tuner began with: "
                 "after freezing, unfreezing or adding weights make a new tuner"
