@@ -136,6 +136,20 @@ def test_outer_loss_not_finite_keeps_the_step_and_forgets_the_past(kind: str, op
     assert world.tuner.hypergradient == greedy.tuner.hypergradient
 
 
+def test_what_is_not_finite_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    world = World("marthe", "momentum")
+    world.step()
+    assert not caplog.records
+    world.step(outer=not_a_number)
+    world.step()
+    world.step(train=not_a_number)
+    logged = [(r.name, r.levelname, r.getMessage().split(";")[0]) for r in caplog.records]
+    assert logged == [
+        ("adatune_lite", "WARNING", f"after {steps} steps: {what} was not finite")
+        for steps, what in ((2, "outer_loss or the hypergradient"), (3, "train_loss or its gradient"))
+    ]
+
+
 @pytest.mark.parametrize("bad", ["train train", "outer outer", "train outer", "outer train"])
 @optimizers
 @with_outer

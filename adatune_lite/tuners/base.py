@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +22,9 @@ from adatune_lite.tuners.closures import BufferGuard, Closure, evaluate
 from adatune_lite.tuners.products import Gradients as Gradients
 from adatune_lite.tuners.products import PartialProduct, count, products
 from adatune_lite.tuners.scaling import Scaling
+
+_LOG = logging.getLogger("adatune_lite")
+"""Says at which step a loss, gradient or hypergradient was not finite, as a warning."""
 
 
 class Diverged(RuntimeError):
@@ -111,8 +115,9 @@ class Tuner(ABC):
 
         A list of training closures is gradient accumulation: the loss is their mean, one graph at a time.
         A training loss or gradient that is not finite leaves weights, optimizer, tuner and module buffers as
-        they were. Raises Diverged at the second such step in a row, LossError for a closure that breaks the
-        rules: at the first step, and then everything is as before.
+        they were, and is logged ("adatune_lite" of `logging`). Raises Diverged at the second such step in a
+        row, LossError for a closure that breaks the rules: at the first step, and then everything is as
+        before.
         """
 
     def state_dict(self) -> dict[str, Any]:
@@ -291,6 +296,7 @@ class Tuner(ABC):
     def _failed(self, what: str, in_a_row: int = 0) -> None:
         """in_a_row: how often this has failed, where other steps in between said nothing of it."""
         self._failures += 1
+        _LOG.warning("after %d steps: %s was not finite; the rate stays %g", self._steps, what, self._lr)
         if max(self._failures, in_a_row) >= 2:
             raise Diverged(f"{what} was not finite twice in a row; the learning rate is {self._lr:g}")
 

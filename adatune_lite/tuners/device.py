@@ -10,7 +10,7 @@ are finite) and good = ok and (outer loss and every Delta are finite),
 
 and all else as before, lr and Delta in float64; buffers of modules move where ok. Phi is the rule's own
 `update`, equal to torch's step, in place of `optimizer.step()`, which could not be masked: hooks on that do
-not run. Nothing is raised; `failures` counts the steps in a row that were not good.
+not run. Nothing is raised or logged; `failures` counts the steps in a row that were not good.
 
 Settings of the optimizer must stay what they were at the first of these steps: a captured graph holds them.
 A step after the first can be captured in a CUDA graph. Untested on CUDA; on the CPU it gives the ordinary
