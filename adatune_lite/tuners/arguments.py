@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from adatune_lite.checks import is_number, whole
+
 
 def check_arguments(
     mu: object,
@@ -19,14 +21,13 @@ def check_arguments(
     if mu != "adaptive" and not (isinstance(mu, int | float) and 0 <= mu <= 1):
         raise ValueError(f'mu must be a number in [0, 1] or "adaptive", not {mu!r}')
     if clip_hypergradient is not None and not (
-        isinstance(clip_hypergradient, int | float) and clip_hypergradient > 0
+        is_number(clip_hypergradient) and clip_hypergradient > 0  # type: ignore[operator]
     ):
         raise ValueError(f"clip_hypergradient must be a number above 0, not {clip_hypergradient!r}")
     if outer_batchnorm not in ("batch", "running"):
         raise ValueError(f'outer_batchnorm must be "batch" or "running", not {outer_batchnorm!r}')
-    for what, value in (("every", every), ("product_every", product_every)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{what} must be a whole number of at least 1, not {value!r}")
+    whole("every", every, 1)
+    whole("product_every", product_every, 1)
     if mu == 0 and product_every != 1:
         raise ValueError("product_every has no use with mu = 0, which takes no products: leave it at 1")
     if capturable and scaler is not None:

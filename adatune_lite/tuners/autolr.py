@@ -58,8 +58,10 @@ from adatune_lite.tuners.autolr_checks import (
 from adatune_lite.tuners.autolr_fit import Parabola, choose, fit_parabola, parabola, positions, trust_bound
 from adatune_lite.tuners.autolr_log import Change, Decision
 from adatune_lite.tuners.autolr_snapshot import Snapshot, Watch
-from adatune_lite.tuners.base import Gradients, Tuner, training_gradient
+from adatune_lite.tuners.base import Tuner
 from adatune_lite.tuners.closures import Closure
+from adatune_lite.tuners.gathered import training_gradient
+from adatune_lite.tuners.products import Gradients
 
 Tensors = list[Tensor]
 

@@ -27,8 +27,9 @@ from torch import Tensor
 
 from adatune_lite.curvature import LossError, dot, gradient
 from adatune_lite.rules import Rule, Tensors, jvp_tangent
-from adatune_lite.tuners.base import Gradients, finite, training_gradient
 from adatune_lite.tuners.closures import Closure, evaluate
+from adatune_lite.tuners.gathered import finite, training_gradient
+from adatune_lite.tuners.products import Gradients
 
 if TYPE_CHECKING:
     from adatune_lite.tuners.hypergradient import MARTHE

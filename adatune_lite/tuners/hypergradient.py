@@ -113,7 +113,7 @@ class MARTHE(Tuner):
         self._settings = [self._settings_of(group) for group in optimizer.param_groups]
         self._clip = clipping(clip_grad_value, clip_grad_norm)
         self.clip_hypergradient = math.inf if clip_hypergradient is None else float(clip_hypergradient)
-        self.outer_batchnorm, self.every, self.product_every = outer_batchnorm, every, product_every
+        self.outer_batchnorm, self.every, self.product_every = outer_batchnorm, int(every), int(product_every)
         self._moved = False
         self._lost = 0
         """How many steps in a row, of those that look for Delta, have found none."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from adatune_lite.checks import is_number
 from adatune_lite.rules import Rule, Tensors, group_rule
 
 Key = tuple[int, str]
@@ -169,7 +170,7 @@ def _rate_bounds(
 ) -> tuple[float, float] | None:
     """lr_min and lr_max, None where the rates have theirs in `bounds`."""
     for what, value in (("lr_min", lr_min), ("lr_max", lr_max)):
-        if not isinstance(value, int | float) and (what, value) != ("lr_max", None):
+        if not is_number(value) and (what, value) != ("lr_max", None):
             raise ValueError(
                 f"{what} must be a number, one for the rates of all groups, not {value!r}: "
                 'give rates that differ in bounds={(0, "lr"): (low, high), ...}'

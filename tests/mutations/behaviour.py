@@ -55,7 +55,7 @@ TUNERS = [
     ),
     Fault(
         "a list of closures is summed, not averaged",
-        "tuners/base.py",
+        "tuners/gathered.py",
         "_divided(total.grads, len(closures))",
         "total.grads",
         tests("tuners_values", "a_list_of_closures_is_their_mean"),
