@@ -24,10 +24,10 @@ from torch import Tensor
 from adatune_lite.curvature import gradient
 from adatune_lite.rules import SGD, Adam, Rule, Tensors
 from adatune_lite.rules.base import Hyper, decayed, fill_where_zero_
-from adatune_lite.tuners.base import Gradients
-from adatune_lite.tuners.closures import BufferGuard, Closure, evaluate
+from adatune_lite.tuners.closures import Closure, evaluate
 from adatune_lite.tuners.hd import HD
-from adatune_lite.tuners.hypergradient import MARTHE, along
+from adatune_lite.tuners.hypergradient import MARTHE
+from adatune_lite.tuners.products import Gradients, along
 
 TANGENT = {
     "frozen_lr": "A is taken at the first rate, whatever the rate is now",
@@ -87,11 +87,18 @@ class AdaTune(MARTHE):
         self._check(optimizer)
         if "no_projection" in self.faults:
             self._tuned[0].low = -math.inf
+        if "float32_lr" in self.faults:  # a rate on its bound, rounded, stays within it
+            x = self._tuned[0]
+            x.low, x.high = _single(x.low), _single(x.high)
         if self._adaptive:
             for fault in self.faults & set(ADAPTIVE):
                 setattr(self._adaptive, fault, "adatune")
-        self._rules = [Published(self._rules[0], self.faults, self._lr)]
+        self._first_lr = self._lr
+        self._rules = [self._rule(group) for group in optimizer.param_groups]
         self._write()
+
+    def _rule(self, group: dict[str, Any]) -> Rule:
+        return Published(super()._rule(group), self.faults, self._first_lr)
 
     def _check(self, optimizer: torch.optim.Optimizer) -> None:
         rule = self._rules[0]
@@ -126,7 +133,7 @@ class AdaTune(MARTHE):
     def _outer_step(self, outer_loss: Closure, weights: Tensors, slope: Gradients) -> bool:
         if "outer_statistics" not in self.faults:
             return super()._outer_step(outer_loss, weights, slope)
-        with BufferGuard():
+        with self._guard():
             outer = evaluate(outer_loss, "outer_loss", weights, first=self._steps == 1)
             grads = gradient(outer, weights, what="outer_loss")
         self._move(grads, "outer_loss or the hypergradient", math.isfinite(float(outer.detach())), slope)
@@ -146,8 +153,12 @@ class AdaTune(MARTHE):
 
     def _write(self) -> None:
         if "float32_lr" in getattr(self, "faults", ()):
-            self._tuned[0].value = float(torch.tensor(self._tuned[0].value, dtype=torch.float32))
+            self._tuned[0].value = _single(self._tuned[0].value)
         super()._write()
+
+
+def _single(value: float) -> float:
+    return float(torch.tensor(value, dtype=torch.float32))
 
 
 @dataclass(frozen=True)

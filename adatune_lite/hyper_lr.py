@@ -37,7 +37,7 @@ from torch import Tensor
 from adatune_lite.hyper_lr_trials import HyperLR, Trial
 from adatune_lite.rewind import rewinding
 from adatune_lite.tuners import HD, MARTHE, Diverged, Tuner
-from adatune_lite.tuners.closures import BufferGuard, evaluate
+from adatune_lite.tuners.closures import evaluate
 from adatune_lite.tuners.tuned import Tuned
 
 DECADES = (-1.0, 0.0, 1.0, 2.0, 3.0)
@@ -191,7 +191,7 @@ def _move(tuner: MARTHE, x: Tuned) -> float:
 
 
 def _held(tuner: MARTHE, held_loss: Callable[[], Tensor]) -> float:
-    with BufferGuard(tuner.outer_batchnorm) as guard:
+    with tuner._guard(tuner.outer_batchnorm) as guard:
         loss = float(evaluate(held_loss, "held_loss", tuner._weights(), first=True).detach())
     guard.restore()
     return loss

@@ -136,6 +136,20 @@ def test_outer_loss_not_finite_keeps_the_step_and_forgets_the_past(kind: str, op
     assert world.tuner.hypergradient == greedy.tuner.hypergradient
 
 
+def test_what_is_not_finite_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    world = World("marthe", "momentum")
+    world.step()
+    assert not caplog.records
+    world.step(outer=not_a_number)
+    world.step()
+    world.step(train=not_a_number)
+    logged = [(r.name, r.levelname, r.getMessage().split(";")[0]) for r in caplog.records]
+    assert logged == [
+        ("adatune_lite", "WARNING", f"after {steps} steps: {what} was not finite")
+        for steps, what in ((2, "outer_loss or the hypergradient"), (3, "train_loss or its gradient"))
+    ]
+
+
 @pytest.mark.parametrize("bad", ["train train", "outer outer", "train outer", "outer train"])
 @optimizers
 @with_outer
@@ -149,6 +163,29 @@ def test_two_failures_in_a_row_diverge(kind: str, optimizer: str, bad: str) -> N
     with pytest.raises(al.Diverged, match="not finite twice in a row"):
         world.step(**second)
     assert all(torch.isfinite(w).all() for w in world.weights)
+
+
+def test_two_lost_looks_in_a_row_diverge_whatever_is_between() -> None:
+    """Every third step looks at the outer loss; one good look clears the count, a saved state keeps it."""
+    world = World("fixed", "momentum")
+    world.outer_needed = True
+
+    def three(last: Loss | None) -> None:
+        for outer in (None, None, last):
+            world.step(outer=outer)
+
+    world.tuner = al.RTHO(world.optimizer, 1e-3, every=3)
+    for last in (not_a_number, None, not_a_number):
+        three(last)
+    state = world.tuner.state_dict()
+    world.tuner = al.RTHO(world.optimizer, 1e-3, every=3)
+    world.tuner.load_state_dict(state)
+    world.step()
+    assert world.tuner.failures == 0
+    world.step(train=not_a_number)  # one bad step between good ones is no second lost look
+    world.step()
+    with pytest.raises(al.Diverged, match=r"outer_loss .* not finite twice in a row"):
+        world.step(outer=not_a_number)
 
 
 @pytest.mark.parametrize("kind", ["hd", "fixed"])

@@ -155,7 +155,17 @@ def test_weights_that_some_losses_leave_out(name: str) -> None:
     close(tuner.hypergradient, central_difference(replay), FD_RTOL, FD_ATOL)
 
 
-HD_NAMES = ["sgd", "sgd_decay", "momentum", "nesterov", "nesterov_decay", "adam", "adam_decay", "rmsprop_all"]
+HD_NAMES = [
+    "sgd",
+    "sgd_decay",
+    "momentum",
+    "nesterov",
+    "nesterov_decay",
+    "adam",
+    "adam_decay",
+    "adamw",
+    "rmsprop_all",
+]
 
 
 @pytest.mark.parametrize("multiplicative", [False, True])
@@ -163,10 +173,11 @@ HD_NAMES = ["sgd", "sgd_decay", "momentum", "nesterov", "nesterov_decay", "adam"
 def test_hd_equals_the_published_recursion(name: str, multiplicative: bool) -> None:
     """SGD-HD, SGDN-HD and Adam-HD of FACTS 2: lr += beta g_t . direction_{t-1}, then the step at that lr.
 
-    Multiplicative: lr *= 1 + beta cos(g_t, direction_{t-1}).
+    Multiplicative: lr *= 1 + beta cos(g_t, direction_{t-1}). AdamW's decay is in the direction and not in g.
     """
     task, setting = Task(), BY_NAME[name]
-    lr, decay = setting.lr, setting.options.get("weight_decay", 0.0)
+    lr = setting.lr
+    decay = 0.0 if setting.kind == "adamw" else setting.options.get("weight_decay", 0.0)
     beta = 0.2 if multiplicative else HYPER_LR[setting.kind]
     run = Run(lambda o: al.HD(o, beta, multiplicative=multiplicative), setting, task, outer=False)
     w = task.weights()
@@ -320,28 +331,6 @@ def test_saved_state_continues_bit_for_bit(kind: str, name: str, dtype: torch.dt
     for _ in range(7):
         second.step()
     assert str(second.digits()) == str(whole.digits())
-
-
-def test_state_of_another_kind_is_refused() -> None:
-    setting, task = BY_NAME["momentum"], Task()
-    run = Run(TUNERS["marthe"][0], setting, task)
-    run.step()
-    state = run.tuner.state_dict()
-    other = Run(TUNERS["fixed"][0], setting, task, outer=False)
-    with pytest.raises(ValueError, match="does not belong to a FixedSchedule"):
-        other.tuner.load_state_dict(state)
-    other = Run(TUNERS["many"][0], setting, task)
-    with pytest.raises(ValueError, match=r"tunes \[\(0, 'lr'\)\], this tuner .*weight_decay"):
-        other.tuner.load_state_dict(state)
-    other = Run(TUNERS["adaptive"][0], setting, task)
-    with pytest.raises(ValueError, match="adapts"):
-        other.tuner.load_state_dict(state)
-    other = Run(TUNERS["marthe"][0], BY_NAME["adam"], task)
-    with pytest.raises(ValueError, match="other weights or another rule"):
-        other.tuner.load_state_dict(state)
-    small = [torch.zeros(2, requires_grad=True)]
-    with pytest.raises(ValueError, match="other weights"):
-        al.MARTHE(setting.optimizer(small)).load_state_dict(state)
 
 
 @pytest.mark.parametrize(

@@ -257,7 +257,21 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"tune": ("momentum",), "bounds": {"momentum": (0.0, 1.5)}}, "within"),
     ({"tune": ("momentum",), "bounds": {"momentum": 0.9}}, "must be a pair of numbers"),
     ({"bounds": {"momentum": (0.0, 0.99)}}, "bounds has an entry 'momentum', which is not tuned"),
-    ({"bounds": {"lr": (0.0, 1.0)}}, "lr_min and lr_max"),
+    ({"bounds": (0.5, 0.99)}, "bounds must be a mapping"),
+    ({"bounds": ()}, "bounds must be a mapping"),
+    ({"bounds": {"lr": (0.2, 1.0)}}, "exclude its start 0.1"),
+    ({"bounds": {"lr": (-0.1, 1.0)}}, "must be a pair within"),
+    ({"bounds": {(1, "lr"): (0.0, 1.0)}}, "not tuned"),
+    ({"bounds": {(0, "lr"): (0.0, 1.0)}, "lr_max": 1.0}, "not both"),
+    ({"tune": ("momentum",), "lr_max": 1.0}, 'add "lr" to tune=.*momentum'),
+    ({"tune": ("momentum",), "lr_min": 0.01}, 'add "lr" to tune'),
+    ({"lr_max": {0: 0.2}}, "lr_max must be a number, one for the rates of all groups"),
+    ({"lr_max": (0.2, 0.3)}, "lr_max must be a number"),
+    ({"lr_min": None}, "lr_min must be a number"),
+    ({"clip_hypergradient": (1.0,)}, "clip_hypergradient must be a number above 0"),
+    ({"clip_grad_norm": "1"}, "clip_grad_norm must be a finite number"),
+    ({"tune": 3}, "tune must be a tuple"),
+    ({"tune": (["lr"],)}, "tune must be a tuple"),
     ({"hyper_lr": {"momentum": 1e-3}}, "hyper_lr has an entry 'momentum', which is not tuned"),
     ({"hyper_lr": {"lr": 1e-3}, "tune": ("lr", "momentum")}, "hyper_lr has no entry for 'momentum'"),
     ({"hyper_lr": {(1, "lr"): 1e-3}}, "not tuned"),
@@ -270,3 +284,24 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 def test_refuses_by_name(options: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         al.MARTHE(torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1, **SGD), **options)
+
+
+@pytest.mark.parametrize(
+    "make", [al.MARTHE, al.HD, lambda o: al.AutoLR(o, 2), lambda o: al.ReduceOnPlateau(o, 2)]
+)
+@pytest.mark.parametrize("given", [torch.nn.Linear(2, 1), [torch.zeros(1, requires_grad=True)], 0.1])
+def test_no_optimizer_is_refused(make: Any, given: Any) -> None:
+    with pytest.raises(ValueError, match=f"needs an optimizer of torch.optim, not {type(given).__name__}"):
+        make(given)
+
+
+def test_the_bounds_of_the_rates_may_differ_by_group() -> None:
+    task, w = Task(), Task().weights()
+    bounds = {"lr": (0.0, 0.05), (0, "lr"): (0.02, 0.04)}
+    tuner = al.MARTHE(grouped("adam", w), 0.9, 1e3, bounds=bounds)
+    seen: list[set[float]] = [set(), set()]
+    for t in range(8):
+        tuner.step(lambda t=t: task.train(w, t), lambda: task.outer(w))  # type: ignore[misc]
+        for k, rates in enumerate(seen):
+            rates.add(tuner.values[k, "lr"])
+    assert seen[0] <= {0.02, 0.04} and seen[1] <= {0.0, 0.05}

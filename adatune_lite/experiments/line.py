@@ -86,6 +86,6 @@ class LineProbe(FixedSchedule):
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "found": self.found}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        super().load_state_dict(state)
+    def _take_state(self, state: dict[str, Any]) -> None:
+        super()._take_state(state)
         self.found = state["found"]

@@ -34,7 +34,7 @@ from adatune_lite.runs.freshness import Canary, CanaryError, Part, Small
 from adatune_lite.runs.record import Outcome, Record, Series
 from adatune_lite.runs.spec import RunSpec
 from adatune_lite.runs.store import Store
-from adatune_lite.runs.worker import FUNCTIONS, one_thread, seeded
+from adatune_lite.runs.worker import FUNCTIONS, one_thread, seeded, without_log
 
 TOLERANCE = 1e-9
 """Of the largest magnitude in a series; its reason is above."""
@@ -93,7 +93,7 @@ def compute(experiment: ModuleType, functions: str = FUNCTIONS) -> Made:
     specs = importlib.import_module(f"{experiment.__name__}.canary")
     table = importlib.import_module(functions).RUN_FUNCTIONS
     made: Made = {}
-    with tempfile.TemporaryDirectory() as folder, one_thread(), _float64():
+    with tempfile.TemporaryDirectory() as folder, one_thread(), without_log(), _float64():
         store = Store(Path(folder))
         for record in sources(specs):
             store.put(record)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
 import math
 import os
 import signal
@@ -104,7 +105,7 @@ def perform(group: Group, setting: Setting, report: Callable[[int, int], None]) 
         checkpoint = _checkpoint(group, code, setting.device)
         context = Context(setting.device, setting.store, checkpoint, report, setting.deadline)
         start = datetime.now(UTC).isoformat(timespec="seconds")
-        with one_thread(), seeded(group[0].spec, setting.device):
+        with one_thread(), seeded(group[0].spec, setting.device), without_log():
             provenance.start_peak(setting.device)
             try:
                 with stopped_at(setting.stop):
@@ -214,6 +215,18 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def without_log() -> Iterator[None]:
+    """No warnings of tuners: how a run ended stands in its record, and the terminal shows progress."""
+    log = logging.getLogger("adatune_lite")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 @contextlib.contextmanager

@@ -77,6 +77,16 @@ class Adaptive:
         """The numbers that change."""
         return {"mu": mu, "beta": beta, "c": self.c, "delta": self.delta, "before": self.before}
 
+    def check_state(self, state: dict[str, float]) -> None:
+        """Raises ValueError for numbers that `state_dict` cannot have given."""
+        own = self.state_dict(0.0, 0.0)
+        finite = all(isinstance(x, int | float) and math.isfinite(x) for x in state.values())
+        if state.keys() != own.keys() or not finite or not 0 <= state["mu"] <= 1 or state["beta"] < 0:
+            raise ValueError(
+                f"the adaptive part of this state must hold finite {', '.join(own)} with mu in [0, 1] and "
+                f"beta at least 0, not {state}"
+            )
+
     def load_state_dict(self, state: dict[str, float]) -> tuple[float, float]:
         """Take up a state; returns its mu and beta."""
         self.c, self.delta, self.before = state["c"], state["delta"], state["before"]

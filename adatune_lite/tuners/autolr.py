@@ -58,8 +58,10 @@ from adatune_lite.tuners.autolr_checks import (
 from adatune_lite.tuners.autolr_fit import Parabola, choose, fit_parabola, parabola, positions, trust_bound
 from adatune_lite.tuners.autolr_log import Change, Decision
 from adatune_lite.tuners.autolr_snapshot import Snapshot, Watch
-from adatune_lite.tuners.base import Gradients, Tuner, training_gradient
+from adatune_lite.tuners.base import Tuner
 from adatune_lite.tuners.closures import Closure
+from adatune_lite.tuners.gathered import training_gradient
+from adatune_lite.tuners.products import Gradients
 
 Tensors = list[Tensor]
 
@@ -118,8 +120,8 @@ class AutoLR(Tuner):
         total_steps: int | None = None,
         model: torch.nn.Module | None = None,
     ) -> None:
-        check_kind(optimizer)
         super().__init__(optimizer, clip_grad_value, clip_grad_norm)
+        check_kind(optimizer)
         self.explore_steps = whole("explore_steps", explore_steps, 0)
         self.window, self.samples = whole("window", window, 1), whole("samples", samples, 3)
         self.superbatch = whole("superbatch", superbatch, 1)
@@ -360,16 +362,26 @@ class AutoLR(Tuner):
             "change": asdict(self._change) if self._change else None,
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        change = copy.deepcopy(state.get("change"))
-        if change:
-            change = Change(**{**change, "snapshot": Snapshot(**change["snapshot"])})
-            if not change.snapshot.fits(self._weights(), self.optimizer):
-                raise ValueError("this state belongs to other weights than those that train")
-        super().load_state_dict(state)
+    def _check_state(self, state: dict[str, Any]) -> None:
+        super()._check_state(state)
+        change = _change(state["change"])
+        if change and not change.snapshot.fits(self._weights(), self.optimizer):
+            raise ValueError("this state belongs to other weights than those that train")
+        for found in state["log"]:
+            Decision(**found)
+        if (len(state["held"]), len(state["thresholds"])) != (3, 2):
+            raise ValueError("this state must hold 3 numbers of the held superbatch and 2 thresholds")
+
+    def _take_state(self, state: dict[str, Any]) -> None:
+        super()._take_state(state)
         self.log = [Decision(**found) for found in state["log"]]
-        self._next, self._checked, self._change = state["next"], state["next"], change
+        self._next, self._checked = state["next"], state["next"]
+        self._change = _change(copy.deepcopy(state["change"]))
         self._held, self._held_loss, self._held_at = state["held"]
         self._first, self._absolute = state["thresholds"]
         for group in self.optimizer.param_groups:
             group["lr"] = self._lr
+
+
+def _change(saved: dict[str, Any] | None) -> Change | None:
+    return Change(**{**saved, "snapshot": Snapshot(**saved["snapshot"])}) if saved else None

@@ -27,11 +27,9 @@ def rounding(loss: float, weights: Sequence[Tensor]) -> float:
     return 8 * torch.finfo(weights[0].dtype).eps * abs(loss)
 
 
-def check_kind(optimizer: object) -> None:
-    """Raises UnsupportedOptimizer for no optimizer or one with a closure, ValueError for several rates."""
+def check_kind(optimizer: torch.optim.Optimizer) -> None:
+    """Raises UnsupportedOptimizer for an optimizer with a closure, ValueError for several rates."""
     kind = type(optimizer).__name__
-    if not isinstance(optimizer, torch.optim.Optimizer):
-        raise UnsupportedOptimizer(f"AutoLR needs an optimizer of torch.optim, not {kind}")
     if isinstance(optimizer, torch.optim.LBFGS):
         raise UnsupportedOptimizer(
             f"AutoLR needs an optimizer whose step is a function of gradients; {kind} takes the loss itself"

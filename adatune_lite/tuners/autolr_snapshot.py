@@ -20,8 +20,8 @@ def cuda_devices(weights: Sequence[Tensor]) -> list[torch.device]:
 class Watch(BufferGuard):
     """A BufferGuard that tells which modules and buffers it has seen."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, model: torch.nn.Module | None = None) -> None:
+        super().__init__(model=model)
         self.modules: dict[int, torch.nn.Module] = {}
 
     def __enter__(self) -> Watch:

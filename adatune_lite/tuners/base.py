@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import copy
+import logging
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from adatune_lite.curvature import LossError, gradient
 from adatune_lite.hypergradient import check_schedule
+from adatune_lite.rules import UnsupportedOptimizer
 from adatune_lite.tuners.clipping import clipping
-from adatune_lite.tuners.closures import BufferGuard, Closure, evaluate
-from adatune_lite.tuners.products import Gradients as Gradients
-from adatune_lite.tuners.products import PartialProduct, count, products
+from adatune_lite.tuners.closures import BufferGuard, Closure
+from adatune_lite.tuners.gathered import Gathered, training_gradient
+from adatune_lite.tuners.products import Gradients
 from adatune_lite.tuners.scaling import Scaling
+
+_LOG = logging.getLogger("adatune_lite")
+"""Says at which step a loss, gradient or hypergradient was not finite, as a warning."""
 
 
 class Diverged(RuntimeError):
@@ -39,6 +42,11 @@ class Tuner(ABC):
         clip_grad_value: float | None = None,
         clip_grad_norm: float | None = None,
     ) -> None:
+        if not isinstance(optimizer, torch.optim.Optimizer):
+            raise UnsupportedOptimizer(
+                f"{type(self).__name__} needs an optimizer of torch.optim, not {type(optimizer).__name__}: "
+                "make one over the model's parameters"
+            )
         self.optimizer = optimizer
         self._clip = clipping(clip_grad_value, clip_grad_norm)
         self._hypergradient = math.nan
@@ -48,6 +56,11 @@ class Tuner(ABC):
         self._failures = 0
         self._steps = 0
         self._scaling = Scaling()
+        self._network: torch.nn.Module | None = None
+        self._began = Tuner._weights(self)
+        """The weights that are trained, as the tuner found them."""
+        if not self._began:
+            raise ValueError("no weight of the optimizer requires a gradient: unfreeze what is to be trained")
         lr = float(optimizer.param_groups[0]["lr"])
         if not (math.isfinite(lr) and lr >= 0):
             raise ValueError(f"the optimizer's lr must be finite and not negative, not {lr}")
@@ -100,13 +113,16 @@ class Tuner(ABC):
 
         A list of training closures is gradient accumulation: the loss is their mean, one graph at a time.
         A training loss or gradient that is not finite leaves weights, optimizer, tuner and module buffers as
-        they were. Raises Diverged at the second such step in a row, LossError for a closure that breaks the
-        rules: at the first step, and then everything is as before.
+        they were, and is logged ("adatune_lite" of `logging`). Raises Diverged at the second such step in a
+        row, LossError for a closure that breaks the rules: at the first step, and then everything is as
+        before.
         """
 
     def state_dict(self) -> dict[str, Any]:
         """Plain numbers and tensors; `torch.load(..., weights_only=True)` reads them back."""
         return {
+            "tuner": type(self).__name__,
+            "optimizer": type(self.optimizer).__name__,
             "lr": self.lr,
             "used_lr": self.used_lr,
             "hypergradient": self.hypergradient,
@@ -117,12 +133,37 @@ class Tuner(ABC):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue bit for bit from `state_dict`; raises ValueError for a state of another kind."""
-        missing = sorted(set(self.state_dict()) ^ set(state))
+        """Continue bit for bit from `state_dict`.
+
+        Raises ValueError for a state of another kind, and then everything is as before.
+        """
+        try:
+            self._check_state(state)
+        except (AttributeError, IndexError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"this state does not belong to a {type(self).__name__}: it is not as one was saved ({error})"
+            ) from error
+        self._take_state(state)
+
+    def _check_state(self, state: dict[str, Any]) -> None:
+        """Raises ValueError for a state that cannot be taken up, and changes nothing."""
+        own = self.state_dict()
+        missing = sorted(set(own) ^ set(state))
         if missing:
             raise ValueError(
                 f"this state does not belong to a {type(self).__name__}: {missing[0]!r} is missing or unknown"
             )
+        saver, this = (f"{x['tuner']} with {x['optimizer']}" for x in (state, own))
+        if saver != this:
+            raise ValueError(f"this state was saved by {saver}, and this is {this}")
+        for name in ("lr", "used_lr", "hypergradient", "products", "looks", "failures", "steps"):
+            if not isinstance(state[name], int | float):
+                raise ValueError(f"{name!r} of this state must be a number, not {state[name]!r}")
+        if not math.isfinite(state["lr"]):
+            raise ValueError(f"the rate of this state must be finite, not {state['lr']}")
+
+    def _take_state(self, state: dict[str, Any]) -> None:
+        """Take up what `_check_state` found in order."""
         self._lr, self._used_lr, self._hypergradient = state["lr"], state["used_lr"], state["hypergradient"]
         self._failures, self._steps = state["failures"], state["steps"]
         self._products, self.looks = state["products"], state["looks"]
@@ -135,6 +176,9 @@ class Tuner(ABC):
 
     def _reset(self) -> None:  # noqa: B027, most tuners carry nothing
         """Forget what is carried from step to step."""
+
+    def _guard(self, batchnorm: str | None = None) -> BufferGuard:
+        return BufferGuard(batchnorm, self._network)
 
     @contextmanager
     def _refusable(self, weights: Sequence[Tensor]) -> Iterator[None]:
@@ -153,7 +197,7 @@ class Tuner(ABC):
 
         hook = self.optimizer.register_step_pre_hook(keep)
         try:
-            with BufferGuard():
+            with self._guard():
                 yield
         except Diverged:
             raise
@@ -181,9 +225,15 @@ class Tuner(ABC):
         `grad` of the weights, which holds the last step's, is None from here to the optimizer's step.
         """
         self._set_gradients(weights, [None] * len(weights))
-        with BufferGuard() as guard:
+        with self._guard() as guard:
             found = training_gradient(
-                train_loss, weights, directions, first=self._steps == 0, scaling=self._scaling, finite=finite
+                train_loss,
+                weights,
+                directions,
+                first=self._steps == 0,
+                scaling=self._scaling,
+                finite=finite,
+                model=self._network,
             )
         if found.finite:
             self._products += found.cost
@@ -207,10 +257,20 @@ class Tuner(ABC):
         return self._clip(grads, [])[0] if self._clip else grads
 
     def _set_gradients(self, weights: Sequence[Tensor], grads: Sequence[Tensor | None]) -> None:
+        """Hand gradients to the optimizer, each with memory of its own: it may write into them.
+
+        Autograd gives one tensor for both weights of loss(a + b), and one expanded number where all entries
+        are equal.
+        """
         for group in self.optimizer.param_groups:
             for p in group["params"]:
                 p.grad = None
+        seen: set[int] = set()
         for w, g in zip(weights, grads, strict=True):
+            if g is not None and g.layout is torch.strided:
+                if g.data_ptr() in seen or 0 in g.stride():
+                    g = torch.empty_like(w).copy_(g)
+                seen.add(g.data_ptr())
             w.grad = g
 
     def _optimizer_step(self, weights: Sequence[Tensor], grads: Sequence[Tensor | None]) -> None:
@@ -231,9 +291,11 @@ class Tuner(ABC):
         else:
             self._failed(f"{found.name} or its gradient")
 
-    def _failed(self, what: str) -> None:
+    def _failed(self, what: str, in_a_row: int = 0) -> None:
+        """in_a_row: how often this has failed, where other steps in between said nothing of it."""
         self._failures += 1
-        if self._failures >= 2:
+        _LOG.warning("after %d steps: %s was not finite; the rate stays %g", self._steps, what, self._lr)
+        if max(self._failures, in_a_row) >= 2:
             raise Diverged(f"{what} was not finite twice in a row; the learning rate is {self._lr:g}")
 
 
@@ -275,94 +337,3 @@ class FixedSchedule(Tuner):
         loss = self._plain_step(train_loss).loss
         self._lr = self.schedule[min(self._steps, len(self.schedule) - 1)]
         return loss
-
-
-@dataclass
-class Gathered:
-    """What a step needs of the training loss, without graph; means over the closures of a list."""
-
-    loss: Tensor
-    grads: Gradients
-    products: list[Gradients]
-    """Hessian-vector products with each direction."""
-    cost: float = 0
-    """How many products of the whole batch they are worth."""
-    finite: bool = True
-    """Whether the loss and gradient of each closure are; if not, the first that are not are here alone."""
-    name: str = "train_loss"
-    """The closure whose loss or gradient is not finite."""
-    overflow: bool = False
-    """Whether a loss scale may be the reason."""
-
-
-def training_gradient(
-    train_loss: Closure | list[Closure],
-    weights: Sequence[Tensor],
-    directions: Sequence[Sequence[Tensor]] = (),
-    *,
-    first: bool = False,
-    scaling: Scaling | None = None,
-    finite: Callable[[Tensor, Gradients], bool] | None = None,
-) -> Gathered:
-    """Loss, gradient and products of one closure or of the mean of several, one graph at a time.
-
-    first: closures are checked for changes of the weights and, where there is a direction, for functions
-    without a second derivative. scaling: what scales losses, so that a product can overflow too. finite: what
-    tells whether all of a loss and its gradient is, `all_finite` if not given. Raises LossError with the name
-    of the closure.
-    """
-    scaling = scaling or Scaling()
-    if isinstance(train_loss, list) and not train_loss:
-        raise LossError("train_loss must hold at least one closure, not an empty list")
-    closures = train_loss if isinstance(train_loss, list) else [train_loss]
-    total: Gathered | None = None
-    for i, closure in enumerate(closures):
-        name = f"train_loss[{i}]" if isinstance(train_loss, list) else "train_loss"
-        graph = bool(directions) and not isinstance(closure, PartialProduct)
-        loss = evaluate(closure, name, weights, first=first, twice=graph)
-        grads = gradient(scaling.scaled(loss), weights, create_graph=graph, sparse=not graph, what=name)
-        value, plain = loss.detach(), scaling.unscaled([None if g is None else g.detach() for g in grads])
-        if not (finite or all_finite)(value, plain):
-            return Gathered(
-                value, plain, [], finite=False, name=name, overflow=scaling.overflow(value, plain)
-            )
-        scaled = products(closure, loss, grads, weights, directions, name, scaling.scaled, first=first)
-        found, cost = [scaling.unscaled(x) for x in scaled], count(closure, len(directions))
-        if found and scaling.overflow(value, *found):
-            return Gathered(value, plain, [], finite=False, name=name, overflow=True)
-        del loss, grads  # the graph, before the next one is built
-        if total is None:
-            total = Gathered(value, plain, found, cost)
-        else:
-            total.cost += cost
-            total.loss = total.loss + value
-            total.grads = _sum(total.grads, plain)
-            total.products = [_sum(x, y) for x, y in zip(total.products, found, strict=True)]
-    assert total is not None
-    if len(closures) == 1:
-        return total
-    return Gathered(
-        total.loss / len(closures),
-        _divided(total.grads, len(closures)),
-        [_divided(x, len(closures)) for x in total.products],
-        total.cost / len(closures),
-    )
-
-
-def _divided(x: Gradients, count: int) -> Gradients:
-    return [None if g is None else g / count for g in x]
-
-
-def _sum(a: Gradients, b: Gradients) -> Gradients:
-    return [y if x is None else x if y is None else x + y for x, y in zip(a, b, strict=True)]
-
-
-def all_finite(loss: Tensor, grads: Sequence[Tensor | None]) -> bool:
-    """Whether the loss and all gradients are finite, with one synchronisation."""
-    return bool(finite(loss, grads))
-
-
-def finite(loss: Tensor, grads: Sequence[Tensor | None]) -> Tensor:
-    """The same as a 0-dim tensor, without one."""
-    norms = torch._foreach_norm([g.detach() for g in grads if g is not None])
-    return torch.isfinite(loss.detach() + torch.stack(list(norms)).sum())

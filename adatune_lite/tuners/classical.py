@@ -124,8 +124,15 @@ class ReduceOnPlateau(Tuner):
         kept = {name: getattr(self._scheduler, name) for name in _KEPT}
         return {**super().state_dict(), "plateau": kept, "sum": self._sum}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        super().load_state_dict(state)
+    def _check_state(self, state: dict[str, Any]) -> None:
+        super()._check_state(state)
+        if set(state["plateau"]) != set(_KEPT):
+            raise ValueError(
+                f"the plateau of this state must hold {', '.join(_KEPT)}, not {state['plateau']}"
+            )
+
+    def _take_state(self, state: dict[str, Any]) -> None:
+        super()._take_state(state)
         vars(self._scheduler).update(state["plateau"])
         self._sum = state["sum"]
         for group in self.optimizer.param_groups:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from adatune_lite.checks import is_number
 from adatune_lite.curvature import dot
 
 Gradients = list[Tensor | None]
@@ -24,7 +25,7 @@ Clip = Callable[[Gradients, Sequence[Gradients]], tuple[Gradients, list[Gradient
 def clipping(by_value: float | None, by_norm: float | None) -> Clip | None:
     """The stage, None where there is none; raises ValueError for bounds out of range or both kinds."""
     for name, bound in (("clip_grad_value", by_value), ("clip_grad_norm", by_norm)):
-        if bound is not None and not (math.isfinite(bound) and bound > 0):
+        if bound is not None and not (is_number(bound) and 0 < bound < math.inf):
             raise ValueError(f"{name} must be a finite number above 0, not {bound!r}")
     if by_value is not None and by_norm is not None:
         raise ValueError("give clip_grad_value or clip_grad_norm, not both")

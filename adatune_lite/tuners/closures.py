@@ -1,7 +1,8 @@
 """What happens around a user's loss closure: checks, and buffers that must not change.
 
 A closure may run modules that keep running statistics. The outer loss must leave them alone, and a training
-loss that turns out not to be finite must be undone; modules are found by a hook on their forward pass.
+loss that turns out not to be finite must be undone; modules are found by a hook on their forward pass, or are
+those of a model that is given.
 """
 
 from __future__ import annotations
@@ -24,18 +25,25 @@ Closure = Callable[[], Tensor]
 class BufferGuard:
     """Remembers the buffers of every module that runs inside the block; `restore` puts them back.
 
+    A module may write into a buffer or assign another tensor to its name.
+
     batchnorm: None leaves BatchNorm as the closure set it; "batch" makes it use the batch's own statistics,
     "running" the running ones, during its forward pass alone, so that a closure that calls `eval()` and
     `train()` itself finds its own modes.
+    model: a network whose buffers are remembered whether its modules run or not: what a closure does by a
+    direct call of `forward`, by functions on buffers or in a traced copy passes no hook.
     """
 
-    def __init__(self, batchnorm: str | None = None) -> None:
-        self._batchnorm = batchnorm
+    def __init__(self, batchnorm: str | None = None, model: torch.nn.Module | None = None) -> None:
+        self._batchnorm, self._model = batchnorm, model
         self._saved: dict[int, tuple[Tensor, Tensor]] = {}
+        self._places: list[tuple[torch.nn.Module, str, Tensor | None]] = []
         self._modes: dict[int, tuple[torch.nn.Module, bool]] = {}
         self._seen: set[int] = set()
 
     def __enter__(self) -> BufferGuard:
+        for module in self._model.modules() if self._model is not None else ():
+            self._remember(module)
         self._handles = [register_module_forward_pre_hook(self._before_forward)]
         if self._batchnorm:
             self._handles.append(register_module_forward_hook(self._after_forward, always_call=True))
@@ -49,12 +57,17 @@ class BufferGuard:
         if kind is not None:
             self.restore()
 
+    def _remember(self, module: torch.nn.Module) -> None:
+        if id(module) in self._seen:
+            return
+        self._seen.add(id(module))
+        for name, buffer in module._buffers.items():
+            self._places.append((module, name, buffer))
+            if buffer is not None:
+                self._saved.setdefault(id(buffer), (buffer, buffer.detach().clone()))
+
     def _before_forward(self, module: torch.nn.Module, inputs: object) -> None:
-        if id(module) not in self._seen:
-            self._seen.add(id(module))
-            for buffer in module._buffers.values():
-                if buffer is not None:
-                    self._saved.setdefault(id(buffer), (buffer, buffer.detach().clone()))
+        self._remember(module)
         if self._batchnorm and isinstance(module, _BatchNorm) and module.track_running_stats:
             self._modes[id(module)] = (module, module.training)
             module.training = self._batchnorm == "batch"
@@ -69,6 +82,13 @@ class BufferGuard:
         keep: a 0-dim tensor of bool; where it is true they stay as they are.
         """
         with torch.no_grad():
+            for module, name, buffer in self._places:
+                now = getattr(module, name, None)
+                if now is buffer:
+                    continue
+                if keep is not None and buffer is not None and now is not None:
+                    buffer.copy_(torch.where(keep, now, self._saved[id(buffer)][1]))
+                setattr(module, name, buffer)
             for buffer, before in self._saved.values():
                 buffer.copy_(before if keep is None else torch.where(keep, buffer, before))
 

@@ -10,8 +10,9 @@ are finite) and good = ok and (outer loss and every Delta are finite),
 
 and all else as before, lr and Delta in float64; buffers of modules move where ok. Phi is the rule's own
 `update`, equal to torch's step, in place of `optimizer.step()`, which could not be masked: hooks on that do
-not run. Nothing is raised; `failures` counts the steps in a row that were not good.
+not run. Nothing is raised or logged; `failures` counts the steps in a row that were not good.
 
+Settings of the optimizer must stay what they were at the first of these steps: a captured graph holds them.
 A step after the first can be captured in a CUDA graph. Untested on CUDA; on the CPU it gives the ordinary
 step's numbers, slower.
 """
@@ -26,8 +27,9 @@ from torch import Tensor
 
 from adatune_lite.curvature import LossError, dot, gradient
 from adatune_lite.rules import Rule, Tensors, jvp_tangent
-from adatune_lite.tuners.base import Gradients, finite, training_gradient
-from adatune_lite.tuners.closures import BufferGuard, Closure, evaluate
+from adatune_lite.tuners.closures import Closure, evaluate
+from adatune_lite.tuners.gathered import finite, training_gradient
+from adatune_lite.tuners.products import Gradients
 
 if TYPE_CHECKING:
     from adatune_lite.tuners.hypergradient import MARTHE
@@ -43,6 +45,8 @@ class OnDevice:
                 'tune=("lr",), every=1 and no "adaptive"'
             )
         self.tuner = tuner
+        self._rules: list[Rule] = []
+        """The rules of the first step on the device."""
         self._numbers: Tensor | None = None
         one = torch.ones(())
         with warnings.catch_warnings():  # at its first jvp torch loads what warns of its own torch.jit.script
@@ -58,6 +62,7 @@ class OnDevice:
             where: Any = {"dtype": torch.float64, "device": tuner._weights()[0].device}
             self._numbers = torch.empty(len(host), **where)
             self.values, self.deltas = self._numbers[: 2 * len(tuned)].view(2, -1)
+            self.rates = dict(zip((x.group for x in tuned), self.values, strict=True))
             self.used_lr, self.failures, self.steps, self.products = self._numbers[-4:]
             limits = [(x.low, x.high, x.hyper_lr) for x in tuned]
             self.low, self.high, self.hyper_lr = torch.tensor(limits, **where).T
@@ -81,11 +86,20 @@ class OnDevice:
         if self._numbers is None:
             self.start()
         tuner, weights = self.tuner, self.tuner._weights()
-        for group, value in zip(tuner.optimizer.param_groups, self.values, strict=True):
-            group["lr"] = value
+        tuner._follow()
+        self._rules = self._rules or list(tuner._rules)
+        if self._rules != tuner._rules:
+            raise ValueError(
+                f"capturable=True keeps the optimizer's settings, which were {self._rules} and are now "
+                f"{tuner._rules}: set them back, or leave out capturable=True"
+            )
+        for k, value in self.rates.items():
+            tuner.optimizer.param_groups[k]["lr"] = value
         directions = [x.direction for x in tuner._tuned] if tuner.mu > 0 else []
-        with BufferGuard() as guard:
-            found = training_gradient(train_loss, weights, directions, finite=lambda loss, grads: True)
+        with tuner._guard() as guard:
+            found = training_gradient(
+                train_loss, weights, directions, finite=lambda loss, grads: True, model=tuner._network
+            )
         with torch.no_grad():
             ok = finite(found.loss, found.grads)
             guard.restore(keep=ok)
@@ -98,7 +112,7 @@ class OnDevice:
             grads, products = _dense(grads), [_dense(x) for x in products]
             tangents = self._tangents(weights, grads, products)
             self._advance(weights, grads, ok)
-        with BufferGuard(tuner.outer_batchnorm) as guard:
+        with tuner._guard(tuner.outer_batchnorm) as guard:
             outer = evaluate(outer_loss, "outer_loss", weights)
             slopes = gradient(outer, weights, what="outer_loss")
         guard.restore()
@@ -109,7 +123,7 @@ class OnDevice:
     def _each(self, weights: Tensors, grads: Gradients) -> Any:
         """(number, group, number in the group, rule, weight, gradient, buffers, t) of each weight."""
         i = 0
-        for k, rule in enumerate(self.tuner._rules):
+        for k, rule in enumerate(self._rules):
             for n in range(len(self.tuner._tuned[0].z[k][0])):
                 w, g = weights[i], grads[i]
                 b, t = self._buffers(rule, w) if g is not None else ([], 0)
@@ -143,7 +157,7 @@ class OnDevice:
                     continue
                 hz: Any = products[j][i] if products else torch.zeros_like(w)
                 state = [z[0], *(z[1:] or map(torch.zeros_like, b))]
-                lr: Any = self.values[k]
+                lr: Any = self.rates[k]
                 moved = jvp_tangent(
                     rule,
                     [[p] for p in state],
@@ -154,7 +168,7 @@ class OnDevice:
                     lr,
                     t,
                     mu,
-                    "lr" if j == k else None,
+                    "lr" if x.group == k else None,
                 )
                 out[j].append([part[0] for part in moved[: len(z)]])
         return out
@@ -164,7 +178,7 @@ class OnDevice:
         for _, k, _, rule, w, g, b, t in self._each(weights, grads):
             if g is None:
                 continue
-            after, buffers = rule.update(w, b, g, {"lr": self.values[k]}, t)
+            after, buffers = rule.update(w, b, g, {"lr": self.rates[k]}, t)
             for old, new in zip((w, *b), (after, *buffers), strict=True):
                 old.copy_(torch.where(ok, new, old))
             if "step" in self.tuner.optimizer.state[w]:

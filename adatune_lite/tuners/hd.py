@@ -11,9 +11,10 @@ from torch import Tensor
 from adatune_lite.curvature import LossError
 from adatune_lite.rules import SGD, Tensors
 from adatune_lite.rules.base import negated_
-from adatune_lite.tuners.base import Gradients, all_finite
 from adatune_lite.tuners.closures import Closure
-from adatune_lite.tuners.hypergradient import MARTHE, along, chosen
+from adatune_lite.tuners.gathered import all_finite
+from adatune_lite.tuners.hypergradient import MARTHE
+from adatune_lite.tuners.products import Gradients, along, chosen
 from adatune_lite.tuners.tuned import PerName, Tuned
 
 
@@ -38,11 +39,10 @@ class HD(MARTHE):
         multiplicative: bool = False,
         **options: Any,
     ) -> None:
-        super().__init__(optimizer, 0.0, hyper_lr, **options)
-        if multiplicative and self._device:
+        if multiplicative and options.get("capturable"):
             raise ValueError("capturable=True has the additive rule alone: leave out multiplicative=True")
+        super().__init__(optimizer, 0.0, hyper_lr, **options)
         self.multiplicative = multiplicative
-        self._keeps = all(rule == SGD() for rule in self._rules) and list(self.values) == [(0, "lr")]
         self._kept: Gradients | None = None
         """The last gradient of plain SGD, in place of Z = -g: that spares a pass over memory."""
 
@@ -53,6 +53,7 @@ class HD(MARTHE):
         if self._device:
             raise LossError("capturable=True needs outer_loss: the published HD has no form without the host")
         weights = self._weights()
+        self._follow()
         moves = self._moved and self._steps % self.every == 0
         slope: Gradients = []
         deltas: list[float] = []
@@ -87,6 +88,11 @@ class HD(MARTHE):
     def _deltas(self, outer: Gradients) -> list[float]:
         return super()._deltas(outer) if self._kept is None else [-along(outer, self._kept)]
 
+    @property
+    def _keeps(self) -> bool:
+        """Whether the step is plain SGD's, of whose rate Z = -g is all."""
+        return [x.name for x in self._tuned] == ["lr"] and all(rule == SGD() for rule in self._rules)
+
     @torch.no_grad()
     def _settle(self) -> None:
         """Write Z where it is kept as a gradient."""
@@ -102,9 +108,9 @@ class HD(MARTHE):
         self._settle()
         return super().state_dict()
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def _take_state(self, state: dict[str, Any]) -> None:
         self._kept = None
-        super().load_state_dict(state)
+        super()._take_state(state)
 
     @torch.no_grad()
     def _regularised(self, weights: Tensors, grads: Gradients) -> Gradients:

@@ -8,26 +8,30 @@ One recursion (MARTHE, arXiv 1910.08525; mu = 1: RTHO, arXiv 1703.01785; mu = 0:
 where A_t and B_t are the derivatives of the optimizer's whole step with respect to its state (weights and
 buffers) and to the rate. Order of one step: gradient at w_t; Z_{t+1} at lr_t; optimizer step; Delta; new
 rate. Any other scalar of the optimizer (`Rule.hypers`) is tuned in the same way, with a Z and a product of
-its own; so is each parameter group.
+its own; so is each parameter group. What is not tuned may change between steps, by a scheduler of torch or by
+hand: each step is differentiated with the settings that the optimizer has then.
 """
 
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from adatune_lite.curvature import LossError, dot, gradient
-from adatune_lite.rules import Rule, Tensors
+from adatune_lite.curvature import LossError, gradient
+from adatune_lite.rules import Rule, Tensors, group_rule
+from adatune_lite.tuners import state as tuned_state
 from adatune_lite.tuners.adaptive import START, Adaptive, adaptive
-from adatune_lite.tuners.base import Gradients, Tuner
+from adatune_lite.tuners.arguments import check_arguments
+from adatune_lite.tuners.base import Tuner
 from adatune_lite.tuners.clipping import clipping
-from adatune_lite.tuners.closures import BufferGuard, Closure, evaluate
+from adatune_lite.tuners.closures import Closure, evaluate
 from adatune_lite.tuners.device import OnDevice
+from adatune_lite.tuners.products import Gradients, along, chosen, copied
 from adatune_lite.tuners.scaling import Scaling
 from adatune_lite.tuners.tuned import Key, PerName, Tuned, choose
 
@@ -39,11 +43,11 @@ class MARTHE(Tuner):
     mu: discount per step of the past in Z; or "adaptive".
     hyper_lr: step of a value against its Delta, >= 0 (unit: value squared per loss); a number for all, or a
         mapping of names, or of (group, name), to numbers; or "adaptive".
-    tune: names of what is tuned, in each parameter group: "lr", "momentum", "weight_decay", "beta1" ...; each
-        value costs a product per step. A momentum that reaches 0 becomes the smallest number above it, so
-        that torch keeps its buffer.
-    bounds: (low, high) by name or by (group, name), of all but the rate.
-    lr_min, lr_max: the rate is projected to [lr_min, lr_max]; lr_max None is no upper bound.
+    tune: names of what is tuned, in each parameter group that has weights to train: "lr", "momentum",
+        "weight_decay", "beta1" ...; each value costs a product per step. A momentum that reaches 0 becomes
+        the smallest number above it, so that torch keeps its buffer.
+    bounds: (low, high) by name or by (group, name), to which values are projected.
+    lr_min, lr_max: the same for all rates; lr_max None is no upper bound.
     clip_hypergradient: bound on |Delta| in the update of a value; `hypergradient` stays raw.
     clip_grad_value, clip_grad_norm: bound of the training gradient's entries, or of its norm over all groups,
         as in `torch.nn.utils`; a part of the step, so that Z goes through it.
@@ -57,6 +61,9 @@ class MARTHE(Tuner):
         calls its `update()`, closures return plain losses. See `tuners.scaling`.
     capturable: keep rate, Delta and all decisions on the device, without synchronisation: steps that are not
         finite are masked and raise nothing. See `tuners.device`.
+    model: the network, where closures change its buffers in ways that no hook on a module sees: functional
+        normalisation, a direct call of `forward`, a traced copy. They then go back as others do; the mode of
+        such a normalisation is the closure's.
 
     Raises ValueError for arguments out of range, UnsupportedOptimizer for an optimizer without a rule.
     """
@@ -81,22 +88,14 @@ class MARTHE(Tuner):
         product_every: int = 1,
         scaler: torch.amp.GradScaler | None = None,
         capturable: bool = False,
+        model: torch.nn.Module | None = None,
     ) -> None:
         super().__init__(optimizer)
-        if mu != "adaptive" and not (isinstance(mu, int | float) and 0 <= mu <= 1):
-            raise ValueError(f'mu must be a number in [0, 1] or "adaptive", not {mu!r}')
-        if clip_hypergradient is not None and not clip_hypergradient > 0:
-            raise ValueError(f"clip_hypergradient must be above 0, not {clip_hypergradient}")
-        if outer_batchnorm not in ("batch", "running"):
-            raise ValueError(f'outer_batchnorm must be "batch" or "running", not {outer_batchnorm!r}')
-        for what, value in (("every", every), ("product_every", product_every)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{what} must be a whole number of at least 1, not {value!r}")
-        if mu == 0 and product_every > 1:
-            raise ValueError("product_every has no use with mu = 0, which takes no products: leave it at 1")
+        check_arguments(
+            mu, clip_hypergradient, outer_batchnorm, every, product_every, scaler, capturable, model
+        )
+        self._network = model
         self._adaptive: Adaptive | None = adaptive(mu, hyper_lr, adapt_rule, alpha)
-        if self._adaptive and (len(optimizer.param_groups) > 1 or tuple(tune) != ("lr",) or every > 1):
-            raise ValueError('"adaptive" is for tune=("lr",), one parameter group and every=1')
         self.mu = 0.0 if isinstance(mu, str) else float(mu)
         self._has_past = mu == "adaptive" or self.mu > 0
         """Whether Z may reach back further than the last step."""
@@ -104,20 +103,24 @@ class MARTHE(Tuner):
             optimizer,
             tune,
             START if hyper_lr == "adaptive" else hyper_lr,
-            bounds or {},
-            (float(lr_min), math.inf if lr_max is None else float(lr_max)),
+            bounds,
+            lr_min,
+            lr_max,
             self._has_past,
         )
+        if self._adaptive and ([x.name for x in self._tuned] != ["lr"] or every > 1):
+            raise ValueError('"adaptive" is for tune=("lr",), one parameter group and every=1')
+        self._settings = [self._settings_of(group) for group in optimizer.param_groups]
         self._clip = clipping(clip_grad_value, clip_grad_norm)
         self.clip_hypergradient = math.inf if clip_hypergradient is None else float(clip_hypergradient)
-        self.outer_batchnorm, self.every, self.product_every = outer_batchnorm, every, product_every
+        self.outer_batchnorm, self.every, self.product_every = outer_batchnorm, int(every), int(product_every)
         self._moved = False
+        self._lost = 0
+        """How many steps in a row, of those that look for Delta, have found none."""
         self._scaling = Scaling(scaler, self._weights())
-        if capturable and scaler is not None:
-            raise ValueError("capturable=True has no scaler: use bfloat16 autocast, which needs none")
-        if capturable and product_every > 1:
-            raise ValueError("capturable=True takes a product at every step: leave product_every at 1")
         self._device = OnDevice(self) if capturable else None
+        self._write()  # the optimizer changes once nothing can be refused any more
+        self._used_lr = self._lr
 
     @property
     def hyper_lr(self) -> float:
@@ -143,6 +146,7 @@ class MARTHE(Tuner):
         if self._device and self._steps:
             return self._device.step(train_loss, outer_loss)
         weights = self._weights()
+        self._follow()
         with self._refusable(weights):
             found = self._gathered(train_loss, weights, self._directions())
             if not found.finite:
@@ -154,12 +158,12 @@ class MARTHE(Tuner):
             if self._clip:
                 grads, products = self._clip(grads, products)
             slope = self._carry(weights, grads, products)
+            if self._adaptive and self._adaptive.mu_rule == "adatune":
+                slope = copied(found.grads)  # the step may write there
             found.products.clear()  # room for the optimizer's step and the outer gradient
             products.clear()
             self._optimizer_step(weights, grads)
             self._steps += 1
-            if self._adaptive and self._adaptive.mu_rule == "adatune":
-                slope = found.grads
             overflow = False
             if self._steps % self.every == 0:
                 overflow = self._outer_step(outer_loss, weights, slope)
@@ -174,7 +178,8 @@ class MARTHE(Tuner):
 
     def _weights(self) -> list[Tensor]:
         weights = super()._weights()
-        if [w.shape for w in weights] != [z.shape for z in self._tuned[0].direction]:
+        same = len(weights) == len(self._began) and all(map(operator.is_, weights, self._began))
+        if not same or len(self.optimizer.param_groups) != len(self._rules):
             raise ValueError(
                 "the weights that require gradients are not those that this tuner began with: "
                 "after freezing, unfreezing or adding weights make a new tuner"
@@ -190,13 +195,35 @@ class MARTHE(Tuner):
         return [x.direction for x in self._tuned] if self.mu > 0 and self._moved else []
 
     def _present(self) -> list[tuple[Rule, float]]:
-        """Rule and rate of each group, with the tuned values as they are now."""
+        """Rule and rate of each group, as they are now."""
+        self._follow()
+        groups = self.optimizer.param_groups
+        return [(rule, float(group["lr"])) for rule, group in zip(self._rules, groups, strict=True)]
+
+    def _follow(self) -> None:
+        """Write what is tuned, and take up what others have changed in the optimizer.
+
+        Raises ValueError where that changes the buffers of a weight, since Z has a part for each.
+        """
         self._write()
-        found = []
-        for k, (rule, group) in enumerate(zip(self._rules, self.optimizer.param_groups, strict=True)):
-            values: dict[str, Any] = {x.name: x.value for x in self._tuned if x.group == k and x.name != "lr"}
-            found.append((replace(rule, **values) if values else rule, float(group["lr"])))
-        return found
+        for k, group in enumerate(self.optimizer.param_groups):
+            settings = self._settings_of(group)
+            if settings == self._settings[k]:
+                continue
+            rule = self._rule(group)
+            if rule.buffers != self._rules[k].buffers:
+                raise ValueError(
+                    f"the settings of parameter group {k} are now {rule}, which keeps other buffers than "
+                    f"{self._rules[k]}: let momentum stay at 0 or above it, or make a new tuner"
+                )
+            self._rules[k], self._settings[k] = rule, settings
+
+    def _rule(self, group: dict[str, Any]) -> Rule:
+        return group_rule(self.optimizer, group)
+
+    def _settings_of(self, group: dict[str, Any]) -> list[Any]:
+        """What the rule of a group is made of."""
+        return [group[name] for name in self.optimizer.defaults if name != "lr"]
 
     @torch.no_grad()
     def _carry(self, weights: Tensors, grads: Gradients, products: Sequence[Gradients]) -> Gradients:
@@ -252,7 +279,7 @@ class MARTHE(Tuner):
 
     def _outer_step(self, outer_loss: Closure, weights: Tensors, slope: Gradients) -> bool:
         """Delta and the steps of all values; whether a loss scale kept Delta from being known."""
-        with BufferGuard(self.outer_batchnorm) as guard:
+        with self._guard(self.outer_batchnorm) as guard:
             outer = evaluate(outer_loss, "outer_loss", weights, first=self._steps == 1)
             grads = gradient(self._scaling.scaled(outer), weights, what="outer_loss")
         guard.restore()
@@ -292,9 +319,10 @@ class MARTHE(Tuner):
             self._reset()
             if self._adaptive:
                 self._adaptive.forget()
-            self._failed(what)
+            self._lost += 1
+            self._failed(what, self._lost)
             return
-        self._failures = 0
+        self._failures = self._lost = 0
         for x, value in zip(self._tuned, moved, strict=True):
             x.value = value
         self._write()
@@ -313,45 +341,42 @@ class MARTHE(Tuner):
     def _write(self) -> None:
         for x in self._tuned:
             x.write(self.optimizer)
-        self._lr = float(self.optimizer.param_groups[0]["lr"])
+        self._lr = float(self.optimizer.param_groups[self._tuned[0].group]["lr"])
 
     def _reset(self) -> None:
         for x in self._tuned:
             for parts in x.z:
-                for part in parts:
+                for part in filter(None, parts):
                     torch._foreach_zero_(part)
         self._moved = False
 
     def state_dict(self) -> dict[str, Any]:
         return {
             **super().state_dict(),
-            "tuned": [[x.group, x.name, x.value, x.hypergradient, _copied(x.z)] for x in self._tuned],
+            "tuned": tuned_state.save(self._tuned),
             "moved": self._moved,
+            "lost": self._lost,
             "adaptive": self._adaptive.state_dict(self.mu, self.hyper_lr) if self._adaptive else {},
             **self._scaling.state_dict(),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        super().load_state_dict(state)
-        names = [(group, name) for group, name, *_ in state["tuned"]]
-        own = [(x.group, x.name) for x in self._tuned]
-        if names != own:
-            raise ValueError(f"this state tunes {names}, this tuner {own}")
-        for x, (*_, saved) in zip(self._tuned, state["tuned"], strict=True):
-            if _shapes(saved) != _shapes(x.z):
-                raise ValueError(
-                    "this state belongs to other weights or another rule: the shapes of Z differ"
-                )
+    def _check_state(self, state: dict[str, Any]) -> None:
+        super()._check_state(state)
+        tuned_state.check(self._tuned, state["tuned"])
         if bool(self._adaptive) != bool(state["adaptive"]):
             raise ValueError(
                 "this state is of a tuner whose mu or hyper_lr adapts, or this tuner is and it is not"
             )
-        for x, (_, _, x.value, x.hypergradient, saved) in zip(self._tuned, state["tuned"], strict=True):
-            for part, kept in zip(_flat(x.z), _flat(saved), strict=True):
-                part.copy_(kept)
+        if self._adaptive:
+            self._adaptive.check_state(state["adaptive"])
+        self._scaling.check_state(state)
+
+    def _take_state(self, state: dict[str, Any]) -> None:
+        super()._take_state(state)
+        tuned_state.load(self._tuned, state["tuned"])
         if self._adaptive:
             self.mu, self._tuned[0].hyper_lr = self._adaptive.load_state_dict(state["adaptive"])
-        self._moved = state["moved"]
+        self._moved, self._lost = state["moved"], state["lost"]
         self._scaling.load_state_dict(state)
         self._write()
         if self._device:
@@ -368,26 +393,3 @@ class RTHO(MARTHE):
         self, optimizer: torch.optim.Optimizer, hyper_lr: float | str | PerName = 1e-6, **options: Any
     ) -> None:
         super().__init__(optimizer, 1.0, hyper_lr, **options)
-
-
-def chosen(values: Gradients, begin: int, members: Sequence[int]) -> Tensors:
-    """Entries begin + i, without those that are None."""
-    return [x for i in members if (x := values[begin + i]) is not None]
-
-
-def along(outer: Gradients, direction: Sequence[Tensor | None]) -> float:
-    """Inner product over the weights that both have."""
-    pairs = [(g, z) for g, z in zip(outer, direction, strict=True) if g is not None and z is not None]
-    return float(dot([g for g, _ in pairs], [z for _, z in pairs])) if pairs else 0.0
-
-
-def _copied(z: list[list[Tensors]]) -> list[list[Tensors]]:
-    return [[[x.clone() for x in part] for part in parts] for parts in z]
-
-
-def _flat(z: list[list[Tensors]]) -> Tensors:
-    return [x for parts in z for part in parts for x in part]
-
-
-def _shapes(z: list[list[Tensors]]) -> list[list[list[tuple[int, ...]]]]:
-    return [[[tuple(x.shape) for x in part] for part in parts] for parts in z]

@@ -17,11 +17,27 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from adatune_lite.curvature import check_second_derivative, gradient, product
+from adatune_lite.curvature import check_second_derivative, dot, gradient, product
 from adatune_lite.tuners.closures import BufferGuard, Closure, evaluate
 
 Gradients = list[Tensor | None]
 """One entry for each weight; None where a loss does not use it."""
+
+
+def chosen(values: Gradients, begin: int, members: Sequence[int]) -> list[Tensor]:
+    """Entries begin + i, without those that are None."""
+    return [x for i in members if (x := values[begin + i]) is not None]
+
+
+def copied(values: Gradients) -> Gradients:
+    """Each in memory of its own."""
+    return [None if x is None else x.clone() for x in values]
+
+
+def along(outer: Gradients, direction: Sequence[Tensor | None]) -> float:
+    """Inner product over the weights that both have."""
+    pairs = [(g, z) for g, z in zip(outer, direction, strict=True) if g is not None and z is not None]
+    return float(dot([g for g, _ in pairs], [z for _, z in pairs])) if pairs else 0.0
 
 
 @dataclass(frozen=True)
@@ -68,6 +84,7 @@ def products(
     scaled: Callable[[Tensor], Tensor],
     *,
     first: bool,
+    model: torch.nn.Module | None = None,
 ) -> list[Gradients]:
     """Products with each direction, None where `grads` has it: the gradients of `loss`, with a graph.
 
@@ -79,7 +96,7 @@ def products(
         return []
     if not isinstance(closure, PartialProduct):
         return _products(loss, grads, weights, directions, name, first)
-    with BufferGuard() as guard:
+    with BufferGuard(model=model) as guard:
         loss = evaluate(closure.product_loss, "product_loss", weights, first=first, twice=True)
         few = gradient(scaled(loss), weights, create_graph=True, what="product_loss")
         found = _products(loss, few, weights, directions, "product_loss", first)

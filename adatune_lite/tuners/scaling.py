@@ -74,6 +74,11 @@ class Scaling:
         """An entry "scaler", nothing without one."""
         return {"scaler": self._scaler.state_dict()} if self._scaler is not None else {}
 
+    def check_state(self, state: dict[str, Any]) -> None:
+        """Raises ValueError for an entry that no scaler of torch has saved."""
+        if self._scaler is not None and set(state["scaler"]) != set(self._scaler.state_dict()):
+            raise ValueError(f"the scaler of this state is none that torch saved: {state['scaler']}")
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up the scaler's entry of a tuner's state."""
         if self._scaler is not None:

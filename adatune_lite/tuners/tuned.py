@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from adatune_lite.checks import is_number
 from adatune_lite.rules import Rule, Tensors, group_rule
 
 Key = tuple[int, str]
@@ -20,6 +21,7 @@ KEEPS_BUFFER = sys.float_info.min
 """The smallest momentum: torch treats it as 0 in every sum, but unlike at 0 it keeps its buffer."""
 
 BOUNDS = {
+    "lr": (0.0, math.inf),
     "momentum": (KEEPS_BUFFER, 1 - 1e-6),
     "dampening": (0.0, 1.0),
     "weight_decay": (0.0, math.inf),
@@ -28,7 +30,7 @@ BOUNDS = {
     "alpha": (0.0, 1 - 1e-6),
     "eps": (1e-16, math.inf),
 }
-"""Where values but the rate may be; those below 1 have a memory of a million steps at most."""
+"""Where values may be; those below 1 have a memory of a million steps at most."""
 
 
 @dataclass
@@ -74,11 +76,15 @@ def choose(
     optimizer: torch.optim.Optimizer,
     tune: Sequence[str],
     hyper_lr: float | str | PerName,
-    bounds: PerName,
-    lr_bounds: tuple[float, float],
+    bounds: PerName | None,
+    lr_min: float,
+    lr_max: float | None,
     past: bool,
 ) -> tuple[list[Tuned], list[Rule]]:
-    """The tuned values, name by name in each group, and the rule of each group.
+    """The tuned values, name by name in each group that trains weights, and the rule of each group.
+
+    A momentum of 0 that is tuned begins at KEEPS_BUFFER; the optimizer stays as it is. lr_min, lr_max: bounds
+    of all rates, where `bounds` has none.
 
     past: whether Z is carried from step to step, so that it has a part for each buffer; with a tuned rate
     and no past it has the weights' part alone.
@@ -87,17 +93,24 @@ def choose(
     that is not tuned or out of range, and for bounds that exclude the start; UnsupportedOptimizer for an
     optimizer without a rule.
     """
-    if isinstance(tune, str) or not tune or len(set(tune)) != len(tune):
+    names = () if isinstance(tune, str) or not isinstance(tune, Sequence) else tune
+    if not names or not all(isinstance(name, str) for name in names) or len(set(names)) != len(names):
         raise ValueError(f'tune must be a tuple of different names such as ("lr", "momentum"), not {tune!r}')
-    if "momentum" in tune:
-        for group in optimizer.param_groups:  # from 0 on the rule needs its buffer
-            if group.get("momentum") == 0:
-                group["momentum"] = KEEPS_BUFFER
     groups = optimizer.param_groups
-    rules = [group_rule(optimizer, group) for group in groups]
-    keys = [(k, name) for k in range(len(groups)) for name in tune]
+    trained = [k for k, group in enumerate(groups) if any(w.requires_grad for w in group["params"])]
+    rules = []
+    for k, group in enumerate(groups):
+        from_0 = k in trained and "momentum" in tune and group.get("momentum") == 0
+        rules.append(group_rule(optimizer, {**group, "momentum": KEEPS_BUFFER} if from_0 else group))
+    keys = [(k, name) for k in trained for name in tune]
     _check_keys("hyper_lr", hyper_lr, keys)
+    if bounds is not None and not isinstance(bounds, Mapping):
+        raise ValueError(
+            "bounds must be a mapping of names, or of (group, name), to pairs (low, high), "
+            f'such as {{"momentum": (0.5, 0.99)}}, not {bounds!r}'
+        )
     _check_keys("bounds", bounds, keys)
+    of_rates = _rate_bounds(tune, bounds or {}, lr_min, lr_max)
     found = []
     for k, name in keys:
         if name not in rules[k].hypers:
@@ -105,10 +118,11 @@ def choose(
                 f"{type(optimizer).__name__} has no {name!r} to tune in group {k}: "
                 f"choose among {', '.join(rules[k].hypers)}"
             )
-        if name == "lr":
-            value, (low, high) = _rate(groups[k], *lr_bounds), lr_bounds
+        value = float(groups[k]["lr"] if name == "lr" else getattr(rules[k], name))
+        if name == "lr" and of_rates:
+            low, high = of_rates
+            _check_rate(value, low, high)
         else:
-            value = float(getattr(rules[k], name))
             low, high = _limits(_of(bounds, k, name, BOUNDS[name]), name, value)
         with_buffers = past or name != "lr"
         z = [
@@ -128,8 +142,6 @@ def _check_keys(what: str, given: object, keys: Sequence[Key]) -> None:
     """Every key of a mapping must be about something that is tuned."""
     known = {*keys, *(name for _, name in keys)}
     for key in given if isinstance(given, Mapping) else ():
-        if key == "lr" and what == "bounds":
-            raise ValueError("bounds of the rate are lr_min and lr_max, not an entry of bounds")
         if key not in known:
             raise ValueError(
                 f"{what} has an entry {key!r}, which is not tuned: tune={sorted(known, key=str)}"
@@ -153,13 +165,32 @@ def _hyper_lr(value: Any, group: int, name: str) -> float:
     return float(value)
 
 
-def _rate(group: dict[str, Any], low: float, high: float) -> float:
-    lr = float(group["lr"])
+def _rate_bounds(
+    tune: Sequence[str], bounds: PerName, lr_min: float, lr_max: float | None
+) -> tuple[float, float] | None:
+    """lr_min and lr_max, None where the rates have theirs in `bounds`."""
+    for what, value in (("lr_min", lr_min), ("lr_max", lr_max)):
+        if not is_number(value) and (what, value) != ("lr_max", None):
+            raise ValueError(
+                f"{what} must be a number, one for the rates of all groups, not {value!r}: "
+                'give rates that differ in bounds={(0, "lr"): (low, high), ...}'
+            )
+    given = lr_min != 0 or lr_max is not None
+    if given and "lr" not in tune:
+        raise ValueError(
+            f'lr_min and lr_max bound a rate that is tuned: add "lr" to tune={tune!r}, or leave them out'
+        )
+    in_bounds = any(key == "lr" or key[1:] == ("lr",) for key in bounds)
+    if given and in_bounds:
+        raise ValueError("give the bounds of the rate as lr_min and lr_max, or in bounds, not both")
+    return None if in_bounds else (float(lr_min), math.inf if lr_max is None else float(lr_max))
+
+
+def _check_rate(lr: float, low: float, high: float) -> None:
     if not (math.isfinite(low) and 0 <= low <= lr):
         raise ValueError(f"lr_min must lie between 0 and the start rate {lr:g}, not {low}")
     if not high >= lr:
         raise ValueError(f"lr_max must be at least the start rate {lr:g}, not {high}")
-    return lr
 
 
 def _limits(given: Any, name: str, value: float) -> tuple[float, float]:

@@ -21,8 +21,8 @@ TUNERS = [
     Fault(
         "rate frozen in the Jacobian (3.3.1)",
         _MARTHE,
-        'float(group["lr"])))',
-        'float(group.setdefault("initial_lr", group["lr"]))))',
+        'float(group["lr"])) for rule',
+        'float(group.setdefault("initial_lr", group["lr"]))) for rule',
         tests("tuners", f"{_SUM}[sgd-moving-0.5]"),
     ),
     Fault(
@@ -55,7 +55,7 @@ TUNERS = [
     ),
     Fault(
         "a list of closures is summed, not averaged",
-        "tuners/base.py",
+        "tuners/gathered.py",
         "_divided(total.grads, len(closures))",
         "total.grads",
         tests("tuners_values", "a_list_of_closures_is_their_mean"),
@@ -201,7 +201,7 @@ RUNS = [
     ),
     Fault(
         "resume forgets Z",
-        _MARTHE,
+        "tuners/state.py",
         "part.copy_(kept)",
         "pass",
         tests("tuners", "saved_state_continues_bit_for_bit[marthe-momentum-f64]"),

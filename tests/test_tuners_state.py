@@ -1,0 +1,137 @@
+"""States that a tuner refuses: each in one sentence, and nothing has changed."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from oracles import BY_NAME, Task
+from test_tuners import TUNERS, Run
+
+import adatune_lite as al
+
+Make = Callable[[torch.optim.Optimizer], Any]
+
+
+def saved(kind: str, name: str = "momentum") -> dict[str, Any]:
+    """The state of a tuner after three steps."""
+    run = Run(TUNERS[kind][0], BY_NAME[name], Task(), TUNERS[kind][1])
+    for _ in range(3):
+        run.step()
+    return run.tuner.state_dict()
+
+
+def refused(make: Make, name: str, state: Any, words: str) -> None:
+    """Before and after some steps of another tuner, which the state does not change and does not stop."""
+    outer = not isinstance(make(BY_NAME[name].optimizer(Task().weights())), al.FixedSchedule)
+    whole, run = (Run(make, BY_NAME[name], Task(), outer) for _ in range(2))
+    for _ in range(2):
+        before = str([run.tuner.state_dict(), run.optimizer.state_dict()])
+        with pytest.raises(ValueError, match=words):
+            run.tuner.load_state_dict(state)
+        assert str([run.tuner.state_dict(), run.optimizer.state_dict()]) == before
+        for _ in range(2):
+            run.step()
+            whole.step()
+    assert str(run.digits()) == str(whole.digits())
+
+
+OTHERS: list[tuple[Make, str, tuple[str, str], str]] = [
+    (TUNERS["fixed"][0], "momentum", ("marthe", "momentum"), "does not belong to a FixedSchedule"),
+    (TUNERS["many"][0], "momentum", ("marthe", "momentum"), r"tunes \[\(0, 'lr'\)\], this tuner .*decay"),
+    (TUNERS["adaptive"][0], "momentum", ("marthe", "momentum"), "adapts"),
+    (TUNERS["marthe"][0], "adam", ("marthe", "momentum"), "by MARTHE with SGD, and this is MARTHE with Adam"),
+    (TUNERS["marthe"][0], "adam", ("marthe", "rmsprop_momentum"), "by MARTHE with RMSprop"),
+    (TUNERS["marthe"][0], "sgd", ("marthe", "momentum"), "other weights or another rule"),
+    (TUNERS["hd_outer"][0], "momentum", ("marthe", "momentum"), "by MARTHE with SGD, and this is HD"),
+    (
+        lambda o: al.MARTHE(o, 0.9, 0.0, lr_max=0.05),
+        "momentum",
+        ("marthe", "momentum"),
+        r"has 0\.05\d+ for 'lr' of group 0, and this tuner's bounds are \[0, 0.05\]",
+    ),
+]
+
+
+@pytest.mark.parametrize(("make", "name", "other", "words"), OTHERS)
+def test_the_state_of_another_tuner_is_refused(
+    make: Make, name: str, other: tuple[str, str], words: str
+) -> None:
+    refused(make, name, saved(*other), words)
+
+
+def test_the_state_of_other_weights_is_refused() -> None:
+    tuner = al.MARTHE(BY_NAME["momentum"].optimizer([torch.zeros(2, requires_grad=True)]), 0.9, 1e-3)
+    with pytest.raises(ValueError, match="other weights or another rule"):
+        tuner.load_state_dict(saved("marthe"))
+
+
+def entry(**changes: Any) -> Callable[[dict[str, Any]], Any]:
+    return lambda state: {**state, **changes}
+
+
+def of_tuned(place: int, value: Any) -> Callable[[dict[str, Any]], Any]:
+    def change(state: dict[str, Any]) -> dict[str, Any]:
+        state = copy.deepcopy(state)
+        state["tuned"][0][place] = value
+        return state
+
+    return change
+
+
+GARBLED: list[tuple[str, Callable[[dict[str, Any]], Any], str]] = [
+    ("marthe", lambda state: {}, "is missing or unknown"),
+    ("marthe", lambda state: None, "not as one was saved"),
+    ("marthe", lambda state: {**state, "tuned": state["tuned"][0]}, "must be a list of"),
+    ("marthe", entry(tuned=3), "must be a list of"),
+    ("marthe", of_tuned(2, math.nan), "has nan for 'lr' of group 0"),
+    ("marthe", of_tuned(2, math.inf), "has inf for 'lr' of group 0"),
+    ("marthe", of_tuned(2, -0.1), "has -0.1 for 'lr' of group 0"),
+    ("marthe", of_tuned(2, "0.1"), "has '0.1' for 'lr' of group 0"),
+    ("marthe", of_tuned(3, None), "a hypergradient of this state must be a number"),
+    ("marthe", of_tuned(4, 0.0), "not as one was saved"),
+    ("marthe", of_tuned(4, [[[0.0]]]), "not as one was saved"),
+    ("marthe", entry(lr=math.nan), "the rate of this state must be finite"),
+    ("marthe", entry(steps="3"), "'steps' of this state must be a number"),
+    ("fixed", entry(lr=math.inf), "the rate of this state must be finite"),
+    ("adaptive", lambda s: {**s, "adaptive": {**s["adaptive"], "mu": 2.0}}, "with mu in"),
+    ("adaptive", entry(adaptive={"mu": 0.5}), "must hold finite mu, beta, c, delta, before"),
+    ("plateau", entry(plateau={"best": 1.0}), "must hold best, num_bad_epochs"),
+    ("autolr", entry(log=[{"step": 1}]), "not as one was saved"),
+    ("autolr", entry(held=[0]), "3 numbers of the held superbatch"),
+    ("autolr", entry(change={"lr": 0.1}), "not as one was saved"),
+    ("scaler", entry(scaler={}), "none that torch saved"),
+]
+MORE: dict[str, Make] = {
+    "plateau": lambda o: al.ReduceOnPlateau(o, 2),
+    "autolr": lambda o: al.AutoLR(o, 2, window=2),
+    "scaler": lambda o: al.MARTHE(o, 0.9, 1e-3, scaler=torch.amp.GradScaler("cpu")),
+}
+
+
+class Indexed(Run):
+    """Steps whose outer loss takes AutoLR's index too."""
+
+    def step(self) -> torch.Tensor:
+        t, self.t = self.t, self.t + 1
+        return self.tuner.step(lambda: self.task.train(self.w, t), lambda *k: self.task.outer(self.w))
+
+
+@pytest.mark.parametrize(("kind", "change", "words"), GARBLED)
+def test_a_garbled_state_is_refused(kind: str, change: Any, words: str) -> None:
+    make, outer = TUNERS.get(kind) or (MORE[kind], True)
+    runs = [Indexed(make, BY_NAME["momentum"], Task(), outer) for _ in range(2)]
+    for run in runs:
+        for _ in range(3):
+            run.step()
+    before = str(runs[0].tuner.state_dict())
+    with pytest.raises(ValueError, match=words):
+        runs[0].tuner.load_state_dict(change(runs[0].tuner.state_dict()))
+    assert str(runs[0].tuner.state_dict()) == before
+    for run in runs:
+        run.step()
+    assert str(runs[0].digits()) == str(runs[1].digits())
