@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from adatune_lite.checks import whole
 from adatune_lite.curvature import LossError, check_second_derivative, gradient, product
 from adatune_lite.tuners.closures import BufferGuard, Closure, evaluate
 
@@ -154,11 +155,9 @@ def _check(
             f"losses and images must be as many, and at least one: {len(losses)} losses, {len(images)} images"
         )
     for count in images:
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise ValueError(f"the images of a chunk must be a whole number of at least 1, not {count!r}")
+        whole("the images of a chunk", count, 1)
     if not weights or not all(w.is_floating_point() and w.requires_grad and w.numel() for w in weights):
         raise ValueError("weights must be floating-point tensors that require a gradient, at least one")
     if not (math.isfinite(tolerance) and tolerance > 0):
         raise ValueError(f"tolerance must be a finite number above 0, not {tolerance!r}")
-    if isinstance(most, bool) or not isinstance(most, int) or most < 2:
-        raise ValueError(f"most_products must be a whole number of at least 2, not {most!r}")
+    whole("most_products", most, 2)

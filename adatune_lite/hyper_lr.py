@@ -34,6 +34,7 @@ from functools import partial
 
 from torch import Tensor
 
+from adatune_lite.checks import whole
 from adatune_lite.hyper_lr_trials import HyperLR, Trial
 from adatune_lite.rewind import rewinding
 from adatune_lite.tuners import HD, MARTHE, Diverged, Tuner
@@ -138,8 +139,7 @@ def _check(
         ("total_steps", total_steps, steps),
         ("trials", trials, len(DECADES) + 1),
     ):
-        if isinstance(number, bool) or not isinstance(number, int) or number < least:
-            raise ValueError(f"{what} must be a whole number of at least {least}, not {number!r}")
+        whole(what, number, least)
     if around is not None and not 0 < around < math.inf:
         raise ValueError(f"around must be finite and above 0 (or None), not {around!r}")
     found = [x for x in tuner._tuned if x.name == name]

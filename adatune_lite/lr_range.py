@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from adatune_lite.checks import whole
 from adatune_lite.curvature import gradient
 from adatune_lite.rewind import rewinding
 from adatune_lite.tuners.closures import evaluate
@@ -91,8 +92,7 @@ def lr_range_test(
     """
     if not 0 < lr_min < lr_max < math.inf:
         raise ValueError(f"rates must obey 0 < lr_min < lr_max, not {lr_min} and {lr_max}")
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 2:
-        raise ValueError(f"steps must be a whole number of at least 2, not {steps!r}")
+    whole("steps", steps, 2)
     if not 0 <= smoothing < 1:
         raise ValueError(f"smoothing must be at least 0 and below 1, not {smoothing}")
     if not stop > 1:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from adatune_lite.checkpoint import Checkpoint, CheckpointError, Keeper
+from adatune_lite.checks import whole
 from adatune_lite.hypergradient import Problem, check_schedule, final_loss, schedule_hypergradient
 from adatune_lite.rules import Rule, as_rule
 
@@ -97,9 +98,7 @@ class Outer:
     clip_norm: float = 1.0
 
     def __post_init__(self) -> None:
-        steps = self.outer_steps
-        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
-            raise ValueError(f"outer_steps must be a whole number of at least 0, not {steps!r}")
+        whole("outer_steps", self.outer_steps, 0)
         if self.outer_optimizer not in FIRST_RATES:
             raise ValueError(
                 f"outer_optimizer must be one of {', '.join(FIRST_RATES)}, not {self.outer_optimizer!r}"
