@@ -168,13 +168,13 @@ def test_the_canary_has_every_kind_of_run(results: Results, profile: str) -> Non
                 s.function,
                 s.method,
                 s.optimizer,
-                s.optimizer_settings,
                 tuple(n for n, _ in s.settings),
                 tuple(n for n, v in s.settings if v is False),
             )
             for s in specs
         }
-        return settings | {s.task.model for s in specs}
+        options = {(s.optimizer, tuple(n for n, _ in s.optimizer_settings)) for s in specs}
+        return settings | options | {s.task.model for s in specs}
 
     planned = kinds([p.spec for p in experiment.plan(profile, results.store)])
-    assert len(planned) == 6 and planned <= kinds(canary.runs().values())
+    assert len(planned) == 7 and planned <= kinds(canary.runs().values())

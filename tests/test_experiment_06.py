@@ -206,7 +206,8 @@ def test_the_canary_has_every_kind_of_run(results: Results, profile: str) -> Non
             )
             for s in specs
         }
-        return settings | {s.task.model for s in specs}
+        options = {(s.optimizer, tuple(n for n, _ in s.optimizer_settings)) for s in specs}
+        return settings | options | {s.task.model for s in specs}
 
     planned = {p.spec for p in experiment.plan(profile, Complete(results))}
     assert {"one_cycle_linear", "lr_range", "autolr"} <= {s.method for s in planned}

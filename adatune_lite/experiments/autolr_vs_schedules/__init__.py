@@ -32,6 +32,7 @@ from adatune_lite.experiments.autolr_tasks import (
     SMALL,
     SMALL_RESNET18,
     TINY,
+    base,
 )
 from adatune_lite.experiments.search import Choice, LogUniform, Reader, Space, choose, draws
 from adatune_lite.experiments.superbatch import overhead
@@ -169,7 +170,7 @@ def _run(
     settings: Mapping[str, Value] | Pairs,
     steps: int = 0,
 ) -> RunSpec:
-    base = OPTIMIZERS[optimizer]
+    start = base(optimizer, task)
     return RunSpec(
         function="generalisation",
         task=task,
@@ -177,8 +178,8 @@ def _run(
         steps=steps or steps_of(scale, task),
         seed=seed,
         settings=pairs(settings),
-        optimizer=base.optimizer,
-        optimizer_settings=base.options,
+        optimizer=start.optimizer,
+        optimizer_settings=start.options,
         detail="summary",  # AutoLR's decisions give its rates exactly.
     )
 
@@ -274,7 +275,7 @@ def equal_cost_runs(scale: Scale) -> list[RunSpec]:
 
 def range_runs(scale: Scale, task: TaskSpec) -> list[RunSpec]:
     """(e): the range test of a task, by seed."""
-    base = OPTIMIZERS[MAIN]
+    start = base(MAIN, task)
     return [
         RunSpec(
             function="lr_range",
@@ -283,8 +284,8 @@ def range_runs(scale: Scale, task: TaskSpec) -> list[RunSpec]:
             steps=scale.range_steps,
             seed=seed,
             settings=pairs(RANGE),
-            optimizer=base.optimizer,
-            optimizer_settings=base.options,
+            optimizer=start.optimizer,
+            optimizer_settings=start.options,
         )
         for seed in scale.range_seeds
     ]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from adatune_lite.experiments.autolr_canary import AUTOLR, small
-from adatune_lite.experiments.autolr_tasks import CANARY_CONV4, CANARY_RESNET18, OPTIMIZERS
+from adatune_lite.experiments.autolr_tasks import CANARY_CONV4, CANARY_RESNET18, OPTIMIZERS, RESNET18, base
 from adatune_lite.experiments.autolr_vs_schedules import MAIN, RANGE, SAFEGUARDS, TUNED
 from adatune_lite.runs.spec import RunSpec, Value, pairs
 
@@ -25,6 +25,13 @@ def runs() -> dict[str, RunSpec]:
         found[f"autolr, {optimizer}"] = _run("autolr", AUTOLR, optimizer)
     found["autolr on the 4-layer network"] = replace(found["autolr"], task=CANARY_CONV4)
     found["autolr on ResNet-18"] = replace(found["autolr"], task=CANARY_RESNET18, steps=6)
+    for optimizer in OPTIMIZERS:
+        found[f"autolr on ResNet-18 with weight decay, {optimizer}"] = replace(
+            found[f"autolr, {optimizer}"],
+            task=CANARY_RESNET18,
+            steps=6,
+            optimizer_settings=base(optimizer, RESNET18).options,
+        )
     found["range test"] = replace(
         found["constant"],
         function="lr_range",

@@ -24,6 +24,7 @@ from adatune_lite.experiments.autolr_tasks import (
     RESNET18,
     SMALL,
     SMALL_CONV4,
+    base,
 )
 from adatune_lite.experiments.reading import planned_once
 from adatune_lite.experiments.search import Reader
@@ -75,8 +76,8 @@ _PRIORITY = {"main": 100, "rates": 80, "others": 60}
 
 
 def _run(scale: Scale, task: TaskSpec, optimizer: str, factor: float, seed: int) -> RunSpec:
-    base = OPTIMIZERS[optimizer]
-    lr = float(f"{factor * base.lr:.6g}")
+    start = base(optimizer, task)
+    lr = float(f"{factor * start.lr:.6g}")
     settings = {"lr": lr, "probes": scale.probes, "superbatch": scale.superbatch}
     return RunSpec(
         function="quadratic_fit",
@@ -85,8 +86,8 @@ def _run(scale: Scale, task: TaskSpec, optimizer: str, factor: float, seed: int)
         steps=scale.epochs * (task.train // task.batch),
         seed=seed,
         settings=pairs(settings),
-        optimizer=base.optimizer,
-        optimizer_settings=base.options,
+        optimizer=start.optimizer,
+        optimizer_settings=start.options,
         detail="summary",  # The lines are the record; the constant rate is known.
     )
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 
 from adatune_lite.experiments import quadratic_fit as experiment
-from adatune_lite.experiments.autolr_tasks import OPTIMIZERS
+from adatune_lite.experiments.autolr_tasks import OPTIMIZERS, base
 from adatune_lite.experiments.quadratic import (
     GRID,
     SAMPLES,
@@ -200,11 +200,9 @@ class Results(Reading[Scale]):
 
 def optimizer_of(spec: RunSpec) -> str:
     """The name of a run's optimizer among the paper's three."""
-    return next(
-        name
-        for name, base in OPTIMIZERS.items()
-        if (base.optimizer, base.options) == (spec.optimizer, spec.optimizer_settings)
-    )
+    bases = {name: base(name, spec.task) for name in OPTIMIZERS}
+    used = spec.optimizer, spec.optimizer_settings
+    return next(name for name, found in bases.items() if (found.optimizer, found.options) == used)
 
 
 def row(records: Sequence[Record], found: Sequence[Probe]) -> Row:

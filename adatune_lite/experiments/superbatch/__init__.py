@@ -21,6 +21,7 @@ from adatune_lite.experiments.autolr_tasks import (
     OPTIMIZERS,
     RESNET18,
     SMALL,
+    base,
 )
 from adatune_lite.experiments.probes import SIZES
 from adatune_lite.experiments.search import Reader
@@ -86,9 +87,9 @@ PROFILES: dict[str, Scale] = {
 
 def part_runs(scale: Scale, part: Part, optimizer: str) -> list[RunSpec]:
     """One optimizer on one task, by seed."""
-    base = OPTIMIZERS[optimizer]
+    start = base(optimizer, part.task)
     settings = {
-        "lr": base.lr,
+        "lr": start.lr,
         "probes": scale.probes,
         "superbatch": part.superbatch,
         "draws": scale.draws,
@@ -102,8 +103,8 @@ def part_runs(scale: Scale, part: Part, optimizer: str) -> list[RunSpec]:
             steps=scale.steps,
             seed=seed,
             settings=pairs(settings),
-            optimizer=base.optimizer,
-            optimizer_settings=base.options,
+            optimizer=start.optimizer,
+            optimizer_settings=start.options,
             detail="summary",
         )
         for seed in part.seeds
