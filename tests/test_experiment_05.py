@@ -41,6 +41,10 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     return experiment.results("smoke", store)
 
 
+def drawn(name: str, results: Results) -> Any:
+    return plots.cut(results, "sgd") if name == "cut" else getattr(plots, name)(results)
+
+
 class Changed:
     """A store in which one record is replaced."""
 
@@ -102,9 +106,23 @@ def test_the_eigenvalue_of_a_run_is_that_of_its_final_weights_and_images(tmp_pat
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_figures(results: Results, name: str) -> None:
-    figure = getattr(plots, name)(results)
+    figure = drawn(name, results)
     assert any(panel.lines for panel in figure.axes)
     assert any(panel.get_xlabel() for panel in figure.axes)
+
+
+def test_figures_2_and_3_show_both_optimizers(results: Results) -> None:
+    left, right = plots.plateau_of_the_loss(results).axes
+    assert (left.get_title(), right.get_title()) == ("SGD", "SGD with momentum")
+    for optimizer, panel in (("sgd", left), ("momentum", right)):
+        constant, cut = results.constant(optimizer), results.cut(optimizer)
+        assert panel.lines[0].get_ydata().tolist() == constant[0].series("train_loss")[1].tolist()
+        assert plots.cut(results, optimizer).axes[0].lines[0].get_ydata()[0] == panel.lines[0].get_ydata()[0]
+        assert {dict(r.spec.optimizer_settings).get("momentum") for r in (*constant, *cut)} == {
+            0.9 if optimizer == "momentum" else None
+        }
+    assert "with SGD by" in tables.finding(results) and "with SGD with momentum by" in tables.finding(results)
+    assert [r.spec.hash for r in results.cut("momentum")] == [r.spec.hash for r in results.staircase(0.25)]
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -117,7 +135,7 @@ def test_tables(results: Results, name: str) -> None:
 def test_an_empty_store_has_pages_without_numbers(tmp_path_factory: pytest.TempPathFactory) -> None:
     empty = experiment.results("smoke", Store(tmp_path_factory.mktemp("empty")))
     for name in FIGURES:
-        getattr(plots, name)(empty)
+        drawn(name, empty)
     for name in TABLES:
         assert (getattr(tables, name)(empty) == tables.NONE) == (name != "setting")
     assert invariants.check(empty) == 0
@@ -150,7 +168,7 @@ def test_the_claims_find_their_seeds_and_the_paper_its_cost() -> None:
 def test_check_raises_when_a_record_breaks_an_invariant(
     results: Results, method: str, name: str, value: float, words: str
 ) -> None:
-    record = results.constant()[0] if method == "constant" else results.autolr(0.5)[0]
+    record = results.constant("momentum")[0] if method == "constant" else results.autolr(0.5)[0]
     values = [value] * len(record.series(name)[1])
     if name == "decision":
         assert (record.series("decision_lr")[1] >= record.series("decision_new_lr")[1]).any()
@@ -177,4 +195,4 @@ def test_the_canary_has_every_kind_of_run(results: Results, profile: str) -> Non
         return settings | options | {s.task.model for s in specs}
 
     planned = kinds([p.spec for p in experiment.plan(profile, results.store)])
-    assert len(planned) == 7 and planned <= kinds(canary.runs().values())
+    assert len(planned) == 8 and planned <= kinds(canary.runs().values())

@@ -98,6 +98,9 @@ def test_the_plateau_is_two_slopes_and_an_early_break() -> None:
             return record
 
     assert judged("fig2.plateau", Bent(lambda s: 90.0)).outcome == "supported"
+    momentum = Bent(lambda s: None if s.optimizer_settings else 90.0)
+    assert judged("fig2.plateau", momentum).outcome == "supported", "plain SGD decides"
+    assert len(judged("fig2.plateau", momentum).runs) == 5
 
 
 def test_the_cut_is_compared_where_the_claim_says() -> None:
