@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,9 +14,11 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from adatune_lite.experiments import autolr_vs_schedules as experiment
+from adatune_lite.experiments.autolr_records import printed
 from adatune_lite.experiments.autolr_tasks import OPTIMIZERS
 from adatune_lite.experiments.autolr_vs_schedules import canary, invariants, plots, tables
 from adatune_lite.experiments.autolr_vs_schedules.reading import Results
+from adatune_lite.experiments.autolr_vs_schedules.verdicts.one_cycle import TABLE_7
 from adatune_lite.experiments.functions import setting
 from adatune_lite.experiments.superbatch import overhead
 from adatune_lite.lr_range import lr_range_test
@@ -48,7 +51,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
 def test_every_planned_run_has_a_record_and_the_invariants_hold(results: Results) -> None:
     plan = experiment.plan("smoke", results.store)
     assert invariants.check(results) == len(plan)
-    assert {p.role for p in plan} == set(experiment._PRIORITY) - {"few"}
+    assert {p.role for p in plan} == set(experiment._PRIORITY) - {"few", "printed"}
     assert set(results.tuned()) == set(experiment.TUNED)
     assert all(results.safeguards().values()) and all(results.seed_rates().values())
 
@@ -127,6 +130,18 @@ def test_desk_has_cifar_between_the_paper_and_the_search() -> None:
         100.0,
         5e-3,
     )
+
+
+def test_the_paper_profile_has_table_9_at_its_printed_rates() -> None:
+    """The highest rates are those that the claims name: 0.06, 9e-3 and 0.1."""
+    runs = experiment.printed_runs(experiment.PROFILES["paper"])
+    stated = {n: printed(TABLE_7[n]).setting["schedule"] for n in runs}
+    for name, specs in runs.items():
+        rate = re.search(r"(?:maximum|from) ([\d.e-]+)", stated[name])
+        assert rate and {s.get("lr") for s in specs} == {float(rate[1])}
+        assert [s.seed for s in specs] == list(range(7)) and {s.task.model for s in specs} == {"resnet18"}
+    assert not any(experiment.printed_runs(experiment.PROFILES[p]) for p in ("smoke", "quick", "desk"))
+    assert sum(p.role == "printed" for p in experiment.plan("paper", Empty())) == 35
 
 
 def test_a_jpeg_copy_is_named_where_its_accuracies_are(results: Results) -> None:

@@ -65,6 +65,18 @@ def test_one_cycle_with_its_default_and_tuned() -> None:
     assert judged("t9.linear", world(PRINTED)).outcome == "not run at the printed scale"
 
 
+def test_table_9_is_judged_at_its_printed_rates() -> None:
+    """Another rate of the same schedule, found by the search, does not count."""
+
+    def accuracy(spec: RunSpec) -> float:
+        return 94.24 + wobble(spec.seed) if spec.get("lr") == 0.1 else 50.0
+
+    found = judged("t9.linear", Made(accuracy, minimum=lambda s: LOWEST), "paper")
+    assert found.outcome == "reproduced" and found.seeds == 7
+    searched = Made(lambda s: None if s.get("lr") == 0.1 else 94.24, minimum=lambda s: LOWEST)
+    assert judged("t9.linear", searched, "paper").outcome == "not run"
+
+
 def test_table_7_is_one_family() -> None:
     """The tuned one-cycle better with 0.025 < p < 0.05, and an order that says nothing."""
     ends = (0.6, 0.1, 0.4, 0.9, 0.05)

@@ -95,6 +95,12 @@ class Results:
             if method in self.choices
         }
 
+    def printed(self) -> dict[str, list[Record]]:
+        """The seven schedules of Table 9 at their printed rates; empty where the profile has no such runs."""
+        found = {m: self.records(specs) for m, specs in experiment.printed_runs(self.scale).items()}
+        sides = {"staircase": "baseline", "autolr": "autolr"} if found else {}
+        return found | {m: self.paper(self.scale.main, MAIN, side) for m, side in sides.items()}
+
     def ranked(self) -> list[tuple[str, list[Record]]]:
         """(b): the methods by mean test accuracy, the best first."""
         held = [(m, records) for m, records in self.tuned().items() if records]

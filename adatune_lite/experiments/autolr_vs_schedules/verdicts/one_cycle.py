@@ -3,7 +3,9 @@
 How their texts are read where they leave something open, decided before any desk run was made:
 
 - Statements that name CIFAR-10 are judged by runs on CIFAR-10 alone; the others by the main task of the
-  profile. The schedules are those of (b), each with its searched rate, and one-cycle's default of (e).
+  profile. The schedules have their printed rates where the profile has such runs (`paper`); elsewhere they
+  are those of (b), each with its searched rate, and one-cycle's default of (e).
+- t7.onecycle_tuning.cifar10: the searched rate of (b) against the default of the range test, as in (e).
 - The order of Table 7 and its comparison of one-cycle with itself are one family: Holm, in each direction.
 - t9.trainloss_vs_acc: a claim about a sign; contradicted where the exact p of a rank correlation below 0 is
   under 0.05. Diverged runs have no training loss.
@@ -31,12 +33,12 @@ from adatune_lite.experiments.autolr_records import (
     printed_value,
     signed,
 )
+from adatune_lite.experiments.autolr_vs_schedules import DEFAULT
 from adatune_lite.experiments.autolr_vs_schedules.reading import Results
 from adatune_lite.experiments.search import final_loss
 from adatune_lite.experiments.statistics import Paired, holm_both_ways, mean_interval, paired
 from adatune_lite.runs.record import Record
 
-DEFAULT = "one-cycle default"
 TABLE_9 = {
     "trapezoid": "t9.trapezoid",
     DEFAULT: "t9.onecycle_default",
@@ -51,8 +53,8 @@ WITHIN = 2.0
 
 
 def schedules(results: Results) -> dict[str, list[Record]]:
-    """The schedules of Table 7: with tuned rates, and one-cycle's default."""
-    return {**results.tuned(), DEFAULT: results.default()}
+    """The schedules of Table 7: at their printed rates, or tuned with one-cycle's default beside them."""
+    return results.printed() or {**results.tuned(), DEFAULT: results.default()}
 
 
 def _printed(method: str, name: str) -> None:
@@ -92,7 +94,11 @@ def _table_7(results: Results) -> dict[str, tuple[float, float]]:
 
 def _tuning(results: Results) -> Paired | None:
     """Test accuracy of one-cycle with the searched rate minus that with the default."""
-    return paired(accuracies(schedules(results).get("one_cycle_linear", [])), accuracies(results.default()))
+    return paired(*map(accuracies, _sides(results)))
+
+
+def _sides(results: Results) -> tuple[list[Record], list[Record]]:
+    return results.tuned().get("one_cycle_linear", []), results.default()
 
 
 @judge("autolr.t7.rank_cifar")
@@ -128,10 +134,9 @@ def one_cycle_tuning(_: Claim, results: Results) -> Finding:
     """One-cycle with the searched rate minus one-cycle with a tenth of the range test's minimum."""
     if results.scale.main.dataset != "cifar10":
         return Finding()
-    sides = schedules(results).get("one_cycle_linear", []), results.default()
-    pair = _tuning(results)
+    pair, runs = _tuning(results), hashes(*_sides(results))
     if pair is None:
-        return Finding(missing=("the tuned and the default one-cycle on one seed",), runs=hashes(*sides))
+        return Finding(missing=("the tuned and the default one-cycle on one seed",), runs=runs)
     p, opposite = _table_7(results)["tuning"]
     return Finding(
         passes=p < ALPHA,
@@ -139,7 +144,7 @@ def one_cycle_tuning(_: Claim, results: Results) -> Finding:
         statistic={"difference": pair.difference.mean, "p": p},
         seeds=len(pair.seeds),
         why=f"Tuned minus default, points: {signed(pair.difference)}, p = {p:.2g} after Holm.",
-        runs=hashes(*sides),
+        runs=runs,
     )
 
 
