@@ -33,6 +33,19 @@ def raw_folder() -> Path:
     return Path(named).expanduser().resolve() if named else project_root() / "data" / "raw"
 
 
+def reference(name: str) -> Path:
+    """A file of data/reference: what the papers print.
+
+    Raises:
+        FileNotFoundError: neither the checkout nor the folder of this package has it.
+    """
+    # The working folder may be a checkout without the reference files: those beside the package serve too.
+    for root in (project_root(), PACKAGE.parent):
+        if (root / "data" / "reference" / name).is_file():
+            return root / "data" / "reference" / name
+    raise FileNotFoundError(f"there is no data/reference/{name}: work in a checkout of the project")
+
+
 def scratch_folder() -> Path:
     """What can be made again: caches, checkpoints, records of small profiles. Ignored by git."""
     return project_root() / "data" / "scratch"

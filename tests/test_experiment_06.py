@@ -14,9 +14,10 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from adatune_lite.experiments import autolr_vs_schedules as experiment
-from adatune_lite.experiments.autolr_records import printed
+from adatune_lite.experiments.autolr_records import printed as claimed
+from adatune_lite.experiments.autolr_records import printed_accuracy_text, printed_loss_text, rates
 from adatune_lite.experiments.autolr_tasks import OPTIMIZERS
-from adatune_lite.experiments.autolr_vs_schedules import canary, invariants, plots, tables
+from adatune_lite.experiments.autolr_vs_schedules import canary, invariants, plots, printed, tables
 from adatune_lite.experiments.autolr_vs_schedules.reading import Results
 from adatune_lite.experiments.autolr_vs_schedules.verdicts.one_cycle import TABLE_7
 from adatune_lite.experiments.functions import setting
@@ -135,7 +136,7 @@ def test_desk_has_cifar_between_the_paper_and_the_search() -> None:
 def test_the_paper_profile_has_table_9_at_its_printed_rates() -> None:
     """The highest rates are those that the claims name: 0.06, 9e-3 and 0.1."""
     runs = experiment.printed_runs(experiment.PROFILES["paper"])
-    stated = {n: printed(TABLE_7[n]).setting["schedule"] for n in runs}
+    stated = {n: claimed(TABLE_7[n]).setting["schedule"] for n in runs}
     for name, specs in runs.items():
         rate = re.search(r"(?:maximum|from) ([\d.e-]+)", stated[name])
         assert rate and {s.get("lr") for s in specs} == {float(rate[1])}
@@ -151,8 +152,58 @@ def test_a_jpeg_copy_is_named_where_its_accuracies_are(results: Results) -> None
             told = {"data_source": "cifar10/train.parquet (JPEG copy)"}
             return found and dataclasses.replace(found, provenance={**found.provenance, **told})
 
-    assert "**JPEG copy**" in tables.paper(experiment.results("smoke", Copied()), "t13")
-    assert "JPEG" not in tables.paper(results, "t13")
+    copied = experiment.results("smoke", Copied())
+    for page, named in ((copied, True), (results, False)):
+        texts = [
+            tables.setting(page),
+            tables.paper(page, "t13"),
+            printed.rate_range(page, "t13", "sgd"),
+            plots.range_test(page).axes[0].get_title(),
+            plots.overlay(page, "t13").axes[0].get_title(),
+        ]
+        assert ["JPEG copy" in text for text in texts] == [named] * len(texts)
+        assert ("cifar10/train.parquet" in texts[0]) == named
+
+
+def test_what_is_printed_has_its_spread_and_runs() -> None:
+    """Spreads of accuracies are printed as fractions; those of losses are in the losses' unit."""
+    assert printed_accuracy_text("t4.momentum.baseline") == "94.81 (SD 0.1, n = 7)"
+    assert printed_loss_text("t4.momentum.baseline") == "0.002 (SD 6.5e-05)"
+    assert printed_accuracy_text("t12.seedlr_0p05") == "94.60 (n = 3)" and not printed_loss_text(
+        "t12.seedlr_0p05"
+    )
+    for table in ("t4", "t13", "t14"):
+        for side in ("baseline", "autolr"):
+            texts = [printed_accuracy_text(f"{table}.{o}.{side}") for o in OPTIMIZERS]
+            assert all("SD" in text and "n = 7" in text for text in texts)
+
+
+def test_table_9_has_the_printed_losses_beside_ours(results: Results) -> None:
+    head, _, *rows = tables.tuned(results).split("\n")
+    assert head.endswith("| printed, CIFAR-10 (%) | printed loss |")
+    assert any(
+        "| cosine |" in r and r.endswith("| 94.52 (SD 0.16, n = 7) | 0.0003 (SD 2.7e-05) |") for r in rows
+    )
+    assert printed.table_9(results).startswith("*Not run")
+
+
+def test_the_rates_of_the_paper_stand_under_every_curve(results: Results) -> None:
+    found = {(t, o): printed.rate_range(results, t, o) for t in ("t4", "t13", "t14") for o in OPTIMIZERS}
+    figures = [*range(10, 13), *range(15, 21)]
+    assert all(f"Figure {k} of" in text for k, text in zip(figures, found.values(), strict=True))
+    assert "rates 0.1 to 0.10012 in explore, read" in found["t4", "sgd"] and "Ours" not in found["t4", "sgd"]
+    assert "no sign of a rise" in found["t4", "adam"] and "from 0.092 on" in found["t13", "sgd"]
+    assert "up to 0.1025" in found["t13", "momentum"] and "cannot be read" in found["t14", "sgd"]
+    (run,) = results.paper(results.scale.main, "sgd", "autolr")
+    assert f"{rates(run).min():.3g} to {rates(run).max():.4g} in the whole run" in found["t13", "sgd"]
+
+
+def test_figure_4b_has_an_axis_for_each_quantity(results: Results) -> None:
+    left, right = plots.overlay(results, "t13").axes
+    assert (left.get_ylabel(), right.get_ylabel()) == ("learning rate", "validation accuracy (%)")
+    (run,) = results.paper(results.scale.main, "momentum", "autolr")
+    assert right.lines[0].get_ydata().tolist() == run.series("validation_accuracy")[1].tolist()
+    assert left.lines[0].get_ydata()[0] == 0.1 and not plots.overlay(results, "t4").axes[0].lines
 
 
 def test_a_safeguard_is_the_only_difference(results: Results) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from adatune_lite import files
 
-FILE = Path("data/reference/paper_claims.yaml")
+FILE = "paper_claims.yaml"
 LEAST_SEEDS = 5
 """Seeds of any verdict; the test of a claim may ask for more."""
 ALLOWED = {
@@ -97,11 +97,10 @@ def load(path: Path | None = None) -> list[Claim]:
 
 
 def _file() -> Path:
-    # The working folder may be a checkout without the reference files: those beside the package serve too.
-    for root in (files.project_root(), files.PACKAGE.parent):
-        if (root / FILE).is_file():
-            return root / FILE
-    raise ClaimError(f"there is no {FILE}: work in a checkout of the project")
+    try:
+        return files.reference(FILE)
+    except FileNotFoundError as error:
+        raise ClaimError(str(error)) from error
 
 
 def _claim(entry: object, place: str) -> Claim:

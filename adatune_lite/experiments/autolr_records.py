@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 
 from adatune_lite.claims import Claim, Finding, absolute, load
-from adatune_lite.experiments.statistics import Interval
+from adatune_lite.experiments.statistics import Interval, mean_interval
 from adatune_lite.runs.record import Record
 
 GUESSING = 10.0
@@ -73,6 +73,32 @@ def from_copy(records: Iterable[Record]) -> bool:
     return any("JPEG" in str(r.provenance.get("data_source", "")) for r in records)
 
 
+def copy_note(records: Iterable[Record]) -> str:
+    """What to say where runs read a JPEG copy, named as the records name it; empty where none did."""
+    copies = sorted({str(r.provenance["data_source"]) for r in records if from_copy([r])})
+    if not copies:
+        return ""
+    return (
+        f"Images: {'; '.join(copies)}. On a **JPEG copy** accuracies are not to be held against the printed "
+        "ones, only against each other."
+    )
+
+
+def accuracy_text(records: Sequence[Record]) -> str:
+    """Mean test accuracy with its interval; a diverged run counts as guessing, and is counted."""
+    lost = sum(not r.finished for r in records)
+    if not records:
+        return ""
+    text = mean_interval([accuracy(r) for r in records]).text(2, bare=lost > 0)
+    return text + (f" ({lost} of {len(records)} diverged)" if lost else "")
+
+
+def loss_text(records: Sequence[Record]) -> str:
+    """Mean training loss of the runs that finished, with its interval."""
+    held = [r.metrics["train_loss"] for r in records if r.finished]
+    return mean_interval(held).text(4, bare=len(held) < len(records)) if held else ""
+
+
 @cache
 def printed(name: str) -> Claim:
     """The claim `autolr.<name>`; raises KeyError for a name that is none."""
@@ -86,10 +112,23 @@ def printed_value(name: str) -> float:
     return float(value)
 
 
-def printed_loss(name: str) -> float | None:
-    """The training loss that the paper prints beside an accuracy, if it does."""
-    found = [entry["value"] for entry in printed(name).secondary or () if entry["metric"] == "training loss"]
-    return float(found[0]) if found else None
+def printed_accuracy_text(name: str) -> str:
+    """A printed accuracy in percent, with its standard deviation and runs where they are printed."""
+    claim = printed(name)
+    spread = claim.spread if isinstance(claim.spread, int | float) else None
+    if spread is not None and "fraction of 1" in claim.spread_note:
+        spread *= 100
+    told = [f"SD {spread:.2g}"] if spread is not None else []
+    told += [f"n = {claim.n}"] if claim.n else []
+    return f"{printed_value(name):.2f}" + (f" ({', '.join(told)})" if told else "")
+
+
+def printed_loss_text(name: str) -> str:
+    """The training loss that the paper prints beside an accuracy, with its standard deviation, if it does."""
+    for entry in printed(name).secondary or ():
+        if entry["metric"] == "training loss":
+            return f"{entry['value']:g}" + (f" (SD {entry['spread']:g})" if "spread" in entry else "")
+    return ""
 
 
 def absolute_finding(

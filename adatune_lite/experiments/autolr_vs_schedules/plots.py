@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from statistics import geometric_mean
 from typing import TYPE_CHECKING
 
-from adatune_lite.experiments.autolr_plots import LABELS, beside_printed, points, split_curves
-from adatune_lite.experiments.autolr_records import accuracies, accuracy, printed_value, several
+from adatune_lite.experiments.autolr_plots import (
+    LABELS,
+    ROWS,
+    beside_printed,
+    epoch_of,
+    points,
+    seeds,
+    split_curves,
+)
+from adatune_lite.experiments.autolr_records import (
+    accuracies,
+    accuracy,
+    from_copy,
+    printed_value,
+    several,
+)
 from adatune_lite.experiments.autolr_tasks import DATASETS, OPTIMIZERS
 from adatune_lite.experiments.autolr_vs_schedules import MAIN
 from adatune_lite.experiments.autolr_vs_schedules.reading import Results
 from adatune_lite.experiments.autolr_vs_schedules.verdicts import SEED_RATES
 from adatune_lite.experiments.statistics import paired
 from adatune_lite.figures import COLOURS, not_run, panels
+from adatune_lite.runs.record import Record
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,6 +46,37 @@ def curves(results: Results, table: str, optimizer: str) -> Figure:
     cuts = (explore, (1 + explore) / 2) if table == "t4" else (explore,)
     method = cell.baseline[0].spec.method if cell.baseline else "constant"
     return split_curves({"autolr": cell.autolr, method: cell.baseline}, cuts)
+
+
+def overlay(results: Results, table: str) -> Figure:
+    """Figure 4b ("t4"): AutoLR's rate and the held-out accuracy over one another, with momentum.
+
+    Every seed is a thin line, their mean a thick one; each quantity has its own y-axis.
+    """
+    figure, (left,) = panels(height=3.6)
+    cell = results.cell(table, MAIN)
+    runs = [r for r in cell.autolr if r.finished] if cell else []
+    if not runs:
+        not_run(left)
+        return figure
+    right = left.twinx()
+    right.grid(visible=False)
+    sides = (
+        (left, "learning rate", "learning rate", COLOURS["autolr"], "-"),
+        (right, "validation\naccuracy (%)", "validation accuracy (%)", "#D55E00", "--"),
+    )
+    for axes, row, name, colour, line in sides:
+        seeds(axes, name, [ROWS[row](r) for r in runs], epoch_of(runs[0]), color=colour, ls=line)
+        axes.set_ylabel(name, color=colour)
+    left.set(xlabel="epoch", title=f"AutoLR: {_title(runs)}")
+    left.ticklabel_format(axis="y", useOffset=False, style="plain")
+    return figure
+
+
+def _title(records: Sequence[Record]) -> str:
+    """The data of some runs of one task, named as a copy where they are one, and their number."""
+    copied = " (JPEG copy)" if from_copy(records) else ""
+    return f"{DATASETS[records[0].spec.task.dataset]}{copied}, {several(len(records), 'seed')}"
 
 
 def tuned(results: Results) -> Figure:
@@ -96,7 +143,7 @@ def range_test(results: Results) -> Figure:
             xscale="log",
             xlabel="learning rate",
             ylabel="training loss, smoothed",
-            title=f"{DATASETS[task.dataset]}, {several(len(records), 'seed')}",
+            title=_title(records),
         )
         panel.legend()
     return figure

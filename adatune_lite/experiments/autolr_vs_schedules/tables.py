@@ -10,11 +10,12 @@ from adatune_lite.claims import ALPHA
 from adatune_lite.experiments.autolr_plots import LABELS, OPTIMIZER_LABELS
 from adatune_lite.experiments.autolr_records import (
     accuracies,
-    accuracy,
+    accuracy_text,
+    copy_note,
     first_fall,
-    from_copy,
-    printed_loss,
-    printed_value,
+    loss_text,
+    printed_accuracy_text,
+    printed_loss_text,
     several,
     signed,
 )
@@ -22,7 +23,7 @@ from adatune_lite.experiments.autolr_tasks import OPTIMIZERS, describe
 from adatune_lite.experiments.autolr_vs_schedules import FEW, MAIN, SPACE, baseline, steps_of
 from adatune_lite.experiments.autolr_vs_schedules.reading import Cell, Results
 from adatune_lite.experiments.autolr_vs_schedules.verdicts import SEED_RATES, pairs_of_cells
-from adatune_lite.experiments.statistics import Paired, holm, mean_interval, paired
+from adatune_lite.experiments.statistics import Paired, holm, paired
 from adatune_lite.runs.record import Record
 
 NONE = "*No records yet.*"
@@ -62,6 +63,8 @@ def setting(results: Results) -> str:
         )
     if results.profile in ("smoke", "quick"):
         text += " This is a reduced scale: it shows that the code runs, not what the setting gives."
+    if note := copy_note(results.all_records()):
+        text += f" {note}"
     absent = results.missing()
     if absent:
         text += f" **Not all runs are made yet**: at least {absent} are missing."
@@ -81,28 +84,22 @@ def paper(results: Results, table: str) -> str:
     p_values = adjusted({c.optimizer: c.accuracy for c in cells})
     for cell in cells:
         lines += [_row(cell, "baseline", cell.baseline), _row(cell, "autolr", cell.autolr, p_values)]
-    if any(from_copy(cell.records) for cell in cells):
-        lines += [
-            "",
-            "These runs read a **JPEG copy** of the images: their accuracies are not to be held against the "
-            "printed ones, only against each other.",
-        ]
-    return "\n".join(lines)
+    note = copy_note(r for cell in cells for r in cell.records)
+    return "\n\n".join(filter(None, (note, "\n".join(lines))))
 
 
 def _row(cell: Cell, side: str, records: Sequence[Record], p_values: Mapping[str, str] | None = None) -> str:
     name = f"{cell.table}.{cell.optimizer}.{side}"
-    loss = printed_loss(name)
     method = "AutoLR" if side == "autolr" else LABELS[baseline(cell.task, cell.optimizer)[0]]
     cells = [
         OPTIMIZER_LABELS[cell.optimizer],
         method,
-        _losses(records),
-        _accuracy(records),
+        loss_text(records),
+        accuracy_text(records),
         _signed(cell.accuracy) if p_values else "",
         p_values[cell.optimizer] if p_values else "",
-        "" if loss is None else f"{loss:g}",
-        f"{printed_value(name):.2f}",
+        printed_loss_text(name),
+        printed_accuracy_text(name),
     ]
     return f"| {' | '.join(cells)} |"
 
@@ -118,27 +115,14 @@ def _signed(pair: Paired | None) -> str:
     return signed(pair.difference) if pair else ""
 
 
-def _losses(records: Sequence[Record]) -> str:
-    held = [r.metrics["train_loss"] for r in records if r.finished]
-    return mean_interval(held).text(4, bare=len(held) < len(records)) if held else ""
-
-
-def _accuracy(records: Sequence[Record]) -> str:
-    lost = sum(not r.finished for r in records)
-    if not records:
-        return ""
-    text = mean_interval([accuracy(r) for r in records]).text(2, bare=lost > 0)
-    return text + (f" ({lost} of {len(records)} diverged)" if lost else "")
-
-
 def tuned(results: Results) -> str:
     """(b) Tables 7 and 9 with equal tuning: every method against AutoLR, paired by seed."""
     rows = results.ranked()
     ours = accuracies(dict(rows).get("autolr", []))
     lines = [
         "| method | tuned rate | at an edge | mean E on tuning seeds | test accuracy (%) | training loss | "
-        "minus AutoLR (points) | p (Holm) | cost (plain steps) | printed, CIFAR-10 (%) |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "minus AutoLR (points) | p (Holm) | cost (plain steps) | printed, CIFAR-10 (%) | printed loss |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     pairs = {m: paired(accuracies(records), ours) for m, records in rows if m != "autolr"}
     p_values = adjusted(pairs)
@@ -149,12 +133,13 @@ def tuned(results: Results) -> str:
             f"{dict(choice.settings)['lr']:.3g}",
             ", ".join(choice.on_edge) or "no",
             f"{choice.mean_loss:.4f}",
-            _accuracy(records),
-            _losses(records),
+            accuracy_text(records),
+            loss_text(records),
             _signed(pairs.get(method)),
             p_values.get(method, ""),
             f"{_cost(records):,.0f}",
-            f"{printed_value(TABLE_9[method]):.2f}" if method in TABLE_9 else "",
+            printed_accuracy_text(TABLE_9[method]) if method in TABLE_9 else "",
+            printed_loss_text(TABLE_9[method]) if method in TABLE_9 else "",
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) if len(lines) > 2 else NONE
@@ -179,7 +164,7 @@ def safeguards(results: Results) -> str:
         if records:
             cells = [
                 name,
-                _accuracy(records),
+                accuracy_text(records),
                 _signed(pairs.get(name)),
                 p_values.get(name, ""),
                 _first_fall(records),
@@ -211,8 +196,8 @@ def seed_rates(results: Results) -> str:
     lines = ["| seed rate | test accuracy (%) | printed, CIFAR-10 (%) |", "|---|---|---|"]
     for factor, records in results.seed_rates().items():
         if records:
-            known = printed_value(f"t12.{names[factor]}")
-            lines.append(f"| {factor * lr:.4g} | {_accuracy(records)} | {known:.2f} |")
+            known = printed_accuracy_text(f"t12.{names[factor]}")
+            lines.append(f"| {factor * lr:.4g} | {accuracy_text(records)} | {known} |")
     return "\n".join(lines) if len(lines) > 2 else NONE
 
 
@@ -227,8 +212,8 @@ def one_cycle(results: Results) -> str:
     }
     lines = [
         "| highest rate of one-cycle | rate | in units of the minimum | test accuracy (%) | training loss | "
-        "minus the default (points) | p (Holm) | printed, CIFAR-10 (%) |",
-        "|---|---|---|---|---|---|---|---|",
+        "minus the default (points) | p (Holm) | printed, CIFAR-10 (%) | printed loss |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     default = accuracies(results.default())
     pairs = {
@@ -242,11 +227,12 @@ def one_cycle(results: Results) -> str:
                 name,
                 f"{rate:.3g}",
                 f"{rate / results.minimum:.2f}",
-                _accuracy(records),
-                _losses(records),
+                accuracy_text(records),
+                loss_text(records),
                 _signed(pairs.get(name)),
                 p_values.get(name, ""),
-                f"{printed_value(claim):.2f}" if claim else "",
+                printed_accuracy_text(claim) if claim else "",
+                printed_loss_text(claim) if claim else "",
             ]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) if len(lines) > 2 else NONE
@@ -273,7 +259,7 @@ def equal_cost(results: Results) -> str:
                 name,
                 f"{records[0].spec.steps:,}",
                 f"{_cost(records):,.0f}",
-                _accuracy(records),
+                accuracy_text(records),
                 _signed(pairs.get(name)),
                 p_values.get(name, ""),
             ]

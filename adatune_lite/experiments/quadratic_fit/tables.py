@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from adatune_lite.experiments.autolr_records import copy_note
 from adatune_lite.experiments.autolr_tasks import OPTIMIZERS
 from adatune_lite.experiments.quadratic import SAMPLES
 from adatune_lite.experiments.quadratic_fit import PROFILES, threshold
@@ -51,6 +52,8 @@ def setting(results: Results) -> str:
         )
     if results.profile in ("smoke", "quick"):
         text += " It shows that the code runs, not what the setting gives."
+    if note := copy_note(results.all_records()):
+        text += f" {note}"
     count = sum(results.missing_roles().values())
     if count:
         text += f" **Not all runs are made yet**; missing: {count}."

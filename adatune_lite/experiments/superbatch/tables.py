@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from adatune_lite.experiments.autolr_records import copy_note
 from adatune_lite.experiments.autolr_tasks import BATCH
 from adatune_lite.experiments.statistics import mean_interval
 from adatune_lite.experiments.superbatch import ALIKE, NEAR, PROFILES, overhead
@@ -45,6 +46,8 @@ def setting(results: Results) -> str:
         )
     if results.profile in ("smoke", "quick"):
         text += " It shows that the code runs, not what the setting gives."
+    if note := copy_note(results.all_records()):
+        text += f" {note}"
     count = sum(results.missing_roles().values())
     if count:
         text += f" **Not all runs are made yet**; missing: {count}."
