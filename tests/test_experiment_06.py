@@ -195,7 +195,7 @@ def test_the_rates_of_the_paper_stand_under_every_curve(results: Results) -> Non
     assert "no sign of a rise" in found["t4", "adam"] and "from 0.092 on" in found["t13", "sgd"]
     assert "up to 0.1025" in found["t13", "momentum"] and "cannot be read" in found["t14", "sgd"]
     (run,) = results.paper(results.scale.main, "sgd", "autolr")
-    assert f"{rates(run).min():.3g} to {rates(run).max():.4g} in the whole run" in found["t13", "sgd"]
+    assert f"{rates(run).min():.5g} to {rates(run).max():.5g} in the whole run" in found["t13", "sgd"]
 
 
 def test_figure_4b_has_an_axis_for_each_quantity(results: Results) -> None:

@@ -65,6 +65,6 @@ def rate_range(results: Results, table: str, optimizer: str) -> str:
         return text
     every = [rates(r) for r in runs]
     early = [found[: int(r.spec.get("explore_steps"))] for r, found in zip(runs, every, strict=True)]
-    within = f"{min(e.min() for e in early):.4g} to {max(e.max() for e in early):.4g} in explore, "
-    span = f"{min(e.min() for e in every):.3g} to {max(e.max() for e in every):.4g} in the whole run"
+    within = f"{min(e.min() for e in early):.5g} to {max(e.max() for e in early):.5g} in explore, "
+    span = f"{min(e.min() for e in every):.5g} to {max(e.max() for e in every):.5g} in the whole run"
     return " ".join(filter(None, (text, f"Ours: {within}{span}.", copy_note(runs))))

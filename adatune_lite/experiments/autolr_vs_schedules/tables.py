@@ -239,7 +239,7 @@ def one_cycle(results: Results) -> str:
 
 
 def equal_cost(results: Results) -> str:
-    """(d) AutoLR, the baseline, and the baseline with the steps that AutoLR's looks may cost."""
+    """(d) AutoLR, the baseline, and the baseline with as many more steps as five looks in every window."""
     task = results.scale.main
     sides = {
         "AutoLR": results.paper(task, MAIN, "autolr"),
