@@ -108,6 +108,8 @@ def test_the_cut_is_compared_where_the_claim_says() -> None:
     assert judged("fig3.cut_speeds_descent", cut).outcome == "supported"
     kept = Made(lambda s: 90.0, lambda s: (0.1 if s.method == "staircase" else 0.01) * (1 + wobble(s.seed)))
     assert judged("fig3.cut_speeds_descent", kept).outcome == "contradicted"
+    momentum = Made(lambda s: 90.0 if s.optimizer_settings else None)
+    assert judged("fig3.cut_speeds_descent", momentum).outcome == "not run", "plain SGD decides"
 
 
 def test_greedy_cuts_come_early_and_lower_the_mean_rate() -> None:
