@@ -116,7 +116,7 @@ def train(
     the random numbers are those of a training that nothing stopped, to the last bit. It then has the status
     "stopped by budget" when the keeper says that time is up.
     A diverged training ends early, as a status and not an error. Raises ValueError for an AutoLR that
-    explores longer than `steps`.
+    explores longer than `steps`, unless it was given a length of its own.
     """
     if isinstance(tuner, AutoLR):
         tuner.check_length(steps)

@@ -40,7 +40,8 @@ def deciding(spec: TaskSpec, samples: int) -> tuple[Callable[[], object], al.Aut
     """One step that ends with a decision on PART mini-batches, and its tuner."""
     task, net, optimizer = start(spec)
     optimizer.param_groups[0]["lr"] = 1e-4  # it rises by up to a fifth at each decision
-    tuner = al.AutoLR(optimizer, MOST_STEPS, window=1, samples=samples, superbatch=PART)
+    length = MOST_STEPS
+    tuner = al.AutoLR(optimizer, length, window=1, samples=samples, superbatch=PART, total_steps=length)
     look, data = superbatches(task, 0, PART), Onwards(task)
     return lambda: train(net, tuner, data, seed=0, steps=1, look=look), tuner
 

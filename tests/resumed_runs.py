@@ -169,7 +169,7 @@ def _run(spec: RunSpec, sources: list[Any], path: Path, stop: int) -> dict[str, 
             raise Stopped
 
     context = Stopping("cpu", store, Checkpoint(path, path.stem), report)
-    context.stop = stop
+    context.stop = min(stop, spec.steps - 1)  # a run that is over keeps no state
     with seeded(spec, "cpu"):
         outcome = RUN_FUNCTIONS[spec.function](spec, context)
         random = torch.get_rng_state()

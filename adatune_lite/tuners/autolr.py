@@ -81,7 +81,7 @@ class AutoLR(Tuner):
     lr_min: lower bound of the rate. rollback: whether a change is judged.
     clip_grad_value, clip_grad_norm: bound of the training gradient's entries, or of its norm over all groups,
         before the optimizer sees it.
-    total_steps: length of the training, for a check of explore_steps alone.
+    total_steps: length of the training, for a check of explore_steps alone; None: `train` checks its own.
     model: the network, where its buffers (BatchNorm) cannot be found by hooks on the modules that run.
 
     `step` takes outer_loss(k), the mean loss over superbatch k of the training data: the same k, the same
@@ -140,8 +140,9 @@ class AutoLR(Tuner):
             raise ValueError(f"lr_min must lie between 0 and the seed rate {self._lr:g}, not {lr_min!r}")
         self.saturation, self.epsilon_threshold = saturation, epsilon_threshold
         self.lr_min, self.rollback = float(lr_min), rollback
-        if total_steps is not None:
-            self.check_length(whole("total_steps", total_steps, 1))
+        self.total_steps = None if total_steps is None else whole("total_steps", total_steps, 1)
+        if self.total_steps:
+            self.check_length(self.total_steps)
         self._buffers: Tensors = list(model.buffers()) if model is not None else []
         self._modules: list[torch.nn.Module] = []
         """Modules that ran in the training loss of this step."""
@@ -160,7 +161,8 @@ class AutoLR(Tuner):
         self._change: Change | None = None
 
     def check_length(self, steps: int) -> None:
-        """Raises ValueError where explore is longer than a training of that many steps."""
+        """Raises ValueError where explore is longer than total_steps, or where that is None, than these."""
+        steps = self.total_steps or steps
         if self.explore_steps > steps:
             raise ValueError(
                 f"explore_steps must be at most the training's {steps} steps, not {self.explore_steps}"
