@@ -165,6 +165,14 @@ class TestRecord:
             "metric test_accuracy is 100.5, outside 0 to 100 %",
         ]
 
+    @pytest.mark.parametrize(("rate", "problems"), [(-0.1, 0), (np.nan, 1)])
+    def test_rates_may_be_negative_where_they_are_not_projected(self, rate: float, problems: int) -> None:
+        unprojected = dataclasses.replace(
+            spec(), settings=(("faults", "no_decay,no_projection"), ("lr", 0.1))
+        )
+        made = Record.of(unprojected, Outcome("finished", {"lr": [0.1, rate]}), code="c" * 64, device="cpu")
+        assert len(list(impossible(made))) == problems
+
     @pytest.mark.parametrize(
         ("part", "value"), [("labels", ["desk"]), ("metrics", {"loss": "low"}), ("code_hash", 7)]
     )
