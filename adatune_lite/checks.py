@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from numbers import Integral, Real
+from typing import TypeGuard
 
 
 def whole(name: str, number: object, least: int) -> int:
@@ -12,6 +13,6 @@ def whole(name: str, number: object, least: int) -> int:
     return int(number)
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
     """Whether it is a real number, numpy's too; True and False are none."""
     return isinstance(value, Real) and not isinstance(value, bool)

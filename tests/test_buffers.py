@@ -68,7 +68,8 @@ def test_buffers_move_by_the_training_loss_alone(kind: str, unseen: bool) -> Non
     tuner = MAKE[kind](world.optimizer, **({"model": world.net} if unseen else {}))
     for bad in (kind != "capturable", False, False, True, False):  # its first step is an ordinary one
         loss, twin = (w.unseen if unseen else w.loss for w in (world, plain))
-        tuner.step(lambda: loss() * (math.nan if bad else 1.0), lambda: loss(100.0))  # noqa: B023
+        factor = math.nan if bad else 1.0
+        tuner.step(lambda loss=loss, x=factor: loss() * x, lambda loss=loss: loss(100.0))
         if not bad:
             plain.optimizer.zero_grad()
             twin().backward()

@@ -81,7 +81,7 @@ def network(tune: tuple[str, ...] = ("lr",), mu: float = 0.9, **options: Any) ->
         return net(x[t]).square().mean()
 
     for t in range(3):
-        tuner.step(lambda t=t: loss(t), lambda: loss(9))  # type: ignore[misc]
+        tuner.step(lambda t=t: loss(t), lambda: loss(9))
     return net, tuner, loss
 
 
@@ -149,7 +149,7 @@ def test_it_leaves_no_trace_and_repeats(broken: str | None) -> None:
 
 def go_on(tuner: al.MARTHE, loss: Callable[[int], Tensor]) -> None:
     for t in range(4, 9):
-        tuner.step(lambda t=t: loss(t), lambda: loss(9))  # type: ignore[misc]
+        tuner.step(lambda t=t: loss(t), lambda: loss(9))
 
 
 @pytest.mark.parametrize(

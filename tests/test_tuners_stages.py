@@ -78,7 +78,7 @@ def test_clipped_training_equals_finite_differences_through_time(name: str, opti
     w = task.weights()
     tuner = al.RTHO(setting.optimizer(w), 0.0, tune=("lr", "weight_decay"), **options)
     for t in range(T):
-        tuner.step(lambda t=t: task.train(w, t), lambda: task.outer(w))  # type: ignore[misc]
+        tuner.step(lambda t=t: task.train(w, t), lambda: task.outer(w))
     # a step small enough to cross no kink; its rounding of 1e-10 is within the tolerance
     close(tuner.hypergradient, central_difference(replay, 2e-6), FD_RTOL, FD_ATOL)
     assert True in active[:T]
@@ -150,7 +150,7 @@ def test_adaptive_mu_and_hyper_lr_equal_their_twin(name: str, rule: str, alpha: 
     )
     seen = []
     for t in range(T):
-        tuner.step(lambda t=t: task.train(w, t), lambda: task.outer(w))  # type: ignore[misc]
+        tuner.step(lambda t=t: task.train(w, t), lambda: task.outer(w))
         close(tuner.hypergradient, twin.step(), atol=1e-12)
         close(tuner.lr, twin.lr, rtol=1e-12)
         close(tuner.mu, twin.mu, atol=1e-12)
@@ -165,7 +165,7 @@ def test_only_hyper_lr_adapts_under_a_fixed_mu() -> None:
     task, w = Task(), Task().weights()
     tuner = al.RTHO(BY_NAME["momentum"].optimizer(w), "adaptive", alpha=1e-3)
     for t in range(5):
-        tuner.step(lambda t=t: task.train(w, t), lambda: task.outer(w))  # type: ignore[misc]
+        tuner.step(lambda t=t: task.train(w, t), lambda: task.outer(w))
     assert tuner.mu == 1.0 and tuner.hyper_lr != 1e-8
 
 

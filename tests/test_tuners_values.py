@@ -50,7 +50,7 @@ def test_each_delta_is_the_discounted_double_sum(setting: Setting, name: str, mu
     )
     for t in range(T):
         lr, value = tuner.values[0, "lr"], tuner.values[0, name]
-        tuner.step(lambda t=t: task.train(w, t), lambda: task.outer(w))  # type: ignore[misc]
+        tuner.step(lambda t=t: task.train(w, t), lambda: task.outer(w))
         loop.step(lr, **{name: value})
         scale = float(loop.slopes(name).abs().max())
         close(tuner.hypergradients[0, "lr"], loop.discounted(mu))
@@ -89,7 +89,7 @@ def test_groups_equal_finite_differences_through_time(kind: str, mu: float) -> N
     w = task.weights()
     tuner = al.MARTHE(grouped(kind, w), mu, 0.0, tune=("lr", "weight_decay"))
     for t in range(T):
-        tuner.step(lambda t=t: task.train(w, t), lambda: task.outer(w))  # type: ignore[misc]
+        tuner.step(lambda t=t: task.train(w, t), lambda: task.outer(w))
     assert list(tuner.values) == [(k, name) for k in (0, 1) for name in ("lr", "weight_decay")]
     assert tuner.hypergradient == tuner.hypergradients[0, "lr"]
     for (k, name), delta in tuner.hypergradients.items():
@@ -114,7 +114,7 @@ def test_groups_move_on_their_own() -> None:
     tuner = al.MARTHE(optimizer, 0.9, {(0, "lr"): 0.0, "lr": 1e-3})
     for t in range(3):
         before = tuner.values
-        tuner.step(lambda t=t: task.train(w, t), lambda: task.outer(w))  # type: ignore[misc]
+        tuner.step(lambda t=t: task.train(w, t), lambda: task.outer(w))
         assert tuner.values[0, "lr"] == tuner.lr == 0.03
         assert tuner.values[1, "lr"] == before[1, "lr"] - 1e-3 * tuner.hypergradients[1, "lr"] != 0.02
         assert [g["lr"] for g in optimizer.param_groups] == list(tuner.values.values())
@@ -139,7 +139,7 @@ def test_momentum_is_tuned_from_zero(kind: str) -> None:
     tuner = al.RTHO(setting.optimizer(w), 0.0, tune=("momentum",))
     assert tuner.values == {(0, "momentum"): KEEPS_BUFFER}
     for t in range(T):
-        tuner.step(lambda t=t: task.train(w, t), lambda: task.outer(w))  # type: ignore[misc]
+        tuner.step(lambda t=t: task.train(w, t), lambda: task.outer(w))
     for x, y in zip(w, replay(0.0), strict=True):
         close(x.detach(), y.detach(), rtol=1e-14)
     if kind == "sgd":
@@ -159,7 +159,7 @@ def test_values_stay_within_bounds_and_reach_the_optimizer() -> None:
     tuner = al.MARTHE(optimizer, 0.9, 1e3, tune=names, bounds=bounds, lr_min=0.01, lr_max=0.05)
     limits = {"lr": (0.01, 0.05), "beta1": (0.7, 0.85), "beta2": (0.9, 0.96), "weight_decay": (0.0, math.inf)}
     for t in range(8):
-        tuner.step(lambda t=t: task.train(w, t), lambda: task.outer(w))  # type: ignore[misc]
+        tuner.step(lambda t=t: task.train(w, t), lambda: task.outer(w))
         for (_, name), value in tuner.values.items():
             low, high = limits[name]
             assert low <= value <= high
@@ -177,7 +177,7 @@ def test_a_rate_that_is_not_tuned_is_the_optimizers() -> None:
     for t in range(4):
         optimizer.param_groups[0]["lr"] = rate = 0.1 / (t + 1)
         loop.step(rate, momentum=tuner.values[0, "momentum"])
-        tuner.step(lambda t=t: task.train(w, t), lambda: task.outer(w))  # type: ignore[misc]
+        tuner.step(lambda t=t: task.train(w, t), lambda: task.outer(w))
         assert tuner.used_lr == tuner.lr == rate
         close(tuner.hypergradient, loop.discounted(1.0, "momentum"))
 
@@ -208,12 +208,12 @@ def test_a_list_of_closures_is_their_mean() -> None:
         return (w[4] * w[1][:3]).square().sum()
 
     for t in range(4):
-        closures = [lambda t=t: task.train(w, t), lambda t=t: task.train(w, t + 1)]  # type: ignore[misc]
+        closures = [lambda t=t: task.train(w, t), lambda t=t: task.train(w, t + 1)]
         if t:
             closures.append(lambda: extra(w))
         first = listed.step(closures, lambda: task.outer(w))
         second = summed.step(
-            lambda t=t: (task.train(v, t) + task.train(v, t + 1) + (extra(v) if t else 0)) / (3 if t else 2),  # type: ignore[misc]
+            lambda t=t: (task.train(v, t) + task.train(v, t + 1) + (extra(v) if t else 0)) / (3 if t else 2),
             lambda: task.outer(v),
         )
         close(first, second)
@@ -301,7 +301,7 @@ def test_the_bounds_of_the_rates_may_differ_by_group() -> None:
     tuner = al.MARTHE(grouped("adam", w), 0.9, 1e3, bounds=bounds)
     seen: list[set[float]] = [set(), set()]
     for t in range(8):
-        tuner.step(lambda t=t: task.train(w, t), lambda: task.outer(w))  # type: ignore[misc]
+        tuner.step(lambda t=t: task.train(w, t), lambda: task.outer(w))
         for k, rates in enumerate(seen):
             rates.add(tuner.values[k, "lr"])
     assert seen[0] <= {0.02, 0.04} and seen[1] <= {0.0, 0.05}

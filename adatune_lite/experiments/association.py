@@ -77,7 +77,7 @@ def trend(levels: Sequence[float], values: np.ndarray) -> Trend:
 
     values = np.asarray(values, np.float64)
     places = np.broadcast_to(levels, values.shape)
-    rho = _rho(places.ravel(), values.ravel())  # type: ignore[arg-type]
+    rho = _rho(places.ravel().tolist(), values.ravel().tolist())
     if math.isnan(rho):
         return Trend(rho, 1.0, 1.0)
     ranks = rankdata(values).reshape(values.shape)

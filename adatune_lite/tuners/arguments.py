@@ -20,9 +20,7 @@ def check_arguments(
     """Raises ValueError, by name, for arguments out of range or at odds with each other."""
     if mu != "adaptive" and not (isinstance(mu, int | float) and 0 <= mu <= 1):
         raise ValueError(f'mu must be a number in [0, 1] or "adaptive", not {mu!r}')
-    if clip_hypergradient is not None and not (
-        is_number(clip_hypergradient) and clip_hypergradient > 0  # type: ignore[operator]
-    ):
+    if clip_hypergradient is not None and not (is_number(clip_hypergradient) and clip_hypergradient > 0):
         raise ValueError(f"clip_hypergradient must be a number above 0, not {clip_hypergradient!r}")
     if outer_batchnorm not in ("batch", "running"):
         raise ValueError(f'outer_batchnorm must be "batch" or "running", not {outer_batchnorm!r}')

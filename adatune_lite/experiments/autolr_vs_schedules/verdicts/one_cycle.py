@@ -192,7 +192,7 @@ def near_minimum_better(_: Claim, results: Results) -> Finding:
     pair = paired(*map(accuracies, sides))
     if near is None or results.minimum is None or pair is None or not trials:
         return Finding(missing=("one-cycle at fractions of the minimum",), runs=runs)
-    fraction = dict(near.settings)["lr"] / results.minimum  # type: ignore[operator]
+    fraction = float(dict(near.settings)["lr"]) / results.minimum
     better = near.mean_loss < fmean(map(final_loss, trials))
     return Finding(
         passes=better and pair.greater < ALPHA,
