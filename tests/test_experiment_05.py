@@ -29,7 +29,7 @@ from adatune_lite.runs.store import Store
 from adatune_lite.training import train
 
 FIGURES = ("plateau_of_the_loss", "cut", "explore", "autolr_curves", "width")
-TABLES = ("setting", "finding", "shares", "best_and_worst", "width", "saturation")
+TABLES = ("setting", "finding", "shares", "best_and_worst", "width", "saturation", "appendix_d")
 
 
 @pytest.fixture(scope="module")

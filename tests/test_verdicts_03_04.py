@@ -142,3 +142,28 @@ def test_no_verdict_without_the_sizes_that_the_test_names() -> None:
     for claim in ("autolr.fig7.noise_mnist", "autolr.appc.three_samples", "autolr.s22.same_superbatch"):
         found = verdict("04", spreads("quick"), claim)
         assert found.outcome == "undecided" and "missing of 100 mini-batches" in found.why
+
+
+@pytest.mark.parametrize(
+    ("far", "near", "outcome"), [(3.5, 0.0, "supported"), (0.0, 0.3, "contradicted"), (0.4, 0.2, "undecided")]
+)
+def test_a_minimum_beyond_the_bound_is_read_beside_where_the_bound_stops_it(
+    far: float, near: float, outcome: str
+) -> None:
+    """A parabola with its minimum at 2; the losses are off it by `far` there and by `near` at the bound."""
+
+    def losses(u: float, x: float) -> float:
+        return 5 + (u - 2) ** 2 + (near + x / 9 if u == 0.5 else 0.0)
+
+    found = verdict("03", lines("desk", losses, 2.0, 5 + far), "autolr.fig1.large_eps_breaks_quadratic")
+    assert found.outcome == outcome and found.seeds == 5, found.why
+    assert f"over {5 * COUNT} of {5 * COUNT} such recomputations" in found.why
+
+
+def test_a_bound_off_the_grid_is_left_out_and_minima_within_it_are_none_of_the_claim() -> None:
+    name = "autolr.fig1.large_eps_breaks_quadratic"
+    # A loss of 0.01 puts the trust bound of the rate 0.1 at 0.215 of it.
+    small = verdict("03", lines("desk", lambda u, x: 0.01 * (1 + (u - 2) ** 2 / 9), 2.0, 0.02), name)
+    assert "missing of SGD, momentum" in small.why
+    within = verdict("03", lines("desk", lambda u, x: 2 + (u - 0.3) ** 2, 0.3, 2.0), name)
+    assert within.outcome == "undecided" and "missing of SGD, momentum, Adam" in within.why

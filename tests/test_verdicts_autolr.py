@@ -238,3 +238,41 @@ def test_without_records_nothing_is_judged() -> None:
     for module in (five, six):
         held = claims.verdicts(module.NAME, module.results("desk", Made(lambda s: None)))
         assert held and {v.outcome for v in held} == {"not run"}
+
+
+def by_setting(explore: float, threshold: float, noise: float = 1.0) -> Made:
+    """Accuracy by the share of explore and by how far a threshold is from Table 8's."""
+
+    def accuracy(spec: RunSpec) -> float:
+        far = np.log(spec.get("saturation", 100) / 100) + np.log(spec.get("epsilon_threshold", 1e-3) / 1e-3)
+        k = round(100 * share_of(spec) + 10 * far)
+        return float(90 + explore * share_of(spec) + threshold * far + noise * wobble(spec.seed, k))
+
+    return Made(accuracy)
+
+
+def test_thresholds_are_stable_where_explore_moves_accuracy_more() -> None:
+    name = "appd.thresholds_stable"
+    found = judged(name, by_setting(4, 0.1))
+    assert found.outcome == "supported" and found.seeds == 5
+    assert found.statistic["explore"] > found.statistic["epsilon_threshold"] > 0
+    assert judged(name, by_setting(0.1, 1)).outcome == "contradicted"
+    assert judged(name, by_setting(0, 0.01, noise=10)).outcome == "undecided"
+
+
+def test_a_threshold_without_runs_leaves_no_verdict() -> None:
+    full = by_setting(4, 0.1)
+    part = Made(lambda s: None if s.get("saturation", 100) == 300 else full.accuracy(s))
+    found = judged("appd.thresholds_stable", part)
+    assert found.outcome == "undecided" and "saturation 300" in found.why
+
+
+def test_the_usual_share_of_explore_is_held_against_the_best_other() -> None:
+    name = "appd.explore_share"
+    assert judged(name, by_setting(0.1, 0)).outcome == "supported"
+    assert judged(name, by_setting(5, 0)).outcome == "contradicted", "75 % is better by 2.5 points"
+    assert "minus 75%, the best" in judged(name, by_setting(5, 0)).why
+    peak = Made(lambda s: 90 - 9 * abs(share_of(s) - 0.25) + wobble(s.seed, round(100 * share_of(s))))
+    assert judged(name, peak).outcome == "supported", "the best itself, however far ahead"
+    missing = Made(lambda s: None if share_of(s) == 0.75 else 90 + wobble(s.seed))
+    assert "explore 75%" in judged(name, missing).why

@@ -62,3 +62,7 @@ class Reading(Generic[Scale]):
     def missing_roles(self) -> dict[str, int]:
         """Runs known so far that have no record, counted by what they are for."""
         return dict(Counter(p.role for p in self.planned if self.store.get(p.spec) is None))
+
+    def missing(self) -> int:
+        """Runs known so far that have no record."""
+        return sum(self.missing_roles().values())

@@ -39,6 +39,7 @@ from adatune_lite.experiments.autolr_tasks import (
     TINY,
     base,
 )
+from adatune_lite.experiments.reading import planned_once
 from adatune_lite.experiments.search import Choice, LogUniform, Reader, Space, choose, draws
 from adatune_lite.experiments.superbatch import overhead
 from adatune_lite.runs.spec import Pairs, RunSpec, TaskSpec, Value, pairs
@@ -375,11 +376,7 @@ def _stages(scale: Scale, store: Reader) -> Iterator[tuple[str, Sequence[RunSpec
 
 def plan(profile: str, store: Reader) -> list[Planned]:
     """All runs of a profile that are known so far: some depend on the records of a search or a range test."""
-    planned: dict[str, Planned] = {}
-    for role, specs in _stages(PROFILES[profile], store):
-        for spec in specs:
-            planned.setdefault(spec.hash, Planned(spec, NAME, profile, role, _PRIORITY[role]))
-    return list(planned.values())
+    return planned_once(_stages(PROFILES[profile], store), NAME, profile, _PRIORITY)
 
 
 def results(profile: str, store: Reader) -> Results:

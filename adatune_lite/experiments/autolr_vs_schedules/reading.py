@@ -10,10 +10,11 @@ from statistics import fmean
 from adatune_lite.experiments import autolr_vs_schedules as experiment
 from adatune_lite.experiments.autolr_records import accuracies, log_losses
 from adatune_lite.experiments.autolr_vs_schedules import FRACTIONS, MAIN, TUNED, Scale
+from adatune_lite.experiments.reading import Reading
 from adatune_lite.experiments.search import Choice, Reader
 from adatune_lite.experiments.statistics import Paired, paired
 from adatune_lite.runs.record import Record
-from adatune_lite.runs.spec import RunSpec, TaskSpec
+from adatune_lite.runs.spec import TaskSpec
 
 TABLES = {"cifar10": "t4", "mnist": "t13", "mnist5k": "t13", "fashion_mnist": "t14"}
 """The paper's table of a data set; the embedded digits are MNIST's."""
@@ -49,22 +50,16 @@ class Cell:
         return paired(log_losses(self.autolr), log_losses(self.baseline))
 
 
-class Results:
+class Results(Reading[Scale]):
     """Records of one profile, by what they are for."""
 
     def __init__(self, profile: str, store: Reader) -> None:
-        self.profile = profile
-        self.scale: Scale = experiment.PROFILES[profile]
-        self.store = store
+        super().__init__(experiment, profile, store)
 
     @cached_property
     def choices(self) -> dict[str, Choice]:
         """Frozen settings by method."""
         return experiment.choices(self.scale, self.store)
-
-    def records(self, specs: Sequence[RunSpec]) -> list[Record]:
-        """The records that are there, in the order of the specs."""
-        return [r for r in map(self.store.get, specs) if r is not None]
 
     def paper(self, task: TaskSpec, optimizer: str, which: str) -> list[Record]:
         """(a): "baseline" or "autolr", by seed."""
@@ -152,11 +147,3 @@ class Results:
         if self.near is None:
             return []
         return self.records(experiment.report_runs(self.scale, "one_cycle_linear", self.near))
-
-    def missing(self) -> int:
-        """Runs known so far without a record."""
-        return len(experiment.plan(self.profile, self.store)) - len(self.all_records())
-
-    def all_records(self) -> list[Record]:
-        """Every record of this profile that is there."""
-        return self.records([p.spec for p in experiment.plan(self.profile, self.store)])

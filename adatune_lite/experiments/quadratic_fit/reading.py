@@ -242,6 +242,19 @@ def outside(probe: Probe) -> bool:
     return max(SAMPLES) < abs(probe.minimum) <= probe.most
 
 
+def clipped_error(probe: Probe) -> float:
+    """|L - parabola| / L where the bound stops a minimum beyond it.
+
+    NaN where the minimum does not lie beyond the bound, and where the bound is no point of GRID: then the
+    true loss there was not measured. The bound is one wherever it is half the rate.
+    """
+    stopped = math.copysign(probe.most, probe.minimum)
+    if not abs(probe.minimum) > probe.most or stopped not in GRID:
+        return math.nan
+    true = probe.losses[GRID.index(stopped)]
+    return abs(true - parabola(probe.five.fit, stopped)) / abs(true) if true else math.nan
+
+
 def breakdown(probe: Probe) -> float:
     """The largest error of the parabola on the grid, relative to the loss there; 0 without a parabola."""
     pairs = [(loss, parabola(probe.five.fit, u)) for u, loss in zip(GRID, probe.losses, strict=True)]

@@ -48,7 +48,7 @@ def setting(results: Results) -> str:
         text += " It shows that the code runs, not what the setting gives."
     if note := copy_note(results.all_records()):
         text += f" {note}"
-    count = sum(results.missing_roles().values())
+    count = results.missing()
     if count:
         text += f" **Not all runs are made yet**; missing: {count}."
     return text
