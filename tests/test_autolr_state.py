@@ -186,6 +186,46 @@ def test_rollback_covers_buffers_first_seen_after_the_change() -> None:
     assert int(world.net.state_dict()["1.num_batches_tracked"]) == 2
 
 
+class Reassigning(nn.Module):
+    """A running mean whose tensor is another one after each step, and a buffer that comes and goes."""
+
+    mean: Tensor
+    odd: Tensor | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(3))
+        self.register_buffer("odd", None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.mean = 0.9 * self.mean + 0.1 * x.detach().mean(0).to(self.mean)
+            self.odd = self.mean.sum() if self.odd is None else None
+        return x - self.mean.to(x)
+
+
+@pytest.mark.parametrize("model", [False, True])
+def test_rollback_covers_buffers_that_a_module_assigns_anew(model: bool) -> None:
+    front = Reassigning()
+    world = World(
+        "momentum",
+        lambda o: al.AutoLR(
+            o, 0, window=3, saturation=None, epsilon_threshold=None, model=front if model else None
+        ),
+    )
+    losses = iter([5.0, 5.0, 4.0, 3.9, 3.95, 4.2, 4.4, 3.95])
+    before = []
+    for t in range(6):
+        world.tuner.step(partial(lambda t: world.loss(front(world.x[t])), t), scripted(world, losses))
+        before.append((front.mean.clone(), front.odd))
+    assert [d.decision for d in world.tuner.log] == ["lower", "rollback"]
+    mean, odd = before[2]
+    assert torch.equal(front.mean, mean) and mean.abs().sum() > 0
+    assert (front.odd is None) == (odd is None) and (odd is None or torch.equal(front.odd, odd))
+    state = world.tuner.state_dict()
+    torch.save(state, io.BytesIO())
+
+
 def test_a_failure_at_the_end_of_a_window_leaves_batchnorm_alone() -> None:
     """The weights are tested with the refusals; the random state alone has moved on."""
     world = World("momentum", lambda o: al.AutoLR(o, 0, window=2, saturation=None))
@@ -289,11 +329,15 @@ def test_state_of_another_training_is_refused() -> None:
     while state["change"] is None:
         world.step()
         state = world.tuner.state_dict()
-    small = al.AutoLR(torch.optim.SGD([torch.zeros(2, requires_grad=True)], lr=0.1), 6)
+    small = noisy(torch.optim.SGD([torch.zeros(2, requires_grad=True)], lr=0.1, momentum=0.9))
     before = small.state_dict()
     with pytest.raises(ValueError, match="other weights"):
         small.load_state_dict(state)
     assert same(small.state_dict(), before)
+    wider = World("momentum", noisy)
+    wider.tuner.reach = 0.6
+    with pytest.raises(ValueError, match=r"saved with reach=0.5, and this AutoLR has 0.6: make it with the"):
+        wider.tuner.load_state_dict(state)
     other = World("momentum", noisy)
     other.net.load_state_dict(world.net.state_dict())
     other.tuner.load_state_dict(state)

@@ -93,6 +93,17 @@ class TestComparison:
         found = list(canary.differences(kept, {"hd": small(0.1, 0.2 * (1 + 1e-6))}))
         assert found == ["hd: lr differs by 1e-06 of its largest value"]
 
+    def test_a_relative_error_is_a_part_of_one(self) -> None:
+        """What an exact derivative is off by is rounding, and another processor's is another one."""
+
+        def error(value: float) -> dict[str, Small]:
+            return {"hd": Small("a", "finished", {"final relative_error": (value,)})}
+
+        assert not list(canary.differences(error(1e-10), error(3e-10)))
+        found = list(canary.differences(error(1e-10), error(1e-8)))
+        assert found == ["hd: final relative_error differs by 1e-08 of 1"]
+        assert list(canary.differences(error(0.2), error(0.2 + 1e-8)))
+
     @pytest.mark.parametrize(
         ("now", "words"),
         [

@@ -16,8 +16,15 @@ from torch.nn.functional import cross_entropy
 from adatune_lite.experiments import autolr_vs_schedules as experiment
 from adatune_lite.experiments.autolr_records import printed as claimed
 from adatune_lite.experiments.autolr_records import printed_accuracy_text, printed_loss_text, rates
-from adatune_lite.experiments.autolr_tasks import OPTIMIZERS
-from adatune_lite.experiments.autolr_vs_schedules import canary, invariants, plots, printed, tables
+from adatune_lite.experiments.autolr_tasks import OPTIMIZERS, RESNET18, SMALL_RESNET18
+from adatune_lite.experiments.autolr_vs_schedules import (
+    canary,
+    invariants,
+    opened,
+    plots,
+    printed,
+    tables,
+)
 from adatune_lite.experiments.autolr_vs_schedules.reading import Results
 from adatune_lite.experiments.autolr_vs_schedules.verdicts.one_cycle import TABLE_7
 from adatune_lite.experiments.functions import setting
@@ -248,12 +255,37 @@ def test_tables(results: Results, name: str) -> None:
     assert tables.paper(results, "t14") == "*Not run: no records of this data set.*"
 
 
+def test_open_decisions_stand_beside_autolr_as_it_is(results: Results) -> None:
+    text = opened.decisions(results)
+    assert [line.split(" | ")[0].strip("| ") for line in text.splitlines()[2:]] == [
+        *("as it is", *experiment.OPEN, experiment.TWICE)
+    ]
+    for name, (other, whole) in results.opened().items():
+        assert [r.spec.seed for r in other] == [r.spec.seed for r in whole] != []
+        (changed,) = {k for k, v in other[0].spec.settings if dict(whole[0].spec.settings).get(k) != v}
+        assert changed in {"reach", "spread", "otherwise", "window"}, name
+    counted = opened.reasons(results)
+    windows = sum(len(r.series("decision")[0]) for cell in results.cells() for r in cell.autolr)
+    assert f"in {windows:,} windows" in counted
+    cells = [c.replace(",", "") for line in counted.splitlines()[2:] for c in line.split(" | ")[1:]]
+    assert sum(int(c.strip("| ")) for c in cells) == windows
+
+
+def test_evaluation_mode_is_compared_on_the_task_with_batchnorm() -> None:
+    for profile, task in (("desk", SMALL_RESNET18), ("paper", RESNET18)):
+        scale = experiment.PROFILES[profile]
+        runs = experiment.open_runs(scale)[experiment.EVALUATION]
+        assert {s.task for s in runs} == {task} and len(runs) == len(scale.report_seeds)
+        assert (task, "momentum", "autolr") in experiment.paper_runs(scale)
+
+
 def test_an_empty_store_has_pages_without_numbers(tmp_path_factory: pytest.TempPathFactory) -> None:
     empty = experiment.results("smoke", Store(tmp_path_factory.mktemp("empty")))
     for name in FIGURES:
         getattr(plots, name)(empty)
     for name in TABLES:
         assert getattr(tables, name)(empty)
+    assert opened.decisions(empty) == opened.reasons(empty) == tables.NONE
     assert tables.finding(empty) == tables.tuned(empty) == tables.equal_cost(empty) == tables.NONE
     plots.curves(empty, "t13", "sgd")
     assert invariants.check(empty) == 0

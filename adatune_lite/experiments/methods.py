@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from adatune_lite.experiments.autolr_otherwise import OTHERWISE
 from adatune_lite.runs.context import Context
 from adatune_lite.runs.record import Series
 from adatune_lite.runs.spec import RunSpec, SpecError
@@ -60,8 +61,8 @@ def make_tuner(spec: RunSpec, net: nn.Module, context: Context) -> Tuner:
     staircase may have `explore` in place of milestones: the share at the full rate, the rest in two halves.
     replay: the schedule of `spec.source`. hd, hd_validation, rtho, marthe: lr and the tuner's.
     autolr, plateau: lr and the tuner's, unknown names refused. A safeguard of AutoLR is switched off by False
-    (saturation, epsilon_threshold, rollback); the plateau looks at the validation loss once an epoch unless
-    `every` says otherwise.
+    (saturation, epsilon_threshold, rollback); its otherwise is a name of `autolr_otherwise`. The plateau
+    looks at the validation loss once an epoch unless `every` says otherwise.
     """
     settings: dict[str, Any] = dict(spec.settings)
     if spec.method in SCHEDULES:
@@ -73,9 +74,10 @@ def make_tuner(spec: RunSpec, net: nn.Module, context: Context) -> Tuner:
     optimizer = make_optimizer(spec, net, float(spec.get("lr")))
     settings.pop("lr")
     if spec.method == "autolr":
+        kind = _autolr(settings.pop("otherwise", None))
         _check_names("autolr", AutoLR, settings, given=("optimizer", "total_steps", "model"))
         off: dict[str, Any] = {name: None for name in _SAFEGUARDS if settings.get(name) is False}
-        return AutoLR(optimizer, **{**settings, **off}, total_steps=spec.steps, model=net)
+        return kind(optimizer, **{**settings, **off}, total_steps=spec.steps, model=net)
     if spec.method == "plateau":
         settings = {"every": spec.task.train // spec.task.batch, **settings}
         _check_names("plateau", ReduceOnPlateau, settings, given=("optimizer",))
@@ -85,6 +87,14 @@ def make_tuner(spec: RunSpec, net: nn.Module, context: Context) -> Tuner:
         known = ", ".join((*SCHEDULES, "replay", *kinds, "autolr", "plateau"))
         raise SpecError(f"method must be one of {known}, not {spec.method!r}")
     return kinds[spec.method](optimizer, **settings)
+
+
+def _autolr(otherwise: object) -> type[AutoLR]:
+    if otherwise is None:
+        return AutoLR
+    if otherwise not in OTHERWISE:
+        raise SpecError(f"otherwise must be one of {', '.join(OTHERWISE)}, not {otherwise!r}")
+    return OTHERWISE[str(otherwise)]
 
 
 def _scheduled(spec: RunSpec, net: nn.Module, settings: dict[str, Any]) -> FixedSchedule:

@@ -39,7 +39,10 @@ DECIDING_ONE = {
     "lean": _DERIVATIVES,
     "hypergradient_error": _DERIVATIVES,
     "locality": _DERIVATIVES,
-    "generalisation": ("experiments/generalisation.py", "eigenvalue.py"),
+    "generalisation": (
+        *("experiments/generalisation.py", "experiments/autolr_otherwise.py"),
+        "eigenvalue.py",
+    ),
     "quadratic_fit": _PROBES,
     "superbatch_size": _PROBES,
     "lr_range": ("experiments/range_test.py", "lr_range.py", "rewind.py"),

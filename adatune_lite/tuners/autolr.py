@@ -44,7 +44,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adatune_lite.checks import is_number, whole
+from adatune_lite.checks import whole
 from adatune_lite.curvature import LossError
 from adatune_lite.tuners.autolr_checks import (
     WANTED,
@@ -52,12 +52,21 @@ from adatune_lite.tuners.autolr_checks import (
     check_outer,
     check_proportional,
     check_same,
+    check_settings,
     rounding,
     superbatch_loss,
 )
-from adatune_lite.tuners.autolr_fit import Parabola, choose, fit_parabola, parabola, positions, trust_bound
+from adatune_lite.tuners.autolr_fit import (
+    NOT_FINITE,
+    REACH,
+    SPREAD,
+    parabola,
+    positions,
+    propose,
+    trust_bound,
+)
 from adatune_lite.tuners.autolr_log import Change, Decision
-from adatune_lite.tuners.autolr_snapshot import Snapshot, Watch
+from adatune_lite.tuners.autolr_snapshot import Buffers, Snapshot, Watch
 from adatune_lite.tuners.base import Tuner
 from adatune_lite.tuners.closures import Closure
 from adatune_lite.tuners.gathered import training_gradient
@@ -65,7 +74,11 @@ from adatune_lite.tuners.products import Gradients
 
 Tensors = list[Tensor]
 
-_NOT_FINITE = "a loss is not finite"
+_SETTINGS = (
+    *("explore_steps", "window", "samples", "superbatch"),
+    *("saturation", "epsilon_threshold", "lr_min", "reach", "spread"),
+)
+"""What a saved state must agree in; `rollback` may be switched off during a training."""
 
 
 class AutoLR(Tuner):
@@ -79,6 +92,8 @@ class AutoLR(Tuner):
     saturation: see above, >= 1; None lets the rate fall at every window.
     epsilon_threshold: r of |eps|^3 < r L (unit: rate cubed per loss); None is no trust bound.
     lr_min: lower bound of the rate. rollback: whether a change is judged.
+    reach: the most that one decision changes the rate, in units of the rate. spread: half-width of the
+        samples, in the same unit, where the trust bound allows it.
     clip_grad_value, clip_grad_norm: bound of the training gradient's entries, or of its norm over all groups,
         before the optimizer sees it.
     total_steps: length of the training, for a check of explore_steps alone; None: `train` checks its own.
@@ -90,8 +105,7 @@ class AutoLR(Tuner):
     modules that run in train_loss are put back after each. That two evaluations agree is checked on
     superbatch 0 at the first step, on superbatch 1, and at the first fit after `load_state_dict`, uncounted.
 
-    `log` holds a `Decision` per window. Settings are no part of the state: load it into a tuner that was made
-    with the same ones.
+    `log` holds a `Decision` per window. A saved state is refused by an AutoLR with other settings.
 
     Step hooks of the optimizer run on trial steps too: two in the first step, one where a decision changes
     the rate. A loss that is negative, like a log-density's, leaves no room for
@@ -115,6 +129,8 @@ class AutoLR(Tuner):
         lr_min: float = 0.0,
         superbatch: int = 100,
         rollback: bool = True,
+        reach: float = REACH,
+        spread: float = SPREAD,
         clip_grad_value: float | None = None,
         clip_grad_norm: float | None = None,
         total_steps: int | None = None,
@@ -125,25 +141,23 @@ class AutoLR(Tuner):
         self.explore_steps = whole("explore_steps", explore_steps, 0)
         self.window, self.samples = whole("window", window, 1), whole("samples", samples, 3)
         self.superbatch = whole("superbatch", superbatch, 1)
-        if samples % 2 == 0:
-            raise ValueError(f"samples must be odd, so that eps = 0 is one of them, not {samples}")
-        if saturation is not None and not (is_number(saturation) and 1 <= saturation < math.inf):
-            raise ValueError(f"saturation must be finite and at least 1 (or None), not {saturation!r}")
-        r = epsilon_threshold
-        if r is not None and not (is_number(r) and 0 < r < math.inf):
-            raise ValueError(f"epsilon_threshold must be finite and above 0 (or None), not {r!r}")
-        if not isinstance(rollback, bool):
-            raise ValueError(f"rollback must be True or False, not {rollback!r}")
-        if not self._lr > 0:
-            raise ValueError("AutoLR scales the optimizer's step, so the seed rate must be above 0")
-        if not (is_number(lr_min) and 0 <= lr_min <= self._lr):
-            raise ValueError(f"lr_min must lie between 0 and the seed rate {self._lr:g}, not {lr_min!r}")
+        check_settings(
+            self._lr,
+            samples=self.samples,
+            saturation=saturation,
+            epsilon_threshold=epsilon_threshold,
+            lr_min=lr_min,
+            reach=reach,
+            spread=spread,
+            rollback=rollback,
+        )
         self.saturation, self.epsilon_threshold = saturation, epsilon_threshold
         self.lr_min, self.rollback = float(lr_min), rollback
+        self.reach, self.spread = float(reach), float(spread)
         self.total_steps = None if total_steps is None else whole("total_steps", total_steps, 1)
         if self.total_steps:
             self.check_length(self.total_steps)
-        self._buffers: Tensors = list(model.buffers()) if model is not None else []
+        self._buffers = Buffers(model)
         self._modules: list[torch.nn.Module] = []
         """Modules that ran in the training loss of this step."""
         self._reset()
@@ -190,7 +204,10 @@ class AutoLR(Tuner):
                     lambda lr: self._move(weights, grads, lr), weights, self.optimizer, self._lr
                 )
                 self._held_loss = check_outer(outer_loss, weights, self._modules)
-            self._note_buffers(guard)
+            # Before it was first seen nothing had changed a buffer since any snapshot.
+            new = self._buffers.note(guard)
+            if self._change and (more := len(self._buffers) - len(self._change.snapshot.buffers)) > 0:
+                self._change.snapshot.buffers += new[-more:]
             finite = True
             if (self._steps + 1) % self.window:
                 self._move(weights, grads, self._lr)
@@ -210,15 +227,6 @@ class AutoLR(Tuner):
             group["lr"] = lr
         self.optimizer.step()
 
-    def _note_buffers(self, guard: Watch) -> None:
-        """Buffers seen for the first time; before that nothing had changed them since any snapshot."""
-        known = {id(b) for b in self._buffers}
-        for buffer, before in guard.seen():
-            if id(buffer) not in known:
-                self._buffers.append(buffer)
-                if self._change and len(self._buffers) > len(self._change.snapshot.buffers):
-                    self._change.snapshot.buffers.append(before)
-
     def _decide(self, outer_loss: Any, weights: Tensors, grads: Gradients, guard: Watch) -> bool:
         """The step that ends a window; whether all losses were finite. Raises with everything as before."""
         start, lr, before = Snapshot.take(weights, self.optimizer), self._lr, dict(vars(self))
@@ -231,16 +239,20 @@ class AutoLR(Tuner):
                 if self.rollback and found.phase == "exploit" and found.drop_rate is not None:
                     trial = Snapshot.take(weights, self.optimizer, self._buffers)
                     self._change = Change(trial, lr, found.drop_rate, found.losses[len(found.losses) // 2])
-                start.restore(weights, self.optimizer)
                 self._lr = found.new_lr
-                self._move(weights, grads, self._lr)
+                self._take_anew(weights, grads, start)
         except BaseException:
             start.restore(weights, self.optimizer)
             guard.restore()
             vars(self).update(before)
             raise
         self.log.append(found)
-        return _NOT_FINITE not in found.reason
+        return NOT_FINITE not in found.reason
+
+    def _take_anew(self, weights: Tensors, grads: Gradients, start: Snapshot) -> None:
+        """The deciding step again, at the new rate."""
+        start.restore(weights, self.optimizer)
+        self._move(weights, grads, self._lr)
 
     def _look(self, outer_loss: Any, weights: Tensors, start: Snapshot) -> Decision:
         """The decision, taken at the weights of the trial step, which stay."""
@@ -259,7 +271,7 @@ class AutoLR(Tuner):
                 return Decision(done, phase, "rollback", reason, lr, self._change.lr, drop_rate)
             self._change = None
             if not math.isfinite(held):
-                return keep(f"{_NOT_FINITE} on the held superbatch")
+                return keep(f"{NOT_FINITE} on the held superbatch")
             if not self._first > 0:
                 self._first = drop_rate
             self._held_loss, self._held_at = held, done
@@ -274,15 +286,16 @@ class AutoLR(Tuner):
             middle = self._loss(outer_loss, k, weights)
         self._next += 1
         if not math.isfinite(middle):
-            return keep(f"{_NOT_FINITE} at eps = 0")
+            return keep(f"{NOT_FINITE} at eps = 0")
         if k == self._checked:
             check_same(k, middle, superbatch_loss(outer_loss, k, weights, self._modules), weights)
         self._held, self._held_loss, self._held_at = k, middle, done
-        bound = trust_bound(lr, middle, self.epsilon_threshold)
+        bound = trust_bound(lr, middle, self.epsilon_threshold, self.reach)
         if not bound > 0:
             return keep("no room for eps: the loss is not positive")
         eps, losses = self._sample(outer_loss, k, weights, start, bound, middle)
-        fit, move, reason = self._model(phase, eps, losses, bound, weights)
+        low, noise = max(-bound, self.lr_min - lr), rounding(middle, weights)
+        fit, move, reason = propose(phase, eps, losses, low, bound, noise)
         self._held_loss = parabola(fit, move) if fit and move not in eps else losses[eps.index(move)]
         new_lr = max(self.lr_min, lr + move)
         decision = "keep" if new_lr == lr else "raise" if new_lr > lr else "lower"
@@ -308,7 +321,7 @@ class AutoLR(Tuner):
     ) -> tuple[list[float], list[float]]:
         """(eps, losses) on superbatch k around the trial step; the weights end where they were."""
         ahead = [w.detach().clone() for w in weights]
-        eps = positions(self._lr, bound, self.samples)
+        eps = positions(self._lr, bound, self.samples, self.spread)
         losses = []
         for e in eps:
             if e == 0:
@@ -323,20 +336,6 @@ class AutoLR(Tuner):
                 w.copy_(y)
         return eps, losses
 
-    def _model(
-        self, phase: str, eps: list[float], losses: list[float], bound: float, weights: Tensors
-    ) -> tuple[Parabola | None, float, str]:
-        """(fit, eps of the new rate, reason)."""
-        if not all(map(math.isfinite, losses)):
-            return None, 0.0, f"{_NOT_FINITE} among the samples"
-        if max(losses) - min(losses) <= rounding(losses[len(losses) // 2], weights):
-            return None, 0.0, "flat: the samples differ by rounding alone"
-        fit = fit_parabola(eps, losses)
-        move, reason = choose(fit, max(-bound, self.lr_min - self._lr), bound, eps[-1])
-        if phase == "explore" and move < 0:
-            return fit, 0.0, f"explore only raises ({reason} is below)"
-        return fit, move, reason
-
     def _go_back(self, weights: Tensors) -> None:
         """Where training would be had the rate not changed; what is held starts from there."""
         change = self._change
@@ -346,7 +345,7 @@ class AutoLR(Tuner):
                 "other weights train than when the rate was changed, so the change cannot be taken back: "
                 "set the tuner's `rollback` to False where layers are frozen or unfrozen"
             )
-        if [b.shape for b in self._buffers] != [b.shape for b in change.snapshot.buffers]:
+        if not self._buffers.fit(change.snapshot.buffers):
             raise ValueError("the network's buffers are not those of the saved state: give AutoLR the model")
         change.snapshot.restore(weights, self.optimizer, self._buffers)
         self._lr, self._change = change.lr, None
@@ -354,9 +353,13 @@ class AutoLR(Tuner):
             group["lr"] = self._lr
         self._held_loss, self._held_at = change.loss, self._steps + 1
 
+    def _settings(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in _SETTINGS}
+
     def state_dict(self) -> dict[str, Any]:
         return {
             **super().state_dict(),
+            "settings": self._settings(),
             "log": [asdict(found) for found in self.log],
             "next": self._next,
             "held": [self._held, self._held_loss, self._held_at],
@@ -366,7 +369,13 @@ class AutoLR(Tuner):
 
     def _check_state(self, state: dict[str, Any]) -> None:
         super()._check_state(state)
-        change = _change(state["change"])
+        for name, value in self._settings().items():
+            if state["settings"][name] != value:
+                raise ValueError(
+                    f"this state was saved with {name}={state['settings'][name]!r}, and this AutoLR has "
+                    f"{value!r}: make it with the same settings"
+                )
+        change = Change.of(state["change"]) if state["change"] else None
         if change and not change.snapshot.fits(self._weights(), self.optimizer):
             raise ValueError("this state belongs to other weights than those that train")
         for found in state["log"]:
@@ -378,12 +387,8 @@ class AutoLR(Tuner):
         super()._take_state(state)
         self.log = [Decision(**found) for found in state["log"]]
         self._next, self._checked = state["next"], state["next"]
-        self._change = _change(copy.deepcopy(state["change"]))
+        self._change = Change.of(copy.deepcopy(state["change"])) if state["change"] else None
         self._held, self._held_loss, self._held_at = state["held"]
         self._first, self._absolute = state["thresholds"]
         for group in self.optimizer.param_groups:
             group["lr"] = self._lr
-
-
-def _change(saved: dict[str, Any] | None) -> Change | None:
-    return Change(**{**saved, "snapshot": Snapshot(**saved["snapshot"])}) if saved else None

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adatune_lite.checks import is_number
 from adatune_lite.curvature import LossError
 from adatune_lite.rules import UnsupportedOptimizer
 from adatune_lite.tuners.autolr_snapshot import Snapshot, cuda_devices
@@ -35,6 +36,36 @@ def check_kind(optimizer: torch.optim.Optimizer) -> None:
             f"AutoLR needs an optimizer whose step is a function of gradients; {kind} takes the loss itself"
         )
     check_one_rate(optimizer, "AutoLR")
+
+
+def check_settings(
+    lr: float,
+    *,
+    samples: int,
+    saturation: float | None,
+    epsilon_threshold: float | None,
+    lr_min: float,
+    reach: float,
+    spread: float,
+    rollback: bool,
+) -> None:
+    """Raises ValueError for what AutoLR cannot work with, by its name. lr: the seed rate."""
+    if samples % 2 == 0:
+        raise ValueError(f"samples must be odd, so that eps = 0 is one of them, not {samples}")
+    if saturation is not None and not (is_number(saturation) and 1 <= saturation < math.inf):
+        raise ValueError(f"saturation must be finite and at least 1 (or None), not {saturation!r}")
+    r = epsilon_threshold
+    if r is not None and not (is_number(r) and 0 < r < math.inf):
+        raise ValueError(f"epsilon_threshold must be finite and above 0 (or None), not {r!r}")
+    for name, value in (("reach", reach), ("spread", spread)):
+        if not (is_number(value) and 0 < value < 1):
+            raise ValueError(f"{name} is a part of the rate, above 0 and below 1, not {value!r}")
+    if not isinstance(rollback, bool):
+        raise ValueError(f"rollback must be True or False, not {rollback!r}")
+    if not lr > 0:
+        raise ValueError("AutoLR scales the optimizer's step, so the seed rate must be above 0")
+    if not (is_number(lr_min) and 0 <= lr_min <= lr):
+        raise ValueError(f"lr_min must lie between 0 and the seed rate {lr:g}, not {lr_min!r}")
 
 
 def check_proportional(

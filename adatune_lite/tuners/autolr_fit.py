@@ -7,7 +7,7 @@ OpenReview SkgtbaVYvH, equations 1 to 3),
 
 The paper prints L(w) in the bound. L(0), the loss after the step at the present rate, is one of the samples,
 where L(w) would be a further pass. The bound is not dimensionless and is often far larger than the rate, so
-eps obeys |eps| <= REACH lr as well: the rate stays positive, and the parabola is used at most REACH / SPREAD
+eps obeys |eps| <= reach lr as well: the rate stays positive, and the parabola is used at most reach / spread
 half-widths from its centre.
 """
 
@@ -24,21 +24,24 @@ SPREAD = 0.2
 REACH = 0.5
 """The most that one decision changes the rate, in units of the rate."""
 
+NOT_FINITE = "a loss is not finite"
+"""How the reason of a decision begins that had no finite loss."""
+
 Parabola = tuple[float, float, float]
 
 
-def trust_bound(lr: float, loss: float, threshold: float | None) -> float:
+def trust_bound(lr: float, loss: float, threshold: float | None, reach: float = REACH) -> float:
     """The largest |eps| allowed; 0 where the loss is not positive. threshold: r, None for no trust bound."""
     if threshold is None:
-        return REACH * lr
+        return reach * lr
     # The inequality is strict: stay a hair inside.
-    return min(REACH * lr, (1 - 1e-12) * math.cbrt(threshold * max(loss, 0.0)))
+    return min(reach * lr, (1 - 1e-12) * math.cbrt(threshold * max(loss, 0.0)))
 
 
-def positions(lr: float, bound: float, samples: int) -> list[float]:
-    """An odd number of values of eps, evenly spaced over +-min(SPREAD lr, bound); the middle one is 0."""
+def positions(lr: float, bound: float, samples: int, spread: float = SPREAD) -> list[float]:
+    """An odd number of values of eps, evenly spaced over +-min(spread lr, bound); the middle one is 0."""
     middle = samples // 2
-    return [min(SPREAD * lr, bound) * ((i - middle) / middle) for i in range(samples)]
+    return [min(spread * lr, bound) * ((i - middle) / middle) for i in range(samples)]
 
 
 def fit_parabola(eps: Sequence[float], losses: Sequence[float]) -> Parabola:
@@ -70,3 +73,22 @@ def choose(fit: Parabola, low: float, high: float, width: float) -> tuple[float,
             return eps, "minimum out of bounds: the bound"
         return eps, "minimum" if abs(eps) <= width else "minimum beyond the samples"
     return min((low, high), key=lambda eps: parabola(fit, eps)), "no minimum: the lower end"
+
+
+def propose(
+    phase: str, eps: Sequence[float], losses: Sequence[float], low: float, high: float, noise: float
+) -> tuple[Parabola | None, float, str]:
+    """(parabola, eps of the new rate, reason) from the losses at evenly spaced eps.
+
+    phase: "explore" lets the rate rise alone. low, high: bounds of eps. noise: differences of losses up to
+    this one say nothing.
+    """
+    if not all(map(math.isfinite, losses)):
+        return None, 0.0, f"{NOT_FINITE} among the samples"
+    if max(losses) - min(losses) <= noise:
+        return None, 0.0, "flat: the samples differ by rounding alone"
+    fit = fit_parabola(eps, losses)
+    move, reason = choose(fit, low, high, eps[-1])
+    if phase == "explore" and move < 0:
+        return fit, 0.0, f"explore only raises ({reason} is below)"
+    return fit, move, reason

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from adatune_lite.tuners.autolr_fit import Parabola
 from adatune_lite.tuners.autolr_snapshot import Snapshot
@@ -65,3 +66,8 @@ class Change:
     lr: float
     drop_rate: float
     loss: float
+
+    @classmethod
+    def of(cls, saved: dict[str, Any]) -> Change:
+        """From what `dataclasses.asdict` made of one."""
+        return cls(**{**saved, "snapshot": Snapshot(**saved["snapshot"])})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ def cuda_devices(weights: Sequence[Tensor]) -> list[torch.device]:
 
 
 class Watch(BufferGuard):
-    """A BufferGuard that tells which modules and buffers it has seen."""
+    """A BufferGuard that tells which modules it has seen, and their buffers before."""
 
     def __init__(self, model: torch.nn.Module | None = None) -> None:
         super().__init__(model=model)
@@ -32,14 +32,61 @@ class Watch(BufferGuard):
         super()._before_forward(module, inputs)
         self.modules[id(module)] = module
 
-    def seen(self) -> Iterable[tuple[Tensor, Tensor]]:
-        """(buffer, its value before the block) in the order in which modules ran first."""
-        return self._saved.values()
+    def seen(self) -> list[tuple[torch.nn.Module, str, Tensor | None]]:
+        """(module, name of a buffer, its value before the block) in the order in which modules ran first."""
+        return [(m, name, None if b is None else self._saved[id(b)][1]) for m, name, b in self._places]
+
+
+Values = list[Tensor | None]
+
+
+class Buffers:
+    """Where the modules of a training keep their buffers, in the order in which they were first seen.
+
+    By module and name: a module may assign another tensor to a name, or None.
+    """
+
+    def __init__(self, model: torch.nn.Module | None = None) -> None:
+        found = model.modules() if model is not None else ()
+        self._places = [(module, name) for module in found for name in module._buffers]
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def note(self, guard: Watch) -> Values:
+        """Add those seen for the first time; what they were before the guard's block."""
+        known = {(id(module), name) for module, name in self._places}
+        new = [place for place in guard.seen() if (id(place[0]), place[1]) not in known]
+        self._places += [(module, name) for module, name, _ in new]
+        return [before for _, _, before in new]
+
+    def values(self) -> Values:
+        """Copies of what they hold now."""
+        return [None if b is None else b.detach().clone() for b in self._now()]
+
+    def fit(self, values: Values) -> bool:
+        """Whether these values can be theirs: as many, and of the same shapes where both are tensors."""
+        now = self._now()
+        return len(now) == len(values) and all(
+            a is None or b is None or a.shape == b.shape for a, b in zip(now, values, strict=True)
+        )
+
+    @torch.no_grad()
+    def put(self, values: Values) -> None:
+        """Give them these values; a tensor that stays the module's is written into."""
+        for (module, name), now, value in zip(self._places, self._now(), values, strict=True):
+            if now is None or value is None:
+                setattr(module, name, value if value is None else value.clone())
+            else:
+                now.copy_(value)
+
+    def _now(self) -> Values:
+        return [getattr(module, name) for module, name in self._places]
 
 
 @dataclass
 class Snapshot:
-    """Copies of weights, optimizer state, module buffers and random states.
+    """Copies of weights, optimizer state, module buffers (where they are given) and random states.
 
     places: of the weights among all parameters of the optimizer.
     state: what the optimizer keeps for a parameter, by the parameter's number over all groups.
@@ -50,12 +97,12 @@ class Snapshot:
     weights: list[Tensor]
     places: list[int]
     state: dict[int, dict[str, Any]]
-    buffers: list[Tensor]
+    buffers: Values
     random: list[Tensor]
 
     @classmethod
     def take(
-        cls, weights: Sequence[Tensor], optimizer: torch.optim.Optimizer, buffers: Sequence[Tensor] = ()
+        cls, weights: Sequence[Tensor], optimizer: torch.optim.Optimizer, buffers: Buffers | None = None
     ) -> Snapshot:
         return cls(
             [w.detach().clone() for w in weights],
@@ -65,16 +112,18 @@ class Snapshot:
                 for i, p in enumerate(_parameters(optimizer))
                 if p in optimizer.state
             },
-            [b.detach().clone() for b in buffers],
+            [] if buffers is None else buffers.values(),
             [torch.get_rng_state(), *(torch.cuda.get_rng_state(d) for d in cuda_devices(weights))],
         )
 
     @torch.no_grad()
     def restore(
-        self, weights: Sequence[Tensor], optimizer: torch.optim.Optimizer, buffers: Sequence[Tensor] = ()
+        self, weights: Sequence[Tensor], optimizer: torch.optim.Optimizer, buffers: Buffers | None = None
     ) -> None:
-        for x, saved in zip((*weights, *buffers), (*self.weights, *self.buffers), strict=True):
-            x.copy_(saved)
+        for w, saved in zip(weights, self.weights, strict=True):
+            w.copy_(saved)
+        if buffers is not None:
+            buffers.put(self.buffers)
         for i, p in enumerate(_parameters(optimizer)):
             live = optimizer.state.pop(p, {})
             if i in self.state:

@@ -1,12 +1,13 @@
 """Experiment 06: AutoLR against fixed schedules (AutoLR, Tables 4, 7, 9, 12 to 14, Figures 4b, 8a, 10 to 20).
 
-Five parts. (a) The paper's comparison at its own settings: a constant seed rate and AutoLR with SGD, momentum
+Six parts. (a) The paper's comparison at its own settings: a constant seed rate and AutoLR with SGD, momentum
 and Adam (on CIFAR-10 the paper's staircase is the baseline of SGD and momentum). What it lacks: (b) equal
 tuning, the same random draws of the rate for every schedule and for AutoLR, chosen by mean validation loss on
 tuning seeds and reported on others, with momentum; (c) AutoLR with each safeguard off alone, and with several
 seed rates (Table 12); (d) the paper's baseline given the steps that AutoLR's fits cost in explore; (e) the
 range test of appendix E (Figure 8a), and one-cycle with the highest rate that it suggests: a tenth of the
-rate at the lowest loss, the default, against larger fractions of it, the best chosen as in (b).
+rate at the lowest loss, the default, against larger fractions of it, the best chosen as in (b); (f) each
+decision that the paper leaves open taken otherwise, alone.
 
 The `paper` profile, on CIFAR-10, also has the schedules of Table 9 at their printed rates, so that what that
 table prints can be judged. The others have not: on other data and a narrow network those rates mean nothing,
@@ -22,23 +23,12 @@ busy core, so that twenty runs of 546 steps, with AutoLR's looks, cost about 0.9
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import product
 from statistics import geometric_mean
 from typing import TYPE_CHECKING
 
-from adatune_lite.experiments.autolr_tasks import (
-    CONV4,
-    FASHION_CONV4,
-    FULL_CONV4,
-    FULL_FASHION,
-    OPTIMIZERS,
-    RESNET18,
-    SMALL,
-    SMALL_RESNET18,
-    TINY,
-    base,
-)
+from adatune_lite.experiments.autolr_tasks import OPTIMIZERS, base
+from adatune_lite.experiments.autolr_vs_schedules.scale import PROFILES, Scale
 from adatune_lite.experiments.reading import planned_once
 from adatune_lite.experiments.search import Choice, LogUniform, Reader, Space, choose, draws
 from adatune_lite.experiments.superbatch import overhead
@@ -85,6 +75,21 @@ SAFEGUARDS: dict[str, dict[str, Value]] = {
     "rollback": {"rollback": False},
 }
 """AutoLR with one of them switched off."""
+OPEN: dict[str, dict[str, Value]] = {
+    "reach of a fifth": {"reach": 0.2},
+    "reach of nine tenths": {"reach": 0.9},
+    "samples over a twentieth": {"spread": 0.05},
+    "samples over a half": {"spread": 0.5},
+    "new rate from the next step": {"otherwise": "next step"},
+    "drop rate between fresh superbatches": {"otherwise": "fresh superbatch"},
+    "count begins anew at each change": {"otherwise": "count begins anew"},
+    "a rising window fixes the threshold": {"otherwise": "rise is a crossing"},
+}
+"""(f): AutoLR on the main task with one decision taken otherwise."""
+EVALUATION = "superbatch in evaluation mode"
+"""(f), where there is BatchNorm: without it and dropout, as in the 4-layer network, it changes nothing."""
+TWICE = "window twice as long"
+"""(f): the paper says 1000 steps and, elsewhere, twice an epoch."""
 RANGE: dict[str, Value] = {"lr_min": 1e-4, "lr_max": 10.0}
 """Rates of the range test."""
 FRACTIONS = (0.1, 0.2, 0.4, 0.67, 1.0)
@@ -92,71 +97,6 @@ FRACTIONS = (0.1, 0.2, 0.4, 0.67, 1.0)
 MAIN = "momentum"
 FEW = (MAIN, "adam")
 
-
-@dataclass(frozen=True)
-class Scale:
-    """How large a profile is."""
-
-    main: TaskSpec
-    """The task of (b), (c) and (d)."""
-    tasks: tuple[TaskSpec, ...]
-    """Those of (a)."""
-    epochs: int
-    """Of the main task."""
-    other_epochs: int
-    """Of the others of (a); the paper has 200 for CIFAR-10 and 50 for the 4-layer network."""
-    explore: float | None
-    """Share of explore; None: that of Table 8 for the task."""
-    window: int
-    superbatch: int
-    draws: int
-    tuning_seeds: tuple[int, ...]
-    report_seeds: tuple[int, ...]
-    range_steps: int
-    """Rates that a range test tries."""
-    range_seeds: tuple[int, ...]
-    few: tuple[TaskSpec, ...] = ()
-    """Further tasks of (a), for the optimizers of FEW, and of the range test."""
-    few_epochs: int = 0
-    printed: bool = False
-    """Whether the schedules of Table 9 run at their printed rates too."""
-
-
-PROFILES: dict[str, Scale] = {
-    "smoke": Scale(TINY, (TINY,), 1, 1, None, 5, 2, 1, (100,), (0,), 20, (100,)),
-    "quick": Scale(SMALL, (SMALL,), 2, 2, None, 40, 4, 2, (100,), (0, 1), 80, (100,)),
-    "desk": Scale(
-        FASHION_CONV4,
-        (FASHION_CONV4, CONV4),
-        10,
-        10,
-        None,
-        39,
-        4,
-        5,
-        (100, 101),
-        (0, 1, 2, 3, 4),
-        100,
-        (100, 101, 102),
-        (SMALL_RESNET18,),
-        7,
-    ),
-    "paper": Scale(
-        RESNET18,
-        (RESNET18, FULL_FASHION, FULL_CONV4),
-        200,
-        50,
-        None,
-        1000,
-        100,
-        10,
-        (100, 101),
-        tuple(range(7)),
-        100,
-        tuple(range(100, 105)),
-        printed=True,
-    ),
-}
 
 _PRIORITY = {
     "paper": 100,
@@ -169,6 +109,7 @@ _PRIORITY = {
     "one_cycle": 65,
     "equal_cost": 60,
     "seed_rates": 50,
+    "open": 40,
 }
 
 
@@ -283,6 +224,28 @@ def safeguard_runs(scale: Scale) -> dict[str, list[RunSpec]]:
     }
 
 
+def open_runs(scale: Scale) -> dict[str, list[RunSpec]]:
+    """(f): AutoLR at the seed rate with one open decision taken otherwise, keyed by what is done.
+
+    The whole that they are compared with is in `paper_runs`.
+    """
+
+    def runs(task: TaskSpec, changed: Mapping[str, Value]) -> list[RunSpec]:
+        ours = {"lr": OPTIMIZERS[MAIN].lr, **autolr_settings(scale, task), **changed}
+        return [_run(scale, task, MAIN, "autolr", seed, ours) for seed in scale.report_seeds]
+
+    found = {name: runs(scale.main, changed) for name, changed in OPEN.items()}
+    found[TWICE] = runs(scale.main, {"window": 2 * scale.window})
+    for task in with_batchnorm(scale):
+        found[EVALUATION] = runs(task, {"otherwise": "evaluation mode"})
+    return found
+
+
+def with_batchnorm(scale: Scale) -> list[TaskSpec]:
+    """The task of (f)'s evaluation mode: the first of (a) whose network has BatchNorm, if there is one."""
+    return [t for t in (*scale.few, *scale.tasks) if t.model == "resnet18"][:1]
+
+
 def seed_rate_runs(scale: Scale) -> dict[float, list[RunSpec]]:
     """(c): AutoLR from other seed rates, keyed by their factor; 1.0 is in `paper_runs`."""
     ours, lr = autolr_settings(scale, scale.main), OPTIMIZERS[MAIN].lr
@@ -371,6 +334,8 @@ def _stages(scale: Scale, store: Reader) -> Iterator[tuple[str, Sequence[RunSpec
     yield "equal_cost", equal_cost_runs(scale)
     for specs in seed_rate_runs(scale).values():
         yield "seed_rates", specs
+    for specs in open_runs(scale).values():
+        yield "open", specs
     yield from _one_cycle_stages(scale, store)
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from adatune_lite.experiments.autolr_canary import AUTOLR, small
 from adatune_lite.experiments.autolr_tasks import CANARY_CONV4, CANARY_RESNET18, OPTIMIZERS, RESNET18, base
-from adatune_lite.experiments.autolr_vs_schedules import MAIN, RANGE, SAFEGUARDS, TUNED
+from adatune_lite.experiments.autolr_vs_schedules import EVALUATION, MAIN, OPEN, RANGE, SAFEGUARDS, TUNED
 from adatune_lite.runs.spec import RunSpec, Value, pairs
 
 
@@ -20,6 +20,8 @@ def runs() -> dict[str, RunSpec]:
     found = {m: _run(m, {**settings, **(AUTOLR if m == "autolr" else {})}) for m, settings in TUNED.items()}
     for name, off in SAFEGUARDS.items():
         found[f"autolr without {name}"] = _run("autolr", {**AUTOLR, **off})
+    for name, changed in OPEN.items():
+        found[f"autolr, {name}"] = _run("autolr", {**AUTOLR, **changed})
     for optimizer in OPTIMIZERS:
         found[f"constant, {optimizer}"] = _run("constant", {}, optimizer)
         found[f"autolr, {optimizer}"] = _run("autolr", AUTOLR, optimizer)
@@ -32,6 +34,10 @@ def runs() -> dict[str, RunSpec]:
             steps=6,
             optimizer_settings=base(optimizer, RESNET18).options,
         )
+    found[f"autolr on ResNet-18, {EVALUATION}"] = replace(
+        found["autolr on ResNet-18"],
+        settings=pairs({**AUTOLR, "lr": base(MAIN, RESNET18).lr, "otherwise": "evaluation mode"}),
+    )
     found["range test"] = replace(
         found["constant"],
         function="lr_range",

@@ -9,7 +9,8 @@ from statistics import fmean
 
 from adatune_lite.experiments import autolr_vs_schedules as experiment
 from adatune_lite.experiments.autolr_records import accuracies, log_losses
-from adatune_lite.experiments.autolr_vs_schedules import FRACTIONS, MAIN, TUNED, Scale
+from adatune_lite.experiments.autolr_vs_schedules import EVALUATION, FRACTIONS, MAIN, TUNED
+from adatune_lite.experiments.autolr_vs_schedules.scale import Scale
 from adatune_lite.experiments.reading import Reading
 from adatune_lite.experiments.search import Choice, Reader
 from adatune_lite.experiments.statistics import Paired, paired
@@ -104,6 +105,15 @@ class Results(Reading[Scale]):
     def safeguards(self) -> dict[str, list[Record]]:
         """(c): AutoLR without one safeguard."""
         return {n: self.records(specs) for n, specs in experiment.safeguard_runs(self.scale).items()}
+
+    def opened(self) -> dict[str, tuple[list[Record], list[Record]]]:
+        """(f): AutoLR with one decision taken otherwise, and as it is on the same task, by seed."""
+        main = self.paper(self.scale.main, MAIN, "autolr")
+        other = [self.paper(t, MAIN, "autolr") for t in experiment.with_batchnorm(self.scale)]
+        return {
+            name: (self.records(specs), other[0] if name == EVALUATION else main)
+            for name, specs in experiment.open_runs(self.scale).items()
+        }
 
     def seed_rates(self) -> dict[float, list[Record]]:
         """(c): AutoLR from several seed rates, by their factor; 1.0 is that of (a)."""

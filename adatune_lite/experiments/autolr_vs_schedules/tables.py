@@ -167,15 +167,16 @@ def safeguards(results: Results) -> str:
                 accuracy_text(records),
                 _signed(pairs.get(name)),
                 p_values.get(name, ""),
-                _first_fall(records),
-                *(_count(records, kind) for kind in ("raise", "lower", "rollback")),
+                first_falls(records),
+                *(count(records, kind) for kind in ("raise", "lower", "rollback")),
                 f"{_cost(records):,.0f}",
             ]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) if len(lines) > 2 else NONE
 
 
-def _first_fall(records: Sequence[Record]) -> str:
+def first_falls(records: Sequence[Record]) -> str:
+    """Epoch at which the rate first fell, the mean of the runs in which it did."""
     falls = [step for r in records if r.finished and (step := first_fall(r)) is not None]
     if not falls:
         return "never"
@@ -184,7 +185,8 @@ def _first_fall(records: Sequence[Record]) -> str:
     return f"{fmean(falls) / (task.train // task.batch):.1f}{every}"
 
 
-def _count(records: Sequence[Record], kind: str) -> str:
+def count(records: Sequence[Record], kind: str) -> str:
+    """Decisions of a kind in a run, the mean over runs that finished."""
     held = [r.metrics[kind] for r in records if r.finished]
     return f"{fmean(held):.1f}" if held else ""
 
