@@ -3,7 +3,9 @@
 The outer batch is as large as the training batch. Networks at full width: the 500-unit MLP, batch 100, and
 VGG-11 with BatchNorm, batch 128. A step of MARTHE is at least 4 by arithmetic: forward and backward (1), the
 product's double backward (2), the gradient of the outer loss (1). "Bare double backward" is what a user would
-write for the first three, with an outer gradient and without an update: nothing of ours is in it.
+write for the first three, with an outer gradient and without an update: nothing of ours is in it. "Bare inner
+product" is the same for HD as published: gradient, its inner product with the last one, update. The inner
+product reads both gradients from memory; where the processor multiplies fast, that is most of what HD costs.
 """
 
 from __future__ import annotations
@@ -83,9 +85,27 @@ class Steps:
 
         return step
 
+    def inner(self) -> Callable[[], object]:
+        optimizer, loss = self._make()
+        weights = optimizer.param_groups[0]["params"]
+        last = [torch.zeros_like(w) for w in weights]
+
+        def step() -> None:
+            nonlocal last
+            grads = list(torch.autograd.grad(loss(), weights))
+            float(
+                torch.stack([torch.dot(g.ravel(), x.ravel()) for g, x in zip(grads, last, strict=True)]).sum()
+            )
+            for w, g in zip(weights, grads, strict=True):
+                w.grad = g
+            optimizer.step()
+            last = grads
+
+        return step
+
 
 def step_rows(network: str, pairs: int, judged: bool, bfloat16: bool = False) -> list[Row]:
-    """MARTHE, a bare double backward and HD over a plain step.
+    """MARTHE and a bare double backward, HD and a bare inner product, over a plain step.
 
     Of the MLP five steps in a row; of VGG-11, whose plain step takes seconds, few pairs of the bare one.
     """
@@ -97,6 +117,7 @@ def step_rows(network: str, pairs: int, judged: bool, bfloat16: bool = False) ->
         ("MARTHE", steps.marthe()),
         ("bare double backward", steps.bare()),
         ("HD", steps.hd()),
+        ("bare inner product", steps.inner()),
     ):
         target = TARGETS.get((network, name)) if judged else None
         count = min(pairs, FEW) if network == "vgg11" and target is None else pairs

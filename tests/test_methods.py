@@ -191,6 +191,10 @@ def test_a_staircase_explores_for_its_share_and_halves_the_rest(tmp_path: Path) 
     [
         (spec("autolr", {**AUTOLR, "explore": 3}), "autolr has no setting 'explore'; it has lr, explore_st"),
         (spec("autolr", {**AUTOLR, "model": 3}), "autolr has no setting 'model'"),
+        (
+            spec("autolr", {**AUTOLR, "otherwise": "maybe"}),
+            "otherwise must be one of next step, fresh superbatch",
+        ),
         (spec("autolr", {"lr": 0.1}), "the method 'autolr' needs the setting 'explore_steps'"),
         (spec("autolr", {"explore_steps": 3}), "the method 'autolr' needs the setting 'lr'"),
         (spec("autolr", {**AUTOLR, "explore_steps": 17}), "at most the training's 16 steps, not 17"),

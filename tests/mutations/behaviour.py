@@ -176,6 +176,13 @@ AUTOLR = [
         tests("autolr_state", "rollback_is_bit_for_bit[momentum]"),
     ),
     Fault(
+        "AutoLR: rollback forgets the running statistics",
+        "tuners/autolr_snapshot.py",
+        "now.copy_(value)",
+        "pass",
+        tests("autolr_state", "rollback_is_bit_for_bit[momentum]"),
+    ),
+    Fault(
         "AutoLR: a rising window fixes the threshold of saturation",
         "tuners/autolr.py",
         "and 0 < drop_rate < threshold",
