@@ -210,25 +210,25 @@ def best_profile(experiment: str) -> str | None:
     return None
 
 
-def finding_markdown() -> str:
-    """The main finding of the book, from the committed records of its first experiment; marked if stale."""
+def includes() -> dict[str, str]:
+    """What chapters show from committed records, by name of the file: findings and tables for practice.
+
+    finding: the main one of the book, of experiment 01. decision, optimizers, schedules: tables. autolr: what
+    experiment 06 found. Each is marked if it is stale.
+    """
+    from adatune_lite.experiments import autolr_vs_schedules as sixth
+    from adatune_lite.experiments import decision
+    from adatune_lite.experiments import is_the_hypergradient_right as second
     from adatune_lite.experiments import lrs_opt_vs_marthe as first
+    from adatune_lite.experiments.autolr_vs_schedules import tables
 
-    return _committed(first, lambda results: first.finding(results.profile, results.store))
-
-
-def decision_markdown() -> str:
-    """The table for practice, from the same records."""
-    from adatune_lite.experiments import decision, lrs_opt_vs_marthe
-
-    return _committed(lrs_opt_vs_marthe, decision.chapter)
-
-
-def optimizers_markdown() -> str:
-    """The second table for practice, from the committed records of experiment 02."""
-    from adatune_lite.experiments import decision, is_the_hypergradient_right
-
-    return _committed(is_the_hypergradient_right, decision.optimizers)
+    return {
+        "finding.md": _committed(first, lambda results: first.finding(results.profile, results.store)),
+        "decision.md": _committed(first, decision.chapter),
+        "optimizers.md": _committed(second, decision.optimizers),
+        "schedules.md": _committed(sixth, tables.chapter),
+        "autolr.md": _committed(sixth, tables.first_page),
+    }
 
 
 def _committed(experiment: types.ModuleType, text: Callable[[Any], str]) -> str:

@@ -68,20 +68,18 @@ def reproduce(layout: Layout, notebooks: list[Notebook], parameters: dict[str, s
 def make_site(layout: Layout) -> None:
     """Stage and build the site, and say where it is."""
     from adatune_lite.experiments import EXPERIMENTS
-    from adatune_lite.notebook import best_profile, decision_markdown, finding_markdown, optimizers_markdown
+    from adatune_lite.notebook import best_profile, includes
     from adatune_lite.runs import state
 
     started = time.monotonic()
     say("Collecting the pages")
     profiles = state.read(EXPERIMENTS.values())
-    includes = {
-        "finding.md": finding_markdown(),
-        "decision.md": decision_markdown(),
-        "optimizers.md": optimizers_markdown(),
+    generated = {
+        **includes(),
         "state.md": state.state_markdown(profiles),
         "times.md": state.times_markdown(profiles),
     }
-    stage(layout, best_profile, includes)
+    stage(layout, best_profile, generated)
     staged = time.monotonic()
     say("Building the site")
     index = build(layout)

@@ -246,11 +246,11 @@ class TestFreshness:
         assert len(held) == 1
         for shown in (notebook.badge("desk", held).data, notebook.provenance(held).data):
             assert 'class="badge-profile stale">stale: the code has changed since all runs<' in shown
-        assert notebook.finding_markdown().startswith('<span class="badge-profile stale">')
+        assert notebook.includes()["finding.md"].startswith('<span class="badge-profile stale">')
         self.keep(OLD, provenance.code_hash("training"))
         for shown in (notebook.badge("desk", held).data, notebook.provenance(held).data):
             assert "stale" not in shown
-        assert "stale" not in notebook.finding_markdown()
+        assert "stale" not in notebook.includes()["finding.md"]
 
     def test_the_mark_counts(self) -> None:
         held = [record(OLD), record(provenance.code_hash("training"), seed=1)]

@@ -296,6 +296,23 @@ def finding(results: Results) -> str:
     return " ".join(filter(None, (_cells(results), _ranking(results), _cost_of(results)))) or NONE
 
 
+def first_page(results: Results) -> str:
+    """The findings with their setting, for the first page."""
+    return f"{_where(results)} {finding(results)}"
+
+
+def chapter(results: Results) -> str:
+    """The comparison at equal tuning with its setting, for the chapter of practice."""
+    return f"{_where(results)}\n\n{tuned(results)}"
+
+
+def _where(results: Results) -> str:
+    task = results.scale.main
+    epochs = steps_of(results.scale, task) * task.batch / task.train
+    reduced = "" if results.profile == "paper" else ", reduced scale"
+    return f"{describe(task)}; {epochs:.0f} epochs ({results.profile}{reduced})."
+
+
 def _cells(results: Results) -> str:
     pairs, _, _ = pairs_of_cells(results)
     if not pairs:

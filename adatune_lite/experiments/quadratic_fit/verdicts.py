@@ -199,11 +199,11 @@ def large_eps_breaks_quadratic(_: Claim, results: Results) -> Finding:
     gaps = {name: [far - near for far, near in found] for name, found in pairs.items()}
     above = _corrected(gaps, lambda g: float(stats.wilcoxon(g, alternative="greater").pvalue))
     below = _corrected(gaps, lambda g: float(stats.wilcoxon(g, alternative="less").pvalue))
-    medians = {name: tuple(np.median(found, axis=0)) for name, found in pairs.items()}
+    medians = {name: tuple(map(float, np.median(found, axis=0))) for name, found in pairs.items()}
     times = {name: far / near if near else math.inf for name, (far, near) in medians.items()}
     least = min(times, key=lambda name: times[name])
     parts = [
-        f"{NAMES[name]} {far:.2%} against {near:.2%}, {times[name]:.1f} times, over {len(pairs[name])} of "
+        f"{NAMES[name]} {far:.3%} against {near:.3%}, {times[name]:.1f} times, over {len(pairs[name])} of "
         f"{len(beyond[name])} such recomputations, p = {above[name]:.2g}"
         for name, (far, near) in medians.items()
     ]
