@@ -16,3 +16,8 @@ def whole(name: str, number: object, least: int) -> int:
 def is_number(value: object) -> TypeGuard[float]:
     """Whether it is a real number, numpy's too; True and False are none."""
     return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def plain(value: float | None) -> float | None:
+    """A number as Python's own, for a saved state: `weights_only=True` reads nothing of numpy's."""
+    return None if value is None else float(value)

@@ -47,12 +47,24 @@ def test_the_new_rate_begins_with_the_next_step() -> None:
     assert line.w.item() == pytest.approx(-0.23) and line.tuner.used_lr == pytest.approx(0.13)
 
 
+def test_the_held_loss_is_that_of_the_step_that_was_taken() -> None:
+    """1e-4 at the new rate, which no step has taken yet; the drop of the next window counts from 0.0125."""
+    line = Line({0: stairs(4, 3, 2.99), 1: bowl(-0.18)}, NextStep, saturation=50, epsilon_threshold=None)
+    for _ in range(2):
+        found = line.step()
+    assert found.new_lr == pytest.approx(0.08)
+    assert line.tuner.state_dict()["held"][1] == found.losses[2] == pytest.approx(bowl(-0.18)(-0.2))
+    line.losses[1] = lambda w: 2.0
+    assert line.step().drop_rate == pytest.approx(bowl(-0.18)(-0.2) - 2.0)
+
+
 def test_a_rollback_of_a_change_that_began_later() -> None:
     line = Line({0: stairs(4, 3, 2.99), 1: bowl(-0.18)}, NextStep, saturation=50, epsilon_threshold=None)
     assert [line.step().decision for _ in range(2)] == ["keep", "lower"]
     assert line.w.item() == -0.2
     line.losses[1] = lambda w: 1e6
-    assert line.step().decision == "rollback" and line.w.item() == -0.2 and line.tuner.lr == START
+    assert line.step().decision == "rollback" and line.w.item() == -0.2
+    assert line.tuner.lr == line.tuner.used_lr == START
 
 
 def test_drop_rates_between_fresh_superbatches() -> None:
@@ -79,6 +91,11 @@ def test_the_count_begins_anew_at_a_change() -> None:
     before, after = raised(al.AutoLR)
     assert before.decision == "raise" and before.drop_rate == pytest.approx(2.0, abs=0.01)
     assert after.superbatch == 1, "saturated: 0.1 is below a fifth of 2"
+    line = saturating(1.5, kind=CountBeginsAnew)
+    for _ in range(2):
+        line.step()
+    first, absolute = line.tuner.state_dict()["thresholds"]
+    assert first != first and absolute == pytest.approx(0.01), "the absolute threshold stays"
     again, later = raised(CountBeginsAnew)
     assert again == before and later.reason == "not saturated"
     assert later.threshold == pytest.approx(later.drop_rate / 5)

@@ -2,72 +2,19 @@
 
 from __future__ import annotations
 
-import copy
 import io
-from collections.abc import Callable, Iterator
-from functools import cache, partial
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from autolr_world import OPTIMIZERS, World, optimizers, plain, same, scripted
 from torch import Tensor, nn
 
 import adatune_lite as al
 from adatune_lite.tuners import Tuner
-
-OPTIMIZERS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
-    "momentum": lambda w: torch.optim.SGD(w, lr=0.05, momentum=0.9, weight_decay=0.01),
-    "adam": lambda w: torch.optim.Adam(w, lr=0.02),
-}
-optimizers = pytest.mark.parametrize("optimizer", OPTIMIZERS)
-
-
-class World:
-    """A float32 network with BatchNorm and dropout, batches by step, superbatches by index."""
-
-    def __init__(self, optimizer: str, make: Callable[[torch.optim.Optimizer], Tuner]) -> None:
-        generator = torch.Generator().manual_seed(0)
-        self.net = nn.Sequential(
-            nn.Linear(3, 6), nn.BatchNorm1d(6), nn.Tanh(), nn.Dropout(0.25), nn.Linear(6, 1)
-        )
-        with torch.no_grad():
-            for p in self.net.parameters():
-                p.copy_(torch.randn(p.shape, generator=generator))
-        self.x = torch.randn(40, 8, 3, generator=generator)
-        self.optimizer = OPTIMIZERS[optimizer](self.net.parameters())
-        self.tuner: Any = make(self.optimizer)
-        self.t = 0
-        torch.manual_seed(11)
-
-    def loss(self, x: Tensor) -> Tensor:
-        return (self.net(x) - x.square().sum(1, keepdim=True)).square().mean()
-
-    def outer(self, k: int) -> Tensor:
-        return self.loss(self.x[20 + k % 20])
-
-    def step(self, outer: Callable[[int], Tensor] | None = None) -> None:
-        x = self.x[self.t % 20]
-        self.tuner.step(lambda: self.loss(x), outer or self.outer)
-        self.t += 1
-
-    def training(self) -> dict[str, Any]:
-        """All that a rollback must put back."""
-        parts = {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict()["state"]}
-        return copy.deepcopy({**parts, "random": torch.get_rng_state(), "lr": self.tuner.lr})
-
-
-def same(a: Any, b: Any) -> bool:
-    """To the last bit."""
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(v, b[k]) for k, v in a.items())
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(same, a, b))
-    return torch.equal(a, b) if isinstance(a, Tensor) else str(a) == str(b)
-
-
-def plain(optimizer: str) -> World:
-    """The same training at the seed rate, with nothing around it."""
-    return World(optimizer, lambda o: al.FixedSchedule(o, [o.param_groups[0]["lr"]] * 40))
 
 
 @optimizers
@@ -123,11 +70,6 @@ def test_samples_share_their_dropout() -> None:
     assert len(set.union(*values)) == len(drawn) >= 3
 
 
-def scripted(world: World, losses: Iterator[float]) -> Callable[[int], Tensor]:
-    """The given losses, from passes through the network that would move BatchNorm and draw dropout."""
-    return lambda k: world.outer(k) * 0 + next(losses)
-
-
 @optimizers
 def test_rollback_is_bit_for_bit(optimizer: str) -> None:
     """After it, everything is as if the change at step 3 had never been made, now and later."""
@@ -167,63 +109,6 @@ def test_a_change_before_other_weights_train_is_not_taken_back(later: int | None
     world.tuner.rollback = False
     world.step(scripted(world, losses))
     assert [d.decision for d in world.tuner.log] == ["lower", "keep"]
-
-
-def test_rollback_covers_buffers_first_seen_after_the_change() -> None:
-    world = World("momentum", lambda o: al.AutoLR(o, 0, window=2, saturation=None, epsilon_threshold=None))
-    late = nn.BatchNorm1d(3)
-    before = copy.deepcopy(late.state_dict())
-    losses = iter([5.0, 5.0, 4.0, 3.9, 3.95, 4.2, 4.4, 3.95])
-
-    def training(front: nn.Module, t: int) -> Tensor:
-        return world.loss(front(world.x[t]))
-
-    for t in range(4):
-        front = late if t >= 2 else nn.Identity()
-        world.tuner.step(partial(training, front, t), scripted(world, losses))
-    assert world.tuner.log[-1].decision == "rollback"
-    assert same(dict(late.state_dict()), dict(before))
-    assert int(world.net.state_dict()["1.num_batches_tracked"]) == 2
-
-
-class Reassigning(nn.Module):
-    """A running mean whose tensor is another one after each step, and a buffer that comes and goes."""
-
-    mean: Tensor
-    odd: Tensor | None
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(3))
-        self.register_buffer("odd", None)
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.training:
-            self.mean = 0.9 * self.mean + 0.1 * x.detach().mean(0).to(self.mean)
-            self.odd = self.mean.sum() if self.odd is None else None
-        return x - self.mean.to(x)
-
-
-@pytest.mark.parametrize("model", [False, True])
-def test_rollback_covers_buffers_that_a_module_assigns_anew(model: bool) -> None:
-    front = Reassigning()
-    world = World(
-        "momentum",
-        lambda o: al.AutoLR(
-            o, 0, window=3, saturation=None, epsilon_threshold=None, model=front if model else None
-        ),
-    )
-    losses = iter([5.0, 5.0, 4.0, 3.9, 3.95, 4.2, 4.4, 3.95])
-    before = []
-    for t in range(6):
-        world.tuner.step(partial(lambda t: world.loss(front(world.x[t])), t), scripted(world, losses))
-        before.append((front.mean.clone(), front.odd))
-    assert [d.decision for d in world.tuner.log] == ["lower", "rollback"]
-    mean, odd = before[2]
-    assert torch.equal(front.mean, mean) and mean.abs().sum() > 0
-    assert (front.odd is None) == (odd is None) and (odd is None or torch.equal(front.odd, odd))
-    state = world.tuner.state_dict()
-    torch.save(state, io.BytesIO())
 
 
 def test_a_failure_at_the_end_of_a_window_leaves_batchnorm_alone() -> None:
@@ -320,6 +205,21 @@ def test_saved_state_continues_bit_for_bit(optimizer: str, at: int) -> None:
     assert same(state["tuner"], torch.load(io.BytesIO(files[at]), weights_only=True)["tuner"])
 
 
+def settings_of(tuner: al.AutoLR) -> dict[str, Any]:
+    found = tuner.state_dict()["settings"]
+    return {name: value for name, value in found.items() if not name.startswith("clip")}
+
+
+def test_settings_of_numpy_leave_a_state_that_can_be_read() -> None:
+    optimizer = torch.optim.SGD([torch.zeros(2, requires_grad=True)], lr=0.1)
+    numbers: dict[str, Any] = {"saturation": np.float64(100), "epsilon_threshold": np.float32(1e-3)}
+    tuner = al.AutoLR(optimizer, np.int64(5), window=np.int32(2), lr_min=np.float64(0.0), **numbers)
+    file = io.BytesIO()
+    torch.save(tuner.state_dict(), file)
+    file.seek(0)
+    tuner.load_state_dict(torch.load(file, weights_only=True))
+
+
 def test_state_of_another_training_is_refused() -> None:
     world = World("momentum", noisy)
     world.step()
@@ -338,6 +238,11 @@ def test_state_of_another_training_is_refused() -> None:
     wider.tuner.reach = 0.6
     with pytest.raises(ValueError, match=r"saved with reach=0.5, and this AutoLR has 0.6: make it with the"):
         wider.tuner.load_state_dict(state)
+    clipped = al.AutoLR(
+        OPTIMIZERS["momentum"](world.net.parameters()), **settings_of(world.tuner), clip_grad_norm=1.0
+    )
+    with pytest.raises(ValueError, match=r"saved with clip_grad_norm=None, and this AutoLR has 1.0"):
+        clipped.load_state_dict(state)
     other = World("momentum", noisy)
     other.net.load_state_dict(world.net.state_dict())
     other.tuner.load_state_dict(state)

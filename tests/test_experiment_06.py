@@ -10,6 +10,7 @@ from typing import Any
 import matplotlib as mpl
 import pytest
 import torch
+from made_up import Made, wobble
 from torch import nn
 from torch.nn.functional import cross_entropy
 
@@ -277,6 +278,12 @@ def test_evaluation_mode_is_compared_on_the_task_with_batchnorm() -> None:
         runs = experiment.open_runs(scale)[experiment.EVALUATION]
         assert {s.task for s in runs} == {task} and len(runs) == len(scale.report_seeds)
         assert (task, "momentum", "autolr") in experiment.paper_runs(scale)
+        text = opened.decisions(
+            experiment.results(profile, Made(lambda s: 90 + wobble(s.seed, len(s.settings))))
+        )
+        rows = [line.split(" | ")[0].strip("| ") for line in text.splitlines()[2:]]
+        other = ["as it is, on the task with BatchNorm"] if profile == "desk" else []
+        assert rows == ["as it is", *other, *experiment.OPEN, experiment.TWICE, experiment.EVALUATION]
 
 
 def test_an_empty_store_has_pages_without_numbers(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -274,5 +274,7 @@ def test_the_usual_share_of_explore_is_held_against_the_best_other() -> None:
     assert "minus 75%, the best" in judged(name, by_setting(5, 0)).why
     peak = Made(lambda s: 90 - 9 * abs(share_of(s) - 0.25) + wobble(s.seed, round(100 * share_of(s))))
     assert judged(name, peak).outcome == "supported", "the best itself, however far ahead"
+    few = Made(lambda s: None if share_of(s) == 0.75 and s.seed else 90 + wobble(s.seed))
+    assert judged(name, few).seeds == 1, "over the seeds that all shares have"
     missing = Made(lambda s: None if share_of(s) == 0.75 else 90 + wobble(s.seed))
     assert "explore 75%" in judged(name, missing).why

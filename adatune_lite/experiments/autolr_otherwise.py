@@ -2,7 +2,7 @@
 
 What the paper leaves open, `AutoLR` decides one way (the table in book/methods.md). Each class here decides
 one thing otherwise and is AutoLR in all else, so that the difference between the two is that decision's
-effect. Nothing in the library uses this module but experiment 06.
+effect. Runs name them by their setting `otherwise`, as experiment 06 does; nothing else uses this module.
 """
 
 from __future__ import annotations
@@ -25,16 +25,22 @@ FRESH = 1_000_000
 
 
 class NextStep(AutoLR):
-    """The new rate begins with the next step; the one that was measured stays as it was taken."""
+    """The new rate begins with the next step; the one that was measured stays as it was taken.
+
+    So `new_lr` of a decision is the rate of the step after it.
+    """
 
     def step(self, train_loss: Closure | list[Closure], outer_loss: Any = None) -> Tensor:
-        lr = self._lr
+        lr, done = self._lr, self._steps
         loss = super().step(train_loss, outer_loss)
-        self._used_lr = lr
+        decided = bool(self.log) and self.log[-1].step == self._steps > done
+        if decided and self.log[-1].decision in ("raise", "lower"):
+            self._used_lr = lr
         return loss
 
-    def _take_anew(self, weights: Tensors, grads: Gradients, start: Snapshot) -> None:
-        """Nothing: the step at the old rate has been taken."""
+    def _take_anew(self, weights: Tensors, grads: Gradients, start: Snapshot, found: Decision) -> None:
+        """The step at the old rate has been taken; the held loss is the one measured after it."""
+        self._held_loss = found.losses[len(found.losses) // 2]
 
 
 class FreshSuperbatch(AutoLR):
@@ -47,10 +53,13 @@ class FreshSuperbatch(AutoLR):
 
 
 class CountBeginsAnew(AutoLR):
-    """Each change of the rate begins the relative threshold anew, raises in explore included."""
+    """Each change of the rate begins the relative threshold anew, raises in explore included.
 
-    def _take_anew(self, weights: Tensors, grads: Gradients, start: Snapshot) -> None:
-        super()._take_anew(weights, grads, start)
+    The absolute threshold stays once it is fixed: from then on this is AutoLR as it is.
+    """
+
+    def _take_anew(self, weights: Tensors, grads: Gradients, start: Snapshot, found: Decision) -> None:
+        super()._take_anew(weights, grads, start, found)
         self._first = math.nan
 
 
@@ -76,7 +85,7 @@ class EvaluationMode(AutoLR):
             found: Tensor = outer_loss(k)
             return found
 
-        return super().step(train_loss, looked)
+        return super().step(train_loss, None if outer_loss is None else looked)
 
 
 OTHERWISE: dict[str, type[AutoLR]] = {

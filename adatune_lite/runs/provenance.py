@@ -28,6 +28,7 @@ DECIDING = (
     "tasks",
     "experiments/functions.py",
     "experiments/methods.py",
+    "experiments/autolr_otherwise.py",
 )
 """Modules and folders of the package whose code decides the numbers of every run."""
 
@@ -39,10 +40,7 @@ DECIDING_ONE = {
     "lean": _DERIVATIVES,
     "hypergradient_error": _DERIVATIVES,
     "locality": _DERIVATIVES,
-    "generalisation": (
-        *("experiments/generalisation.py", "experiments/autolr_otherwise.py"),
-        "eigenvalue.py",
-    ),
+    "generalisation": ("experiments/generalisation.py", "eigenvalue.py"),
     "quadratic_fit": _PROBES,
     "superbatch_size": _PROBES,
     "lr_range": ("experiments/range_test.py", "lr_range.py", "rewind.py"),

@@ -44,7 +44,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adatune_lite.checks import whole
+from adatune_lite.checks import plain, whole
 from adatune_lite.curvature import LossError
 from adatune_lite.tuners.autolr_checks import (
     WANTED,
@@ -75,10 +75,10 @@ from adatune_lite.tuners.products import Gradients
 Tensors = list[Tensor]
 
 _SETTINGS = (
-    *("explore_steps", "window", "samples", "superbatch"),
-    *("saturation", "epsilon_threshold", "lr_min", "reach", "spread"),
+    *("explore_steps", "window", "samples", "superbatch", "saturation", "epsilon_threshold"),
+    *("lr_min", "reach", "spread", "clip_grad_value", "clip_grad_norm"),
 )
-"""What a saved state must agree in; `rollback` may be switched off during a training."""
+"""What a saved state must agree in."""
 
 
 class AutoLR(Tuner):
@@ -105,7 +105,8 @@ class AutoLR(Tuner):
     modules that run in train_loss are put back after each. That two evaluations agree is checked on
     superbatch 0 at the first step, on superbatch 1, and at the first fit after `load_state_dict`, uncounted.
 
-    `log` holds a `Decision` per window. A saved state is refused by an AutoLR with other settings.
+    `log` holds a `Decision` per window. A saved state is refused by an AutoLR with other settings; rollback,
+    total_steps and model may differ.
 
     Step hooks of the optimizer run on trial steps too: two in the first step, one where a decision changes
     the rate. A loss that is negative, like a log-density's, leaves no room for
@@ -151,7 +152,8 @@ class AutoLR(Tuner):
             spread=spread,
             rollback=rollback,
         )
-        self.saturation, self.epsilon_threshold = saturation, epsilon_threshold
+        self.saturation, self.epsilon_threshold = plain(saturation), plain(epsilon_threshold)
+        self.clip_grad_value, self.clip_grad_norm = plain(clip_grad_value), plain(clip_grad_norm)
         self.lr_min, self.rollback = float(lr_min), rollback
         self.reach, self.spread = float(reach), float(spread)
         self.total_steps = None if total_steps is None else whole("total_steps", total_steps, 1)
@@ -240,7 +242,7 @@ class AutoLR(Tuner):
                     trial = Snapshot.take(weights, self.optimizer, self._buffers)
                     self._change = Change(trial, lr, found.drop_rate, found.losses[len(found.losses) // 2])
                 self._lr = found.new_lr
-                self._take_anew(weights, grads, start)
+                self._take_anew(weights, grads, start, found)
         except BaseException:
             start.restore(weights, self.optimizer)
             guard.restore()
@@ -249,7 +251,7 @@ class AutoLR(Tuner):
         self.log.append(found)
         return NOT_FINITE not in found.reason
 
-    def _take_anew(self, weights: Tensors, grads: Gradients, start: Snapshot) -> None:
+    def _take_anew(self, weights: Tensors, grads: Gradients, start: Snapshot, found: Decision) -> None:
         """The deciding step again, at the new rate."""
         start.restore(weights, self.optimizer)
         self._move(weights, grads, self._lr)
@@ -345,7 +347,7 @@ class AutoLR(Tuner):
                 "other weights train than when the rate was changed, so the change cannot be taken back: "
                 "set the tuner's `rollback` to False where layers are frozen or unfrozen"
             )
-        if not self._buffers.fit(change.snapshot.buffers):
+        if len(self._buffers) != len(change.snapshot.buffers):
             raise ValueError("the network's buffers are not those of the saved state: give AutoLR the model")
         change.snapshot.restore(weights, self.optimizer, self._buffers)
         self._lr, self._change = change.lr, None

@@ -64,21 +64,22 @@ class Buffers:
         """Copies of what they hold now."""
         return [None if b is None else b.detach().clone() for b in self._now()]
 
-    def fit(self, values: Values) -> bool:
-        """Whether these values can be theirs: as many, and of the same shapes where both are tensors."""
-        now = self._now()
-        return len(now) == len(values) and all(
-            a is None or b is None or a.shape == b.shape for a, b in zip(now, values, strict=True)
-        )
-
     @torch.no_grad()
     def put(self, values: Values) -> None:
-        """Give them these values; a tensor that stays the module's is written into."""
+        """Give them these values: written into the tensor if that can hold them, else as a new one.
+
+        A tensor under two names holds one value; a name with another value gets a tensor of its own.
+        """
+        written: dict[int, Tensor] = {}
         for (module, name), now, value in zip(self._places, self._now(), values, strict=True):
-            if now is None or value is None:
+            if value is None or now is None or (now.shape, now.dtype) != (value.shape, value.dtype):
                 setattr(module, name, value if value is None else value.clone())
-            else:
+                continue
+            first = written.setdefault(id(now), value)
+            if first is value:
                 now.copy_(value)
+            elif not torch.equal(first, value):
+                setattr(module, name, value.clone())
 
     def _now(self) -> Values:
         return [getattr(module, name) for module, name in self._places]

@@ -16,8 +16,9 @@ and (b) compares the same schedules.
 The desk profile has 10,000 images, 10 epochs and superbatches of 4 mini-batches, as experiment 05 has. Of
 CIFAR-10 it has the cells of Table 4 with momentum and Adam, and a range test, on a ResNet-18 with an eighth
 of the channels: 7 epochs in place of 200, 10,000 images in place of 50,000. A pilot took 0.22 s a step on a
-busy core, so that twenty runs of 546 steps, with AutoLR's looks, cost about 0.9 core-hours; one of the
-4-layer network takes 0.1 s by the records of 03. What all runs took is on the page, from their records.
+busy core, so that twenty-five runs of 546 steps, with AutoLR's looks, cost about 1.1 core-hours; one of the
+4-layer network takes 0.1 s by the records of 03, the 45 runs of (f) on it 0.5 core-hours by the first ones of
+(a). What all runs took is on the page, from their records.
 """
 
 from __future__ import annotations

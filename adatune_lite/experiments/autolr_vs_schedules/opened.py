@@ -26,7 +26,7 @@ def decisions(results: Results) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     wholes = {"as it is": next((whole for n, (_, whole) in found.items() if n != EVALUATION), [])}
-    if EVALUATION in found:
+    if EVALUATION in found and found[EVALUATION][1] != wholes["as it is"]:
         wholes["as it is, on the task with BatchNorm"] = found[EVALUATION][1]
     for name, records in (wholes | {n: other for n, (other, _) in found.items()}).items():
         if records:

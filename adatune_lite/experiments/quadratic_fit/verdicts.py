@@ -1,6 +1,7 @@
 """The tests of claims about AutoLR's parabola, as they were registered, on the records of experiment 03.
 
-How their texts are read where they leave something open, decided before any run on real data was made:
+How their texts are read where they leave something open, decided before any run on real data was made; that
+of fig1 when the records of the desk profile were there and its outcome was not known:
 
 - autolr.fig5.* name CIFAR-10 and ResNet-18: runs on other tasks do not judge them. Every optimizer must pass
   on every seed's run (quadratic_cifar) or in the median over the recomputations of all seeds (minimum_value).
@@ -9,7 +10,9 @@ How their texts are read where they leave something open, decided before any run
 - autolr.fig1.large_eps_breaks_quadratic: the main task, every optimizer at its seed rate; recomputations of
   all seeds together, Holm over the three optimizers. The bound is AutoLR's own, |eps|^3 < r L and at most
   half of the rate. Read are those whose true loss was measured at both places: the minimum on the grid, and
-  the bound on it too, which it is where half of the rate is the narrower bound.
+  the bound on it too, which it is where half of the rate is the narrower bound. Contradicted: the error at
+  the bound is the larger one, for every optimizer. A factor between 1 and 3 is undecided. The p values take
+  the recomputations of a run as independent, as the registered test does; the factors by run stand beside.
 - Figure 6 (ImageNet, IWSLT, SQuAD) has no runs here.
 """
 
@@ -185,14 +188,7 @@ def large_eps_breaks_quadratic(_: Claim, results: Results) -> Finding:
         name: [p for r in records for p in results.probes(r) if abs(p.minimum) > p.most]
         for name, records in runs.items()
     }
-    pairs = {
-        name: [
-            (p.minimum_error, near)
-            for p in found
-            if math.isfinite(p.minimum_error) and math.isfinite(near := clipped_error(p))
-        ]
-        for name, found in beyond.items()
-    }
+    pairs = {name: _errors(found) for name, found in beyond.items()}
     missing = _absent(pairs)
     if missing:
         return Finding(missing=missing, runs=_hashes(runs))
@@ -200,11 +196,12 @@ def large_eps_breaks_quadratic(_: Claim, results: Results) -> Finding:
     above = _corrected(gaps, lambda g: float(stats.wilcoxon(g, alternative="greater").pvalue))
     below = _corrected(gaps, lambda g: float(stats.wilcoxon(g, alternative="less").pvalue))
     medians = {name: tuple(map(float, np.median(found, axis=0))) for name, found in pairs.items()}
-    times = {name: far / near if near else math.inf for name, (far, near) in medians.items()}
+    times = {name: _times(found) for name, found in beyond.items()}
     least = min(times, key=lambda name: times[name])
+    by_run = {name: _span([_times(results.probes(r)) for r in records]) for name, records in runs.items()}
     parts = [
-        f"{NAMES[name]} {far:.3%} against {near:.3%}, {times[name]:.1f} times, over {len(pairs[name])} of "
-        f"{len(beyond[name])} such recomputations, p = {above[name]:.2g}"
+        f"{NAMES[name]} {far:.3%} against {near:.3%}, {times[name]:.1f} times ({by_run[name]} by run), "
+        f"over {len(pairs[name])} of {len(beyond[name])} such recomputations, p = {above[name]:.2g}"
         for name, (far, near) in medians.items()
     ]
     return Finding(
@@ -216,6 +213,27 @@ def large_eps_breaks_quadratic(_: Claim, results: Results) -> Finding:
         f"{'; '.join(parts)} (Holm).",
         runs=_hashes(runs),
     )
+
+
+def _errors(probes: Sequence[Probe]) -> list[tuple[float, float]]:
+    """(error at the minimum, error at the bound) where both were measured and the minimum lies beyond it."""
+    return [
+        (p.minimum_error, near)
+        for p in probes
+        if math.isfinite(p.minimum_error) and math.isfinite(near := clipped_error(p))
+    ]
+
+
+def _times(probes: Sequence[Probe]) -> float:
+    """The median error at the minimum over that at the bound; NaN without any."""
+    found = _errors(probes)
+    far, near = np.median(found, axis=0) if found else (math.nan, math.nan)
+    return float(far / near) if near else math.inf
+
+
+def _span(values: Sequence[float]) -> str:
+    finite = [v for v in values if not math.isnan(v)]
+    return f"{min(finite):.1f} to {max(finite):.1f}" if finite else "none"
 
 
 def _corrected(gaps: Mapping[str, list[float]], test: Callable[[list[float]], float]) -> dict[str, float]:
