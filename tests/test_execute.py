@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -218,6 +220,16 @@ def test_conflict_is_told_and_both_are_kept(store: Store) -> None:
     assert Record.from_json(beside.read_bytes()).content() == before
 
 
+@contextmanager
+def killed_at_last(group: int) -> Iterator[None]:
+    """A test that fails leaves no process behind for the next."""
+    try:
+        yield
+    except BaseException:
+        os.killpg(group, signal.SIGKILL)
+        raise
+
+
 def test_ctrl_c_keeps_what_is_finished(checkout: Path) -> None:
     script = checkout / "script.py"
     script.write_text(
@@ -236,13 +248,16 @@ def test_ctrl_c_keeps_what_is_finished(checkout: Path) -> None:
         env={**os.environ, "PYTHONPATH": paths},
         stderr=subprocess.PIPE,
         start_new_session=True,
+        # Whoever runs the tests in the background has Ctrl-C ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    give_up = time.monotonic() + 60
-    while not all((checkout / f"started-{seed}").exists() for seed in (2, 3)):
-        assert time.monotonic() < give_up and process.poll() is None
-        time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)  # As a terminal does: parent and workers get it.
-    _, said = process.communicate(timeout=20)
+    with process, killed_at_last(process.pid):
+        give_up = time.monotonic() + 60
+        while not all((checkout / f"started-{seed}").exists() for seed in (2, 3)):
+            assert time.monotonic() < give_up and process.poll() is None
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)  # As a terminal does: parent and workers get it.
+        _, said = process.communicate(timeout=20)
     assert b"KeyboardInterrupt" in said and process.returncode != 0
     out = Store(checkout / "out")
     assert sorted(r.spec.seed for r in out.records()) == [0, 1]
