@@ -256,6 +256,14 @@ def test_tables(results: Results, name: str) -> None:
     assert tables.paper(results, "t14") == "*Not run: no records of this data set.*"
 
 
+def test_a_plateau_that_had_no_occasion_to_act_is_said_to(results: Results) -> None:
+    (record,) = results.tuned()["plateau"]
+    assert len(set(record.series("lr")[1])) == 1 and "never lowered its rate" in tables.tuned(results)
+    steps = list(range(20))
+    moved = {**record.stored, "lr": {"steps": steps, "values": [0.1] * 10 + [0.01] * 10}}
+    assert tables.idle([dataclasses.replace(record, stored=moved), record]) == tables.idle([]) == ""
+
+
 def test_open_decisions_stand_beside_autolr_as_it_is(results: Results) -> None:
     text = opened.decisions(results)
     assert [line.split(" | ")[0].strip("| ") for line in text.splitlines()[2:]] == [

@@ -142,7 +142,19 @@ def tuned(results: Results) -> str:
             printed_loss_text(TABLE_9[method]) if method in TABLE_9 else "",
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) if len(lines) > 2 else NONE
+    text = "\n".join(lines) if len(lines) > 2 else NONE
+    return "\n\n".join(filter(None, (text, idle(dict(rows).get("plateau", [])))))
+
+
+def idle(plateau: Sequence[Record]) -> str:
+    """What to say where ReduceLROnPlateau had no occasion to act."""
+    if not plateau or any(len(set(r.series("lr")[1])) > 1 for r in plateau):
+        return ""
+    return (
+        f"{LABELS['plateau']} never lowered its rate here: it looks once an epoch and waits, as torch has "
+        "it, for more looks without gain than so short a training has. Its runs are those of the constant rate, "
+        "and say nothing of the method."
+    )
 
 
 def _cost(records: Sequence[Record]) -> float:
@@ -334,7 +346,10 @@ def _ranking(results: Results) -> str:
     place = names.index("autolr") + 1
     best = rows[0] if place > 1 else rows[min(1, len(rows) - 1)]
     pair = paired(accuracies(dict(rows)["autolr"]), accuracies(best[1]))
+    pairs = {m: paired(accuracies(records), accuracies(dict(rows)["autolr"])) for m, records in rows}
+    p = adjusted({m: found for m, found in pairs.items() if m != "autolr"}).get(best[0], "")
     versus = f"; minus {LABELS[best[0]]}: {signed(pair.difference)} points" if pair and len(rows) > 1 else ""
+    versus += f", p = {p} after Holm over all {len(rows) - 1}" if versus and p else ""
     return f"**With the rate of every method tuned alike** AutoLR is number {place} of {len(rows)}{versus}."
 
 
