@@ -152,8 +152,8 @@ def idle(plateau: Sequence[Record]) -> str:
         return ""
     return (
         f"{LABELS['plateau']} never lowered its rate here: it looks once an epoch and waits, as torch has "
-        "it, for more looks without gain than so short a training has. Its runs are those of the constant rate, "
-        "and say nothing of the method."
+        "it, for more looks without gain than so short a training has. Its runs are those of the constant "
+        "rate, and say nothing of the method."
     )
 
 
