@@ -38,7 +38,18 @@ from adatune_lite.runs.store import Store
 from adatune_lite.tasks.data import Batch
 
 FIGURES = ("tuned", "safeguards", "seed_rates", "range_test")
-TABLES = ("setting", "finding", "tuned", "safeguards", "seed_rates", "equal_cost", "one_cycle", "not_run")
+TABLES = (
+    "setting",
+    "finding",
+    "first_page",
+    "chapter",
+    "tuned",
+    "safeguards",
+    "seed_rates",
+    "equal_cost",
+    "one_cycle",
+    "not_run",
+)
 
 
 class Empty:

@@ -314,8 +314,22 @@ def first_page(results: Results) -> str:
 
 
 def chapter(results: Results) -> str:
-    """The comparison at equal tuning with its setting, for the chapter of practice."""
-    return f"{_where(results)}\n\n{tuned(results)}"
+    """The comparison at equal tuning in short, with its setting, for the chapter of practice."""
+    rows = results.ranked()
+    if not rows:
+        return NONE
+    ours = accuracies(dict(rows).get("autolr", []))
+    lines = [
+        "| method | tuned rate | test accuracy (%) | minus AutoLR (points) | cost (plain steps) |",
+        "|---|---|---|---|---|",
+    ]
+    for method, records in rows:
+        pair = paired(accuracies(records), ours) if method != "autolr" else None
+        lr = dict(results.choices[method].settings)["lr"]
+        cells = [LABELS[method], f"{lr:.3g}", accuracy_text(records), _signed(pair), f"{_cost(records):,.0f}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    table = "\n".join(lines)
+    return "\n\n".join(filter(None, (_where(results), table, idle(dict(rows).get("plateau", [])))))
 
 
 def _where(results: Results) -> str:
