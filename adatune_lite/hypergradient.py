@@ -195,13 +195,12 @@ def _gradient(
     return loss.detach(), w, _filled(grads, w)
 
 
-def _check_same(first: Tensors, again: Tensors) -> None:
+def _check_same(before: Tensor, after: Tensor) -> None:
     """Raises LossError where a step's training loss differs from the one at its first evaluation.
 
     By more than a thousandth: a GPU may sum in another order each time, and what it recomputes then differs
     in its last digits.
     """
-    before, after = torch.stack(first), torch.stack(again)
     same = torch.isclose(after, before, rtol=1e-3, atol=1e-6, equal_nan=True)
     if not same.all():
         at = tuple((~same).nonzero()[0].tolist())
@@ -272,10 +271,11 @@ def reverse_sweep(
         raise ValueError("keep_graph recomputes nothing: leave checkpoints at None, or keep_graph at False")
     every = 1 if checkpoints is None else math.ceil(T / checkpoints)
     tape, graphs = _Tape(_start(problem, rule), T, every), []
-    losses: Tensors = []
+    # in blocks too: a number kept from each step would lie in the hole that the step's gradient leaves
+    losses, again, slopes = _series(problem, T), _series(problem, T), _series(problem, T)
     for t, rate in enumerate(rates):
         loss, w, grads = _gradient(problem, tape[t][0], t, create_graph=keep_graph)
-        losses.append(loss)
+        losses[t] = loss
         _update(rule, tape[t], grads, rate, t, out=tape[t + 1])
         if keep_graph:
             graphs.append((loss, w, grads))
@@ -289,25 +289,28 @@ def reverse_sweep(
     # cloned, since two weights may share one gradient, and the products are added in place
     a = [[g.clone() for g in grads], *([torch.zeros_like(g) for g in grads] for _ in rule.buffers)]
     del final
-    slopes: list[Tensor] = []
-    again: Tensors = []
     for t in reversed(range(T)):
         if (t + 1) % every == 0 and t + 1 < T:
             for s in range(t + 1 - every, t):
                 _advance(problem, rule, tape[s], rates[s], s, out=tape[s + 1])
         weights, *buffers = tape[t]
         loss, w, grads = graphs.pop() if keep_graph else _gradient(problem, weights, t, create_graph=True)
-        again.append(loss)
+        again[t] = loss
         if t == T - 1:
             check_second_derivative(grads)
         with torch.no_grad():
             plain = [g.detach() for g in grads]
-            a, g_adjoint, slope = _adjoint(rule, a, weights, buffers, plain, rates[t], t + 1)
+            a, g_adjoint, slopes[t] = _adjoint(rule, a, weights, buffers, plain, rates[t], t + 1)
         torch._foreach_add_(a[0], product(grads, w, g_adjoint))
-        slopes.append(slope)
-    _check_same(losses, again[::-1])
-    found = torch.stack(slopes[::-1], dim=-1).cpu()
+    _check_same(losses, again)
+    found = slopes.movedim(0, -1).cpu()
     return value, found.masked_fill(~finite.unsqueeze(-1), math.nan)
+
+
+def _series(problem: Problem, steps: int) -> Tensor:
+    """Room for a number a step, or one for each seed: float64 [T] or [T, S]."""
+    shape = (steps,) if problem.seeds is None else (steps, problem.seeds)
+    return torch.empty(shape, dtype=torch.float64, device=problem.tensors()[0].device)
 
 
 def _adjoint(

@@ -130,6 +130,10 @@ def _scores(net: nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
     return net(batch[0]), batch[1]
 
 
+def _momentum(spec: RunSpec) -> object:
+    return dict(spec.optimizer_settings).get("momentum")
+
+
 def test_desk_has_cifar_between_the_paper_and_the_search() -> None:
     plan = experiment.plan("desk", Empty())
     (few,) = experiment.PROFILES["desk"].few
@@ -141,7 +145,9 @@ def test_desk_has_cifar_between_the_paper_and_the_search() -> None:
         ("generalisation", "autolr", "adam"),
         ("lr_range", "lr_range", "sgd"),
     }
-    assert sum(p.role == "few" for p in held) == 20 and few.dataset == "cifar10" and few.train == 10_000
+    plain = [p for p in held if p.role == "few" and p.spec.optimizer == "sgd" and not _momentum(p.spec)]
+    assert len(plain) == 10
+    assert sum(p.role == "few" for p in held) == 30 and few.dataset == "cifar10" and few.train == 10_000
     order = {p.role: p.priority for p in plan}
     assert order["paper"] > order["few"] > order["range"] > order["tuning"]
     ours = next(p.spec for p in held if p.spec.method == "autolr")
@@ -265,6 +271,12 @@ def test_tables(results: Results, name: str) -> None:
     assert text and "nan" not in text
     assert "99.32" in tables.paper(results, "t13") and "94.79" in tables.tuned(results)
     assert tables.paper(results, "t14") == "*Not run: no records of this data set.*"
+
+
+def test_the_plateau_forgives_a_twentieth_of_the_training() -> None:
+    for profile, looks in (("smoke", 1), ("desk", 1), ("paper", 10)):
+        runs = experiment.trials(experiment.PROFILES[profile], "plateau")
+        assert {s.get("patience") for trial in runs for s in trial} == {looks}
 
 
 def test_a_plateau_that_had_no_occasion_to_act_is_said_to(results: Results) -> None:

@@ -224,7 +224,7 @@ class Tuner(ABC):
 
         `grad` of the weights, which holds the last step's, is None from here to the optimizer's step.
         """
-        self._set_gradients(weights, [None] * len(weights))
+        self._clear_gradients()
         with self._guard() as guard:
             found = training_gradient(
                 train_loss,
@@ -256,15 +256,19 @@ class Tuner(ABC):
     def _clipped(self, grads: Gradients) -> Gradients:
         return self._clip(grads, [])[0] if self._clip else grads
 
+    def _clear_gradients(self) -> None:
+        """As `zero_grad` of the optimizer, whose profiling costs more than the rest of it."""
+        for group in self.optimizer.param_groups:
+            for p in group["params"]:
+                p.grad = None
+
     def _set_gradients(self, weights: Sequence[Tensor], grads: Sequence[Tensor | None]) -> None:
         """Hand gradients to the optimizer, each with memory of its own: it may write into them.
 
         Autograd gives one tensor for both weights of loss(a + b), and one expanded number where all entries
         are equal.
         """
-        for group in self.optimizer.param_groups:
-            for p in group["params"]:
-                p.grad = None
+        self._clear_gradients()
         seen: set[int] = set()
         for w, g in zip(weights, grads, strict=True):
             if g is not None and g.layout is torch.strided:

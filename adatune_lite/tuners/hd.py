@@ -17,6 +17,8 @@ from adatune_lite.tuners.hypergradient import MARTHE
 from adatune_lite.tuners.products import Gradients, along, chosen
 from adatune_lite.tuners.tuned import PerName, Tuned
 
+PLAIN = SGD()
+
 
 class HD(MARTHE):
     """Hypergradient descent.
@@ -80,7 +82,7 @@ class HD(MARTHE):
             if not keeps:
                 self._carry(weights, grads, [])
             self._optimizer_step(weights, grads)
-            self._set_gradients(weights, [None] * len(weights))
+            self._clear_gradients()
             self._steps += 1
             self._scaling.update(overflow=False)
         return found.loss
@@ -91,7 +93,7 @@ class HD(MARTHE):
     @property
     def _keeps(self) -> bool:
         """Whether the step is plain SGD's, of whose rate Z = -g is all."""
-        return [x.name for x in self._tuned] == ["lr"] and all(rule == SGD() for rule in self._rules)
+        return [x.name for x in self._tuned] == ["lr"] and all(rule == PLAIN for rule in self._rules)
 
     @torch.no_grad()
     def _settle(self) -> None:

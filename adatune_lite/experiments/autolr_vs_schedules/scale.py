@@ -40,7 +40,7 @@ class Scale:
     """Rates that a range test tries."""
     range_seeds: tuple[int, ...]
     few: tuple[TaskSpec, ...] = ()
-    """Further tasks of (a), for the optimizers of FEW, and of the range test."""
+    """Further tasks of (a) and of the range test, for fewer epochs."""
     few_epochs: int = 0
     printed: bool = False
     """Whether the schedules of Table 9 run at their printed rates too."""

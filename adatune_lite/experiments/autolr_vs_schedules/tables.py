@@ -20,7 +20,7 @@ from adatune_lite.experiments.autolr_records import (
     signed,
 )
 from adatune_lite.experiments.autolr_tasks import OPTIMIZERS, describe
-from adatune_lite.experiments.autolr_vs_schedules import FEW, MAIN, SPACE, baseline, steps_of
+from adatune_lite.experiments.autolr_vs_schedules import MAIN, SPACE, baseline, steps_of
 from adatune_lite.experiments.autolr_vs_schedules.reading import Cell, Results
 from adatune_lite.experiments.autolr_vs_schedules.verdicts import SEED_RATES, pairs_of_cells
 from adatune_lite.experiments.statistics import Paired, holm, paired
@@ -43,7 +43,6 @@ def setting(results: Results) -> str:
     scale = results.scale
     tasks = "; ".join(
         f"{describe(task)}, {steps_of(scale, task) * task.batch / task.train:.0f} epochs"
-        + (f", {' and '.join(OPTIMIZER_LABELS[o] for o in FEW)} alone" if task in scale.few else "")
         for task in (*scale.tasks, *scale.few)
     )
     rates = SPACE["lr"]
@@ -143,7 +142,24 @@ def tuned(results: Results) -> str:
         ]
         lines.append(f"| {' | '.join(cells)} |")
     text = "\n".join(lines) if len(lines) > 2 else NONE
-    return "\n\n".join(filter(None, (text, idle(dict(rows).get("plateau", [])))))
+    plateau = dict(rows).get("plateau", [])
+    return "\n\n".join(filter(None, (text, _patience(results, plateau), idle(plateau))))
+
+
+def _patience(results: Results, plateau: Sequence[Record]) -> str:
+    """How long ReduceLROnPlateau waits, and at the desk that it was changed."""
+    if not plateau:
+        return ""
+    text = (
+        f"{LABELS['plateau']} looks at the validation loss once an epoch and forgives "
+        f"{several(plateau[0].spec.get('patience'), 'look')} without gain, a twentieth of the training."
+    )
+    if results.profile == "desk":
+        text += (
+            " It first ran with torch's 10, as long as this whole training, and never acted; that was "
+            "changed after its runs were seen, for this method alone."
+        )
+    return text
 
 
 def idle(plateau: Sequence[Record]) -> str:
@@ -151,9 +167,8 @@ def idle(plateau: Sequence[Record]) -> str:
     if not plateau or any(len(set(r.series("lr")[1])) > 1 for r in plateau):
         return ""
     return (
-        f"{LABELS['plateau']} never lowered its rate here: it looks once an epoch and waits, as torch has "
-        "it, for more looks without gain than so short a training has. Its runs are those of the constant "
-        "rate, and say nothing of the method."
+        f"{LABELS['plateau']} never lowered its rate here: too few looks in a row were without gain. Its "
+        "runs are those of the constant rate, and say nothing of the method."
     )
 
 
