@@ -50,6 +50,16 @@ class TestTheKeptCanaries:
         for name, module in experiments.EXPERIMENTS.items():
             assert name not in kept or canary.has_canary(module), f"{name} has records and no canary"
 
+    @pytest.mark.parametrize("name", experiments.EXPERIMENTS)
+    def test_no_two_runs_that_are_set_otherwise_give_the_same_numbers(self, name: str) -> None:
+        """One that equals another would not notice that its setting had lost its effect."""
+        kept = freshness.read(name)
+        for function, part in kept.parts.items() if kept else ():
+            seen: dict[str, tuple[str, str]] = {}
+            for run, made in part.runs.items():
+                other, spec = seen.setdefault(repr((made.status, made.figures)), (run, made.spec))
+                assert spec == made.spec, f"{name}, {function}: {run} equals {other}"
+
     @pytest.mark.parametrize("profile", ["desk", "paper"])
     def test_it_has_every_kind_of_run_of_the_records(self, profile: str) -> None:
         planned = {run.spec for run in EXPERIMENT.plan(profile, synthetic.Synthetic(synthetic.world()))}

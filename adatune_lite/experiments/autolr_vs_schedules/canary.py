@@ -10,7 +10,6 @@ from adatune_lite.experiments.autolr_tasks import CANARY_CONV4, CANARY_RESNET18,
 from adatune_lite.experiments.autolr_vs_schedules import EVALUATION, MAIN, OPEN, RANGE, SAFEGUARDS, TUNED
 from adatune_lite.runs.spec import RunSpec, Value, pairs
 
-
 ACTING = {**AUTOLR, "saturation": 1.0, "epsilon_threshold": 3e-6, "lr": 0.5}
 """Settings with which every safeguard of AutoLR has something to do in so small a run."""
 ACTS = "autolr where all safeguards act"
@@ -23,12 +22,15 @@ def _run(method: str, settings: Mapping[str, Value], optimizer: str = MAIN) -> R
 def runs() -> dict[str, RunSpec]:
     """The small runs by name: two epochs of 8 steps, or one of 6."""
     found = {m: _run(m, {**settings, **(AUTOLR if m == "autolr" else {})}) for m, settings in TUNED.items()}
-    found["plateau"] = _run("plateau", {"every": 2, "patience": 0, "threshold": 0.9})
+    found["plateau"] = _run("plateau", {"patience": 1})
+    found["plateau that acts"] = _run("plateau", {"every": 2, "patience": 0, "threshold": 0.9})
     found[ACTS] = _run("autolr", ACTING)
     for name, off in SAFEGUARDS.items():
         found[f"autolr without {name}"] = _run("autolr", {**ACTING, **off})
     for name, changed in OPEN.items():
-        found[f"autolr, {name}"] = _run("autolr", {**AUTOLR, **changed})
+        # reach and spread matter where the trust bound is wide
+        settings = ACTING if "otherwise" in changed else AUTOLR
+        found[f"autolr, {name}"] = _run("autolr", {**settings, **changed})
     for optimizer in OPTIMIZERS:
         found[f"constant, {optimizer}"] = _run("constant", {}, optimizer)
         found[f"autolr, {optimizer}"] = _run("autolr", AUTOLR, optimizer)
