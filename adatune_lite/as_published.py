@@ -24,7 +24,7 @@ from torch import Tensor
 from adatune_lite.curvature import gradient
 from adatune_lite.rules import SGD, Adam, Rule, Tensors
 from adatune_lite.rules.base import Hyper, decayed, fill_where_zero_
-from adatune_lite.tuners.closures import Closure, evaluate
+from adatune_lite.tuners.closures import Closure
 from adatune_lite.tuners.hd import HD
 from adatune_lite.tuners.hypergradient import MARTHE
 from adatune_lite.tuners.products import Gradients, along
@@ -82,6 +82,7 @@ class AdaTune(MARTHE):
                 raise ValueError(f"AdaTune has no {name!r}: it tunes the rate, by the rules of its faults")
         super().__init__(optimizer, mu, hyper_lr, **options)
         self.faults = frozenset(faults)
+        self._asked["faults"] = sorted(self.faults)
         bound = options.get("clip_grad_value")
         self._bound = math.inf if bound is None else float(bound)
         self._check(optimizer)
@@ -134,7 +135,7 @@ class AdaTune(MARTHE):
         if "outer_statistics" not in self.faults:
             return super()._outer_step(outer_loss, weights, slope)
         with self._guard():
-            outer = evaluate(outer_loss, "outer_loss", weights, first=self._steps == 1)
+            outer = self._outer(outer_loss, weights)
             grads = gradient(outer, weights, what="outer_loss")
         self._move(grads, "outer_loss or the hypergradient", math.isfinite(float(outer.detach())), slope)
         return False

@@ -25,13 +25,15 @@ def rewinding(optimizer: torch.optim.Optimizer, tuner: Tuner | None = None) -> I
     settings = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
     start = Snapshot.take(weights, optimizer)
     state = tuner.state_dict() if tuner else {}
+    trust = (tuner._trusted, tuner._outer_trusted) if tuner else ()
     guard = Watch(model=tuner._network if tuner else None)
 
     def back() -> None:
         guard.restore()
         start.restore(weights, optimizer)
         if tuner:
-            tuner.load_state_dict(state)
+            tuner._take_state(state)
+            tuner._trusted = trust[0]
         for group, kept in zip(optimizer.param_groups, settings, strict=True):
             group.update(kept)
         for p, grad in zip(parameters, grads, strict=True):
@@ -42,3 +44,5 @@ def rewinding(optimizer: torch.optim.Optimizer, tuner: Tuner | None = None) -> I
             yield back
     finally:
         back()
+        if tuner:
+            tuner._outer_trusted = trust[1]

@@ -234,10 +234,10 @@ def test_state_of_another_training_is_refused() -> None:
     with pytest.raises(ValueError, match="other weights"):
         small.load_state_dict(state)
     assert same(small.state_dict(), before)
-    wider = World("momentum", noisy)
-    wider.tuner.reach = 0.6
+    given = {**settings_of(world.tuner), "reach": 0.6}
+    wider = al.AutoLR(OPTIMIZERS["momentum"](world.net.parameters()), **given)
     with pytest.raises(ValueError, match=r"saved with reach=0.5, and this AutoLR has 0.6: make it with the"):
-        wider.tuner.load_state_dict(state)
+        wider.load_state_dict(state)
     clipped = al.AutoLR(
         OPTIMIZERS["momentum"](world.net.parameters()), **settings_of(world.tuner), clip_grad_norm=1.0
     )

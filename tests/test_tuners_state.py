@@ -43,7 +43,31 @@ def refused(make: Make, name: str, state: Any, words: str) -> None:
 OTHERS: list[tuple[Make, str, tuple[str, str], str]] = [
     (TUNERS["fixed"][0], "momentum", ("marthe", "momentum"), "does not belong to a FixedSchedule"),
     (TUNERS["many"][0], "momentum", ("marthe", "momentum"), r"tunes \[\(0, 'lr'\)\], this tuner .*decay"),
-    (TUNERS["adaptive"][0], "momentum", ("marthe", "momentum"), "adapts"),
+    (
+        TUNERS["adaptive"][0],
+        "momentum",
+        ("marthe", "momentum"),
+        "saved with mu=0.9, and this MARTHE has 'ada",
+    ),
+    (
+        lambda o: al.MARTHE(o, 0.5, 1e-3),
+        "momentum",
+        ("marthe", "momentum"),
+        "mu=0.9, and this MARTHE has 0.5",
+    ),
+    (lambda o: al.MARTHE(o, 0.9, every=2), "momentum", ("marthe", "momentum"), "every=1.0, .* has 2.0"),
+    (
+        lambda o: al.MARTHE(o, 0.9, clip_grad_norm=1.0),
+        "momentum",
+        ("marthe", "momentum"),
+        "clip_grad_norm=None, and this MARTHE has 1.0: make it with the same settings",
+    ),
+    (
+        lambda o: al.HD(o, 1e-3, multiplicative=True),
+        "momentum",
+        ("hd_outer", "momentum"),
+        "multiplicative=False, and this HD has True",
+    ),
     (TUNERS["marthe"][0], "adam", ("marthe", "momentum"), "by MARTHE with SGD, and this is MARTHE with Adam"),
     (TUNERS["marthe"][0], "adam", ("marthe", "rmsprop_momentum"), "by MARTHE with RMSprop"),
     (TUNERS["marthe"][0], "sgd", ("marthe", "momentum"), "other weights or another rule"),

@@ -5,8 +5,9 @@ from adatune_lite.tuners.autolr_settings import autolr_settings, superbatch
 from adatune_lite.tuners.base import Diverged, FixedSchedule, Tuner
 from adatune_lite.tuners.classical import CycledMomentum, ReduceOnPlateau
 from adatune_lite.tuners.hd import HD
-from adatune_lite.tuners.hypergradient import MARTHE, RTHO
+from adatune_lite.tuners.hypergradient import MARTHE
 from adatune_lite.tuners.products import PartialProduct
+from adatune_lite.tuners.rtho import RTHO
 
 __all__ = [
     "HD",

@@ -20,6 +20,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from adatune_lite.checks import is_number
+
 RULES = ("marthe_tf", "adatune")
 START = 1e-8
 """The first hyper_lr."""
@@ -97,8 +99,8 @@ def adaptive(mu: object, hyper_lr: object, rule: str, alpha: float | None) -> Ad
     """The rules that `mu` and `hyper_lr` ask for, None where both are fixed; raises ValueError by name."""
     if rule not in RULES:
         raise ValueError(f'adapt_rule must be "marthe_tf" or "adatune", not {rule!r}')
-    adapts = hyper_lr == "adaptive"
-    if adapts and not (isinstance(alpha, int | float) and math.isfinite(alpha) and alpha >= 0):
+    adapts = isinstance(hyper_lr, str) and hyper_lr == "adaptive"
+    if adapts and not (is_number(alpha) and 0 <= alpha < math.inf):
         raise ValueError(
             f'hyper_lr="adaptive" needs alpha, a finite number and not negative, not {alpha!r}; '
             "the authors took 1e-15 to 1e-6"

@@ -159,6 +159,7 @@ class AutoLR(Tuner):
         self.total_steps = None if total_steps is None else whole("total_steps", total_steps, 1)
         if self.total_steps:
             self.check_length(self.total_steps)
+        self._asked = {name: getattr(self, name) for name in _SETTINGS}
         self._buffers = Buffers(model)
         self._modules: list[torch.nn.Module] = []
         """Modules that ran in the training loss of this step."""
@@ -195,7 +196,7 @@ class AutoLR(Tuner):
         weights = self._weights()
         with self._refusable(weights):
             with Watch() as guard:
-                found = training_gradient(train_loss, weights, first=self._steps == 0)
+                found = training_gradient(train_loss, weights, first=not self._trusted)
             if not found.finite:
                 guard.restore()
                 self._skip(found)
@@ -355,13 +356,9 @@ class AutoLR(Tuner):
             group["lr"] = self._lr
         self._held_loss, self._held_at = change.loss, self._steps + 1
 
-    def _settings(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in _SETTINGS}
-
     def state_dict(self) -> dict[str, Any]:
         return {
             **super().state_dict(),
-            "settings": self._settings(),
             "log": [asdict(found) for found in self.log],
             "next": self._next,
             "held": [self._held, self._held_loss, self._held_at],
@@ -371,12 +368,6 @@ class AutoLR(Tuner):
 
     def _check_state(self, state: dict[str, Any]) -> None:
         super()._check_state(state)
-        for name, value in self._settings().items():
-            if state["settings"][name] != value:
-                raise ValueError(
-                    f"this state was saved with {name}={state['settings'][name]!r}, and this AutoLR has "
-                    f"{value!r}: make it with the same settings"
-                )
         change = Change.of(state["change"]) if state["change"] else None
         if change and not change.snapshot.fits(self._weights(), self.optimizer):
             raise ValueError("this state belongs to other weights than those that train")

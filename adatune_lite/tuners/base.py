@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adatune_lite.checks import is_number
 from adatune_lite.hypergradient import check_schedule
 from adatune_lite.rules import UnsupportedOptimizer
 from adatune_lite.tuners.clipping import clipping
@@ -36,6 +37,9 @@ class Tuner(ABC):
     step as a Python float, whatever the dtype of the weights.
     """
 
+    _dense = False
+    """Whether the step needs gradients that are not sparse."""
+
     def __init__(
         self,
         optimizer: torch.optim.Optimizer,
@@ -55,6 +59,10 @@ class Tuner(ABC):
         """Outer losses evaluated without a gradient so far, checks of the closure aside."""
         self._failures = 0
         self._steps = 0
+        self._trusted = self._outer_trusted = False
+        """Whether training and outer losses have passed the checks since this was made or a state loaded."""
+        self._asked: dict[str, Any] = {}
+        """Settings that a state and the tuner that takes it up must agree in, as plain values."""
         self._scaling = Scaling()
         self._network: torch.nn.Module | None = None
         self._began = Tuner._weights(self)
@@ -130,6 +138,7 @@ class Tuner(ABC):
             "looks": self.looks,
             "failures": self._failures,
             "steps": self._steps,
+            "settings": dict(self._asked),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -144,6 +153,7 @@ class Tuner(ABC):
                 f"this state does not belong to a {type(self).__name__}: it is not as one was saved ({error})"
             ) from error
         self._take_state(state)
+        self._trusted = self._outer_trusted = False
 
     def _check_state(self, state: dict[str, Any]) -> None:
         """Raises ValueError for a state that cannot be taken up, and changes nothing."""
@@ -156,9 +166,18 @@ class Tuner(ABC):
         saver, this = (f"{x['tuner']} with {x['optimizer']}" for x in (state, own))
         if saver != this:
             raise ValueError(f"this state was saved by {saver}, and this is {this}")
+        for name, value in own["settings"].items():
+            if state["settings"][name] != value:
+                raise ValueError(
+                    f"this state was saved with {name}={state['settings'][name]!r}, and this "
+                    f"{type(self).__name__} has {value!r}: make it with the same settings"
+                )
         for name in ("lr", "used_lr", "hypergradient", "products", "looks", "failures", "steps"):
-            if not isinstance(state[name], int | float):
+            if not is_number(state[name]):
                 raise ValueError(f"{name!r} of this state must be a number, not {state[name]!r}")
+        for name in ("products", "looks", "failures", "steps"):
+            if not 0 <= state[name] < math.inf:
+                raise ValueError(f"{name!r} of this state must be finite and at least 0, not {state[name]!r}")
         if not math.isfinite(state["lr"]):
             raise ValueError(f"the rate of this state must be finite, not {state['lr']}")
 
@@ -182,11 +201,15 @@ class Tuner(ABC):
 
     @contextmanager
     def _refusable(self, weights: Sequence[Tensor]) -> Iterator[None]:
-        """Whatever the first step raises, weights, optimizer, tuner and module buffers are as before."""
-        if self._steps:
+        """Whatever the first step raises, weights, optimizer, tuner and module buffers are as before.
+
+        So it is at the first step after a state was loaded.
+        """
+        if self._trusted:
             yield
             return
-        before = [w.detach().clone() for w in weights]
+        before, done = [w.detach().clone() for w in weights], self._steps
+        own = copy.deepcopy(self.state_dict()) if done else None
         groups = copy.deepcopy(self.optimizer.state_dict()["param_groups"])
         kept: list[Any] = []
 
@@ -209,9 +232,12 @@ class Tuner(ABC):
             self.optimizer.load_state_dict({"state": state, "param_groups": groups})
             self._reset()
             self._steps = self._products = self.looks = 0
+            if own:
+                self._take_state(own)
             raise
         finally:
             hook.remove()
+        self._trusted = self._steps > done
 
     def _gathered(
         self,
@@ -230,7 +256,8 @@ class Tuner(ABC):
                 train_loss,
                 weights,
                 directions,
-                first=self._steps == 0,
+                first=not self._trusted,
+                dense=self._dense,
                 scaling=self._scaling,
                 finite=finite,
                 model=self._network,

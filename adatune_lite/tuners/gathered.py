@@ -38,6 +38,7 @@ def training_gradient(
     directions: Sequence[Sequence[Tensor]] = (),
     *,
     first: bool = False,
+    dense: bool = False,
     scaling: Scaling | None = None,
     finite: Callable[[Tensor, Gradients], bool] | None = None,
     model: torch.nn.Module | None = None,
@@ -45,9 +46,9 @@ def training_gradient(
     """Loss, gradient and products of one closure or of the mean of several, one graph at a time.
 
     first: closures are checked for changes of the weights and, where there is a direction, for functions
-    without a second derivative. scaling: what scales losses, so that a product can overflow too. finite: what
-    tells whether all of a loss and its gradient is, `all_finite` if not given. model: see `BufferGuard`.
-    Raises LossError with the name of the closure.
+    without a second derivative. dense: sparse gradients are refused. scaling: what scales losses, so that a
+    product can overflow too. finite: what tells whether all of a loss and its gradient is, `all_finite` if
+    not given. model: see `BufferGuard`. Raises LossError with the name of the closure.
     """
     scaling = scaling or Scaling()
     if isinstance(train_loss, list) and not train_loss:
@@ -58,7 +59,8 @@ def training_gradient(
         name = f"train_loss[{i}]" if isinstance(train_loss, list) else "train_loss"
         graph = bool(directions) and not isinstance(closure, PartialProduct)
         loss = evaluate(closure, name, weights, first=first, twice=graph)
-        grads = gradient(scaling.scaled(loss), weights, create_graph=graph, sparse=not graph, what=name)
+        sparse = not (graph or dense)
+        grads = gradient(scaling.scaled(loss), weights, create_graph=graph, sparse=sparse, what=name)
         value, plain = loss.detach(), scaling.unscaled([None if g is None else g.detach() for g in grads])
         if not (finite or all_finite)(value, plain):
             return Gathered(

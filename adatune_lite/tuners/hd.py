@@ -30,7 +30,7 @@ class HD(MARTHE):
     The published one keeps the gradients for the next step: `grad` of the weights is None between steps.
 
     multiplicative: the relative form, lr <- lr (1 - hyper_lr g_t . B_{t-1} / (|g_t| |B_{t-1}|)); its
-        hyper_lr has no unit.
+        hyper_lr has no unit, and bounds the step: there is no clip_hypergradient.
     """
 
     def __init__(
@@ -41,10 +41,14 @@ class HD(MARTHE):
         multiplicative: bool = False,
         **options: Any,
     ) -> None:
-        if multiplicative and options.get("capturable"):
-            raise ValueError("capturable=True has the additive rule alone: leave out multiplicative=True")
+        if not isinstance(multiplicative, bool):
+            raise ValueError(f"multiplicative must be True or False, not {multiplicative!r}")
+        for name in ("capturable", "clip_hypergradient"):
+            if multiplicative and options.get(name):
+                raise ValueError(f"{name} is for the additive rule alone: leave out multiplicative=True")
         super().__init__(optimizer, 0.0, hyper_lr, **options)
         self.multiplicative = multiplicative
+        self._asked["multiplicative"] = multiplicative
         self._kept: Gradients | None = None
         """The last gradient of plain SGD, in place of Z = -g: that spares a pass over memory."""
 

@@ -1,4 +1,4 @@
-"""MARTHE and RTHO: online learning rates from a discounted forward hypergradient.
+"""MARTHE: online learning rates from a discounted forward hypergradient.
 
 One recursion (MARTHE, arXiv 1910.08525; mu = 1: RTHO, arXiv 1703.01785; mu = 0: HD, see `tuners.hd`):
 
@@ -27,6 +27,7 @@ from adatune_lite.rules import Rule, Tensors, group_rule
 from adatune_lite.tuners import state as tuned_state
 from adatune_lite.tuners.adaptive import START, Adaptive, adaptive
 from adatune_lite.tuners.arguments import check_arguments
+from adatune_lite.tuners.autolr_snapshot import cuda_devices
 from adatune_lite.tuners.base import Tuner
 from adatune_lite.tuners.clipping import clipping
 from adatune_lite.tuners.closures import Closure, evaluate
@@ -54,19 +55,22 @@ class MARTHE(Tuner):
     adapt_rule, alpha: see `tuners.adaptive`; for one rate in one group, at every step.
     outer_batchnorm: "batch" (exact: the outer batch's own statistics) or "running" (an approximation, since
         running statistics are a state that Z does not carry).
-    every: values move at every `every`-th step; Z moves at each.
+    every: values move at every `every`-th step, the first asks for the outer loss too; Z moves at each.
     product_every: the Hessian counts at every `product_every`-th step, and as 0 in A between: Z keeps the
         optimizer's momentum and decay. Cheaper and biased. `PartialProduct` is the other way to save.
     scaler: a `torch.amp.GradScaler`, for float16 autocast in the closures; the tuner scales, unscales and
         calls its `update()`, closures return plain losses. See `tuners.scaling`.
-    capturable: keep rate, Delta and all decisions on the device, without synchronisation: steps that are not
-        finite are masked and raise nothing. See `tuners.device`.
+    capturable: keep rate, Delta and all decisions on the device, without synchronisation: after the first
+        step what is not finite is masked and raises nothing. See `tuners.device`.
     model: the network, where closures change its buffers in ways that no hook on a module sees: functional
         normalisation, a direct call of `forward`, a traced copy. They then go back as others do; the mode of
         such a normalisation is the closure's.
 
+    A saved state is refused where settings differ; numbers of hyper_lr and bounds that hold the values may.
     Raises ValueError for arguments out of range, UnsupportedOptimizer for an optimizer without a rule.
     """
+
+    _dense = True
 
     def __init__(
         self,
@@ -91,8 +95,9 @@ class MARTHE(Tuner):
         model: torch.nn.Module | None = None,
     ) -> None:
         super().__init__(optimizer)
-        check_arguments(
-            mu, clip_hypergradient, outer_batchnorm, every, product_every, scaler, capturable, model
+        self._asked = check_arguments(
+            *(mu, hyper_lr, adapt_rule, alpha, clip_hypergradient, clip_grad_value, clip_grad_norm),
+            *(outer_batchnorm, every, product_every, scaler, capturable, model),
         )
         self._network = model
         self._adaptive: Adaptive | None = adaptive(mu, hyper_lr, adapt_rule, alpha)
@@ -110,7 +115,7 @@ class MARTHE(Tuner):
         )
         if self._adaptive and ([x.name for x in self._tuned] != ["lr"] or every > 1):
             raise ValueError('"adaptive" is for tune=("lr",), one parameter group and every=1')
-        self._settings = [self._settings_of(group) for group in optimizer.param_groups]
+        self._groups = [self._settings_of(group) for group in optimizer.param_groups]
         self._clip = clipping(clip_grad_value, clip_grad_norm)
         self.clip_hypergradient = math.inf if clip_hypergradient is None else float(clip_hypergradient)
         self.outer_batchnorm, self.every, self.product_every = outer_batchnorm, int(every), int(product_every)
@@ -169,6 +174,8 @@ class MARTHE(Tuner):
                 overflow = self._outer_step(outer_loss, weights, slope)
             else:
                 self._failures = 0
+                if self._steps == 1 and not self._outer_trusted:  # not due, but refused now if at all
+                    self._try_outer(outer_loss, weights)
             self._scaling.update(overflow)
         return found.loss
 
@@ -208,7 +215,7 @@ class MARTHE(Tuner):
         self._write()
         for k, group in enumerate(self.optimizer.param_groups):
             settings = self._settings_of(group)
-            if settings == self._settings[k]:
+            if settings == self._groups[k]:
                 continue
             rule = self._rule(group)
             if rule.buffers != self._rules[k].buffers:
@@ -216,7 +223,7 @@ class MARTHE(Tuner):
                     f"the settings of parameter group {k} are now {rule}, which keeps other buffers than "
                     f"{self._rules[k]}: let momentum stay at 0 or above it, or make a new tuner"
                 )
-            self._rules[k], self._settings[k] = rule, settings
+            self._rules[k], self._groups[k] = rule, settings
 
     def _rule(self, group: dict[str, Any]) -> Rule:
         return group_rule(self.optimizer, group)
@@ -280,7 +287,7 @@ class MARTHE(Tuner):
     def _outer_step(self, outer_loss: Closure, weights: Tensors, slope: Gradients) -> bool:
         """Delta and the steps of all values; whether a loss scale kept Delta from being known."""
         with self._guard(self.outer_batchnorm) as guard:
-            outer = evaluate(outer_loss, "outer_loss", weights, first=self._steps == 1)
+            outer = self._outer(outer_loss, weights)
             grads = gradient(self._scaling.scaled(outer), weights, what="outer_loss")
         guard.restore()
         if self._scaling.overflow(outer, grads):
@@ -290,6 +297,18 @@ class MARTHE(Tuner):
         finite = math.isfinite(float(outer.detach()))
         self._move(self._scaling.unscaled(grads), "outer_loss or the hypergradient", finite, slope)
         return False
+
+    def _outer(self, outer_loss: Closure, weights: Tensors) -> Tensor:
+        """The outer loss, checked where it has not been before."""
+        found = evaluate(outer_loss, "outer_loss", weights, first=not self._outer_trusted)
+        self._outer_trusted = True
+        return found
+
+    def _try_outer(self, outer_loss: Closure, weights: Tensors) -> None:
+        """The checks alone: buffers and random state stay."""
+        with torch.random.fork_rng(cuda_devices(weights)), self._guard(self.outer_batchnorm) as guard:
+            gradient(self._outer(outer_loss, weights), weights, what="outer_loss")
+        guard.restore()
 
     def _deltas(self, outer: Gradients) -> list[float]:
         """Delta of each tuned value."""
@@ -363,10 +382,6 @@ class MARTHE(Tuner):
     def _check_state(self, state: dict[str, Any]) -> None:
         super()._check_state(state)
         tuned_state.check(self._tuned, state["tuned"])
-        if bool(self._adaptive) != bool(state["adaptive"]):
-            raise ValueError(
-                "this state is of a tuner whose mu or hyper_lr adapts, or this tuner is and it is not"
-            )
         if self._adaptive:
             self._adaptive.check_state(state["adaptive"])
         self._scaling.check_state(state)
@@ -381,15 +396,3 @@ class MARTHE(Tuner):
         self._write()
         if self._device:
             self._device.start()
-
-
-class RTHO(MARTHE):
-    """Real-time hyper-parameter optimisation: the undiscounted forward hypergradient (mu = 1).
-
-    every: the published hyper-batch; MARTHE's paper compares with 1.
-    """
-
-    def __init__(
-        self, optimizer: torch.optim.Optimizer, hyper_lr: float | str | PerName = 1e-6, **options: Any
-    ) -> None:
-        super().__init__(optimizer, 1.0, hyper_lr, **options)

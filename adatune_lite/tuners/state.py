@@ -32,6 +32,11 @@ def check(tuned: Sequence[Tuned], saved: Sequence[Any]) -> None:
             raise ValueError(f"a hypergradient of this state must be a number, not {hypergradient!r}")
         if _shapes(z) != _shapes(x.z):
             raise ValueError("this state belongs to other weights or another rule: the shapes of Z differ")
+        for part, kept in zip(_flat(x.z), _flat(z), strict=True):
+            if part.dtype != kept.dtype:
+                raise ValueError(f"Z of this state is in {kept.dtype}, and the weights are in {part.dtype}")
+            if not kept.isfinite().all():
+                raise ValueError("Z of this state is not finite: it is not as one was saved")
 
 
 def load(tuned: Sequence[Tuned], saved: Sequence[Any]) -> None:

@@ -158,9 +158,7 @@ def _of(given: object, group: int, name: str, default: object) -> Any:
 def _hyper_lr(value: Any, group: int, name: str) -> float:
     if isinstance(value, Mapping):
         raise ValueError(f"hyper_lr has no entry for {name!r} (of group {group}), which is tuned")
-    if isinstance(value, bool) or not (
-        isinstance(value, int | float) and math.isfinite(value) and value >= 0
-    ):
+    if not (is_number(value) and 0 <= value < math.inf):
         raise ValueError(f"hyper_lr must be a finite number and not negative, not {value!r}")
     return float(value)
 
@@ -204,5 +202,5 @@ def _limits(given: Any, name: str, value: float) -> tuple[float, float]:
     if not least <= low <= high <= most:
         raise ValueError(f"bounds of {name!r} must be a pair within [{least:g}, {most:g}], not {given!r}")
     if not low <= value <= high:
-        raise ValueError(f"the bounds {given!r} of {name!r} exclude its start {value:g}")
+        raise ValueError(f"the bounds [{low:g}, {high:g}] of {name!r} exclude its start {value!r}")
     return low, high
