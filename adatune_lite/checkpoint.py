@@ -12,7 +12,7 @@ import io
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from adatune_lite import files
 
@@ -34,6 +34,7 @@ class CheckpointError(ValueError):
     """A file is no whole checkpoint, or the checkpoint of something else."""
 
 
+@runtime_checkable
 class Keeper(Protocol):
     """Where a computation keeps its state; a `Checkpoint` is one, and the `Context` of a run."""
 

@@ -26,6 +26,12 @@ def check_scalar(loss: object, what: str) -> Tensor:
     return loss.reshape(()) if loss.dim() else loss
 
 
+def same_values(a: Tensor, b: Tensor) -> bool:
+    """Whether all entries are equal, NaN with NaN: a training may have lost its weights already."""
+    # `equal` needs no memory and is nearly always enough
+    return torch.equal(a, b) or bool(((a == b) | (a.isnan() & b.isnan())).all())
+
+
 def gradient(
     loss: Tensor,
     weights: Sequence[Tensor],

@@ -21,7 +21,14 @@ import torch
 from torch import Tensor
 
 from adatune_lite.checks import whole
-from adatune_lite.curvature import LossError, check_scalar, check_second_derivative, gradient, product
+from adatune_lite.curvature import (
+    LossError,
+    check_scalar,
+    check_second_derivative,
+    gradient,
+    product,
+    same_values,
+)
 from adatune_lite.rules import Rule, Tensors, adjoint, as_rule
 
 Weights = Mapping[str, Tensor] | Sequence[Tensor]
@@ -58,6 +65,9 @@ class Problem:
         for w in tensors:
             if not isinstance(w, Tensor) or not w.is_floating_point():
                 raise ValueError("the weights of a Problem must be floating-point tensors")
+        for name in ("train_loss", "final_loss"):
+            if not callable(getattr(self, name)):
+                raise ValueError(f"{name} of a Problem must be a function, not {getattr(self, name)!r}")
 
     def tensors(self) -> Tensors:
         """The start weights as a list."""
@@ -80,8 +90,11 @@ class Problem:
 
     def _read(self, loss: Callable[..., Tensor], weights: Sequence[Tensor], what: str, *args: Any) -> Tensor:
         versions = [w._version for w in weights]
+        # writes through .data leave no other trace: values are compared at step 0 and at the end
+        before = [w.detach().clone() for w in weights] if args in ((), (0,)) else []
         found = self._call(loss, weights, what, *args)
-        if versions != [w._version for w in weights]:
+        same = all(same_values(w, x) for w, x in zip(weights, before, strict=False))
+        if versions != [w._version for w in weights] or not same:
             where = f" at step {args[0]}" if args else ""
             raise LossError(f"{what} changed the weights{where}; it may only read them")
         return found
@@ -107,7 +120,7 @@ def schedule_hypergradient(
 
     schedule: T rates, finite and not negative (torch or plain numbers).
     rule: `al.rules.SGD(...)`, `al.rules.Adam(...)` or a torch optimizer whose settings are taken.
-    method: "reverse" (about 3.5 plain trainings), or "forward" (T/2 times dearer, an oracle).
+    method: "reverse" (about 4 plain trainings), or "forward" (T/2 times dearer, an oracle).
     checkpoints: None stores all T states; a number k keeps k states and recomputes the stretches between
         them (one more plain training, T/k + k states of memory).
     keep_graph: keeps what every step's gradient was computed from, so that the reverse sweep takes products

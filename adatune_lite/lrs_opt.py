@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from adatune_lite.checkpoint import Checkpoint, CheckpointError, Keeper
-from adatune_lite.checks import whole
+from adatune_lite.checks import is_number, whole
 from adatune_lite.hypergradient import Problem, check_schedule, final_loss, schedule_hypergradient
 from adatune_lite.rules import Rule, as_rule
 
@@ -103,10 +103,13 @@ class Outer:
             raise ValueError(
                 f"outer_optimizer must be one of {', '.join(FIRST_RATES)}, not {self.outer_optimizer!r}"
             )
-        if not (math.isfinite(self.rate) and self.rate > 0):
-            raise ValueError(f"outer_lr must be a finite number above 0, not {self.outer_lr}")
-        if not self.clip_norm > 0:
-            raise ValueError(f"clip_norm must be above 0, not {self.clip_norm}")
+        if not (is_number(self.rate) and 0 < self.rate < math.inf):
+            raise ValueError(f"outer_lr must be a finite number above 0, not {self.outer_lr!r}")
+        if not (is_number(self.clip_norm) and self.clip_norm > 0):
+            raise ValueError(f"clip_norm must be a number above 0, not {self.clip_norm!r}")
+        for name in ("lr_min", "lr_max"):
+            if not is_number(getattr(self, name)):
+                raise ValueError(f"{name} must be a number, not {getattr(self, name)!r}")
 
     @property
     def rate(self) -> float:
@@ -136,7 +139,7 @@ def lrs_opt(
     clip_norm: float = 1.0,
     checkpoints: int | None = None,
     keep_graph: bool = False,
-    resume: Path | Keeper | None = None,
+    resume: Path | str | Keeper | None = None,
     on_step: Callable[[OuterStep], None] | None = None,
 ) -> LRSOptResult:
     """Lower E over the schedule with `outer_steps` steps, each at the cost of one hypergradient.
@@ -178,7 +181,7 @@ def search(
     outer: Outer,
     slopes: Callable[[Tensor], tuple[Tensor, Tensor]],
     losses: Callable[[Tensor], Tensor],
-    resume: Path | Keeper | None,
+    resume: Path | str | Keeper | None,
     on_step: Callable[[int, OuterStep], None] | None,
 ) -> list[LRSOptResult]:
     """The outer loop of S searches side by side, of which none feels the others.
@@ -189,7 +192,7 @@ def search(
     """
     outer.check_start(starts)
     settings = {"start": starts, "rule": repr(rule), "options": repr(outer)}
-    keeper = Checkpoint(resume, "lrs_opt") if isinstance(resume, Path) else resume
+    keeper = _keeper(resume)
     states = _load(keeper, settings) or [_State.at(start, outer.rate) for start in starts]
 
     def schedules() -> Tensor:
@@ -271,6 +274,14 @@ def _backtrack(
                 del descents[s]
             else:
                 state.outer_lr *= 0.5
+
+
+def _keeper(resume: object) -> Keeper | None:
+    if isinstance(resume, Path | str):
+        return Checkpoint(Path(resume), "lrs_opt")
+    if resume is not None and not isinstance(resume, Keeper):
+        raise ValueError(f"resume must be a file, or something with save and load, not {resume!r}")
+    return resume
 
 
 def _save(keeper: Keeper | None, states: list[_State], settings: dict[str, Any]) -> None:

@@ -25,7 +25,7 @@ def rewinding(optimizer: torch.optim.Optimizer, tuner: Tuner | None = None) -> I
     settings = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
     start = Snapshot.take(weights, optimizer)
     state = tuner.state_dict() if tuner else {}
-    trust = (tuner._trusted, tuner._outer_trusted) if tuner else ()
+    trust = (tuner._trusted, tuner._outer_trusted) if tuner else (False, False)
     guard = Watch(model=tuner._network if tuner else None)
 
     def back() -> None:

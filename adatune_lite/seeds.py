@@ -115,7 +115,7 @@ def lrs_opt_seeds(
     clip_norm: float = 1.0,
     checkpoints: int | None = None,
     keep_graph: bool = False,
-    resume: Path | Keeper | None = None,
+    resume: Path | str | Keeper | None = None,
     on_step: Callable[[int, OuterStep], None] | None = None,
 ) -> list[LRSOptResult]:
     """`lrs_opt` of S seeds side by side, each as if it were alone: one result for each.

@@ -62,6 +62,7 @@ class Setting:
         tuned: values that replace the setting's own, numbers or tensors.
         """
         o = {**self.values, **tuned}
+        g = -g if o["maximize"] else g
         if self.kind != "adamw":
             g = g + o["weight_decay"] * w
         if self.kind == "sgd":
@@ -100,6 +101,14 @@ SETTINGS = [
     Setting("dampening_decay", "sgd", {"momentum": 0.8, "dampening": 0.4, "weight_decay": 0.1}),
     Setting("nesterov", "sgd", {"momentum": 0.9, "nesterov": True}, 0.05),
     Setting("nesterov_decay", "sgd", {"momentum": 0.9, "nesterov": True, "weight_decay": 0.1}, 0.05),
+    Setting("maximize", "sgd", {"maximize": True}, 0.02),
+    Setting(
+        "maximize_all",
+        "sgd",
+        {"momentum": 0.8, "dampening": 0.4, "weight_decay": 0.1, "maximize": True},
+        0.02,
+    ),
+    Setting("maximize_nesterov", "sgd", {"momentum": 0.9, "nesterov": True, "maximize": True}, 0.01),
     Setting("adam", "adam", lr=0.03),
     Setting("adam_decay", "adam", {"weight_decay": 0.1, "betas": (0.8, 0.95)}, 0.03),
     Setting("adam_eps0", "adam", {"eps": 0.0}, 0.03),

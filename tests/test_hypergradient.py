@@ -199,6 +199,10 @@ def test_losses_may_not_change_the_weights(sweep: Callable[..., Any]) -> None:
             w[0].mul_(0.5)
         return w
 
+    def behind(w: Sequence[Tensor]) -> Sequence[Tensor]:
+        w[0].data.mul_(0.5)
+        return w
+
     def late(w: Sequence[Tensor], t: int) -> Tensor:
         return task.train(halved(w) if t == 2 else w, t)
 
@@ -206,6 +210,8 @@ def test_losses_may_not_change_the_weights(sweep: Callable[..., Any]) -> None:
         (lambda w, t: task.train(halved(w), t), task.outer, "train_loss changed the weights at step 0"),
         (late, task.outer, "train_loss changed the weights at step 2"),
         (task.train, lambda w: task.outer(halved(w)), "final_loss changed the weights; it may only read"),
+        (lambda w, t: task.train(behind(w), t), task.outer, "train_loss changed the weights at step 0"),
+        (task.train, lambda w: task.outer(behind(w)), "final_loss changed the weights"),
     ):
         start = [w.clone() for w in task.start]
         p = Problem(tuple(start), train, outer)
@@ -310,6 +316,10 @@ def test_bad_arguments(schedule: Any, options: dict[str, Any], words: str) -> No
 
 
 def test_bad_problems_and_losses() -> None:
+    for name in ("train_loss", "final_loss"):
+        given: Any = {"train_loss": lambda w, t: w[0].sum(), "final_loss": lambda w: w[0].sum(), name: 3}
+        with pytest.raises(ValueError, match=f"{name} of a Problem must be a function, not 3"):
+            Problem((torch.ones(2),), **given)
     task = Task()
     wrong: list[Any] = [(), (torch.tensor([1, 2]),), ([1.0],)]
     for weights in wrong:

@@ -265,7 +265,6 @@ def _two_groups(w: Tensor) -> torch.optim.Optimizer:
     [
         (lambda w: torch.optim.Adam([w], amsgrad=True), "amsgrad=False"),
         (lambda w: torch.optim.Adam([w], maximize=True), "maximize=False"),
-        (lambda w: torch.optim.SGD([w], lr=0.1, maximize=True), "maximize=False"),
         (lambda w: torch.optim.SGD([w], lr=0.1, differentiable=True), "differentiable=False"),
         (lambda w: torch.optim.AdamW([w], amsgrad=True), "AdamW with amsgrad"),
         (lambda w: torch.optim.RMSprop([w], centered=True), "centered=False"),

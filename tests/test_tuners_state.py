@@ -55,7 +55,7 @@ OTHERS: list[tuple[Make, str, tuple[str, str], str]] = [
         ("marthe", "momentum"),
         "mu=0.9, and this MARTHE has 0.5",
     ),
-    (lambda o: al.MARTHE(o, 0.9, every=2), "momentum", ("marthe", "momentum"), "every=1.0, .* has 2.0"),
+    (lambda o: al.MARTHE(o, 0.9, every=2), "momentum", ("marthe", "momentum"), "every=1, .* has 2: make"),
     (
         lambda o: al.MARTHE(o, 0.9, clip_grad_norm=1.0),
         "momentum",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from oracles import (
@@ -260,6 +262,11 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"bounds": (0.5, 0.99)}, "bounds must be a mapping"),
     ({"bounds": ()}, "bounds must be a mapping"),
     ({"bounds": {"lr": (0.2, 1.0)}}, "exclude its start 0.1"),
+    ({"tune": ("weight_decay",), "bounds": {"weight_decay": (1e-3, 1)}}, r"\[0.001, 1\] .* its start 0"),
+    ({"mu": torch.zeros(2)}, r"mu must be a number in \[0, 1\]"),
+    ({"hyper_lr": torch.zeros(2)}, "hyper_lr must be a finite number and not negative"),
+    ({"scaler": True}, "scaler must be a torch.amp.GradScaler or None, not True"),
+    ({"capturable": "no"}, "capturable must be True or False, not 'no'"),
     ({"bounds": {"lr": (-0.1, 1.0)}}, "must be a pair within"),
     ({"bounds": {(1, "lr"): (0.0, 1.0)}}, "not tuned"),
     ({"bounds": {(0, "lr"): (0.0, 1.0)}, "lr_max": 1.0}, "not both"),
@@ -284,6 +291,28 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 def test_refuses_by_name(options: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         al.MARTHE(torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1, **SGD), **options)
+
+
+def test_numpy_numbers_are_numbers() -> None:
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+    tuner = al.MARTHE(optimizer, np.float32(0.5), np.float32(1e-6), every=np.int64(2))
+    assert (tuner.mu, tuner.every) == (0.5, 2) and tuner.hyper_lr == float(np.float32(1e-6))
+    adaptive = al.MARTHE(optimizer, "adaptive", "adaptive", alpha=np.float64(1e-6))
+    w = optimizer.param_groups[0]["params"][0]
+    for _ in range(3):
+        adaptive.step(lambda: (w - 1).square().sum(), lambda: (w - 2).square().sum())
+    for state in (tuner.state_dict(), adaptive.state_dict()):
+        torch.save(state, file := io.BytesIO())
+        torch.load(io.BytesIO(file.getvalue()), weights_only=True)
+
+
+@pytest.mark.parametrize("options", [{"capturable": True}, {"clip_hypergradient": 1.0}])
+def test_the_multiplicative_rule_refuses_what_it_has_no_use_for(options: dict[str, Any]) -> None:
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+    with pytest.raises(ValueError, match=f"{next(iter(options))} is for the additive rule alone"):
+        al.HD(optimizer, multiplicative=True, **options)
+    with pytest.raises(ValueError, match="multiplicative must be True or False, not 'no'"):
+        al.HD(optimizer, multiplicative="no")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

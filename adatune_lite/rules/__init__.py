@@ -71,7 +71,8 @@ def group_rule(optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> Rule:
         raise UnsupportedOptimizer(
             f"{kind.__name__} has no update rule here: use SGD, Adam, AdamW or RMSprop of torch.optim itself"
         )
-    for option in ("maximize", "amsgrad", "capturable", "differentiable", "centered"):
+    refused = ["amsgrad", "capturable", "differentiable", "centered"]
+    for option in refused if kind is torch.optim.SGD else ["maximize", *refused]:
         if group.get(option):
             raise UnsupportedOptimizer(
                 f"{kind.__name__} with {option}=True has no update rule here: set {option}=False"

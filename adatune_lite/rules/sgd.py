@@ -25,9 +25,10 @@ from adatune_lite.rules.base import (
 
 @dataclass(frozen=True)
 class SGD(Rule):
-    """SGD with momentum, dampening, Nesterov's form and weight decay.
+    """SGD with momentum, dampening, Nesterov's form, weight decay and maximize.
 
-    G = g + weight_decay w;  u' = momentum u + (1 - dampening) G, in the first step u' = G;
+    G = g + weight_decay w (maximize: -g + weight_decay w);
+    u' = momentum u + (1 - dampening) G, in the first step u' = G;
     direction = u' (Nesterov: G + momentum u'; without momentum: G);  w' = w - lr direction.
 
     A rule with momentum 0 keeps no buffer, as in torch, and has no derivative by its momentum.
@@ -37,6 +38,7 @@ class SGD(Rule):
     dampening: float = 0.0
     weight_decay: float = 0.0
     nesterov: bool = False
+    maximize: bool = False
 
     def __post_init__(self) -> None:
         check_range("momentum", self.momentum, 0.0, None)
@@ -57,6 +59,7 @@ class SGD(Rule):
         self, w: Tensor, buffers: Sequence[Tensor], g: Tensor, h: Hyper, t: int
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         weight_decay = h.get("weight_decay", self.weight_decay)
+        g = -g if self.maximize else g
         if present(weight_decay):
             g = g + weight_decay * w
         if not self.momentum:
@@ -67,7 +70,10 @@ class SGD(Rule):
         return w - h["lr"] * direction, (u,)
 
     def regularised(self, g: Tensors, w: Tensors) -> Tensors:
-        return decayed(g, w, self.weight_decay)
+        return decayed(self._signed(g), w, self.weight_decay)
+
+    def _signed(self, g: Tensors) -> Tensors:
+        return list(torch._foreach_neg(g)) if self.maximize else g
 
     def piece_tangent_(
         self,
@@ -81,7 +87,7 @@ class SGD(Rule):
         mu: float,
         name: str | None,
     ) -> None:
-        g = decayed(g, w, self.weight_decay)
+        g = self.regularised(g, w)
         gain = 1.0 if t == 1 else 1 - self.dampening
         if self.momentum:
             u = g
@@ -94,6 +100,7 @@ class SGD(Rule):
         if hz is None and name == "lr":
             negated_(z[0], direction)
             return
+        hz = None if hz is None else self._signed(hz)
         dg, by = gradient_tangent(z, w, hz, self.weight_decay, mu, name == "weight_decay")
         if self.momentum:
             if t == 1:
@@ -124,8 +131,9 @@ class SGD(Rule):
         """With a_d = -lr a_w' the adjoint of the direction d, backwards through u' and G:
 
         s = a_u' + a_d (Nesterov: a_u' + momentum a_d);  a_u = momentum s, in the first step 0;
-        a_g = gain s (Nesterov: + a_d);  a_w = a_w' + weight_decay a_g;  a_lr = -<a_w', d>.
+        a_G = gain s (Nesterov: + a_d);  a_w = a_w' + weight_decay a_G;  a_g = +-a_G;  a_lr = -<a_w', d>.
         """
+        g = self._signed(g)
         carry, gain = (0.0, 1.0) if t == 1 else (self.momentum, 1 - self.dampening)
         if not self.momentum:
             buffers, a_g = [], list(torch._foreach_mul(a[0], -lr))
@@ -144,4 +152,4 @@ class SGD(Rule):
             along = along + on_g * self.weight_decay * inner(a[0], w)
         if on_u:
             along = along + on_u * inner(a[0], b[0])
-        return [decayed(a[0], a_g, self.weight_decay), *buffers], a_g, -along
+        return [decayed(a[0], a_g, self.weight_decay), *buffers], self._signed(a_g), -along

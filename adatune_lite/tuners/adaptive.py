@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from adatune_lite.checks import is_number
+from adatune_lite.checks import is_number, plain
 
 RULES = ("marthe_tf", "adatune")
 START = 1e-8
@@ -109,4 +109,4 @@ def adaptive(mu: object, hyper_lr: object, rule: str, alpha: float | None) -> Ad
         raise ValueError('alpha is the step of hyper_lr="adaptive" and has no use without it')
     if mu != "adaptive" and not adapts:
         return None
-    return Adaptive(rule, rule, rule, alpha, mu == "adaptive")
+    return Adaptive(rule, rule, rule, plain(alpha), mu == "adaptive")

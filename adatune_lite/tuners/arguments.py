@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -64,4 +65,10 @@ def check_arguments(
         "every": every,
         "product_every": product_every,
     }
-    return {name: float(x) if is_number(x) else x for name, x in kept.items()}
+    return {name: _plain(x) for name, x in kept.items()}
+
+
+def _plain(x: object) -> Any:
+    if isinstance(x, Integral):
+        return int(x)
+    return float(x) if is_number(x) else x

@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 from adatune_lite.batchnorm import FastBatchNorm
-from adatune_lite.curvature import LossError, check_scalar
+from adatune_lite.curvature import LossError, check_scalar, same_values
 
 Closure = Callable[[], Tensor]
 
@@ -109,12 +109,7 @@ def evaluate(
     before = [w.detach().clone() for w in weights] if first else []
     with FastBatchNorm() if twice else nullcontext():
         loss = check_scalar(closure(), name)
-    same = all(_equal(w, x) for w, x in zip(weights, before, strict=False))
+    same = all(same_values(w, x) for w, x in zip(weights, before, strict=False))
     if versions != [w._version for w in weights] or not same:
         raise LossError(f"{name} changed the weights; it may only read them")
     return loss
-
-
-def _equal(a: Tensor, b: Tensor) -> bool:
-    # a training may have lost its weights already; `equal` needs no memory and is nearly always enough
-    return torch.equal(a, b) or bool(((a == b) | (a.isnan() & b.isnan())).all())
