@@ -230,7 +230,7 @@ def test_broken_closure_is_refused_before_anything_changes(kind: str, where: str
     world, untroubled = World(kind, "momentum"), World(kind, "momentum")
     before = world.state()
     loss, words = BROKEN[fault]
-    with pytest.raises(al.LossError, match=f"{where}_loss .*{words}|{words}"):
+    with pytest.raises(al.LossError, match=f"{where}_loss.*{words}"):
         world.step(**{where: loss})
     assert same(world.state(), before)
     for _ in range(2):
