@@ -108,7 +108,7 @@ SETTINGS = [
         {"momentum": 0.8, "dampening": 0.4, "weight_decay": 0.1, "maximize": True},
         0.02,
     ),
-    Setting("maximize_nesterov", "sgd", {"momentum": 0.9, "nesterov": True, "maximize": True}, 0.01),
+    Setting("maximize_nesterov", "sgd", {"momentum": 0.9, "nesterov": True, "maximize": True}, 0.005),
     Setting("adam", "adam", lr=0.03),
     Setting("adam_decay", "adam", {"weight_decay": 0.1, "betas": (0.8, 0.95)}, 0.03),
     Setting("adam_eps0", "adam", {"eps": 0.0}, 0.03),
@@ -242,18 +242,24 @@ def unrolled_slopes(task: Task, setting: Setting, rates: Sequence[float]) -> Ten
 
 
 def torch_training(
-    task: Task, setting: Setting, rates: Sequence[float], tuned: Mapping[str, float] = NOTHING
+    task: Task,
+    setting: Setting,
+    rates: Sequence[float],
+    tuned: Mapping[str, float] = NOTHING,
+    at: int | None = None,
 ) -> Weights:
-    """The weights after training with the real torch optimizer; `tuned` replaces settings, in any range."""
+    """The weights after training with the real torch optimizer.
+
+    tuned: values that replace settings, in any range. at: the only step in which they do; None: in all.
+    """
     weights = task.weights()
     optimizer = setting.optimizer(weights)
-    values = {**setting.values, **tuned}
     group = optimizer.param_groups[0]
-    group.update({name: value for name, value in values.items() if name in group})
-    if "betas" in group:
-        group["betas"] = (values["beta1"], values["beta2"])
     for t, rate in enumerate(rates):
-        optimizer.param_groups[0]["lr"] = rate
+        values = {**setting.values, **(tuned if at in (None, t) else NOTHING), "lr": rate}
+        group.update({name: value for name, value in values.items() if name in group})
+        if "betas" in group:
+            group["betas"] = (values["beta1"], values["beta2"])
         optimizer.zero_grad()
         task.train(weights, t).backward()
         optimizer.step()

@@ -20,6 +20,7 @@ from typing import Any
 import oracles
 import torch
 from torch import nn
+from tuner_registry import TUNERS
 
 from adatune_lite.checkpoint import Checkpoint
 from adatune_lite.experiments import EXPERIMENTS
@@ -33,38 +34,21 @@ from adatune_lite.runs.store import Store
 from adatune_lite.runs.worker import RESUMABLE, one_thread, seeded
 from adatune_lite.tasks.data import ImageTask, image_task
 from adatune_lite.training import train
-from adatune_lite.tuners import (
-    HD,
-    MARTHE,
-    RTHO,
-    AutoLR,
-    CycledMomentum,
-    FixedSchedule,
-    ReduceOnPlateau,
-    Tuner,
-)
 
 STEPS, HYPER_STEP, EPOCH = 8, 4, 5
 STOPS = (HYPER_STEP - 1, HYPER_STEP, EPOCH, EPOCH + 1)
 """Just before and just after the rate moves, and just before and just after an epoch ends."""
 TASK = TaskSpec("mnist5k", train=30 * EPOCH, validation=40, test=40, hidden=(8, 8), batch=30)
 
-TUNERS: dict[str, Callable[[torch.optim.Optimizer], Tuner]] = {
-    "schedule": lambda o: FixedSchedule(o, [0.01 * (t + 1) for t in range(STEPS)]),
-    "hd": lambda o: HD(o, 1e-5),
-    "hd, validation": lambda o: HD(o, 1e-5),
-    "rtho": lambda o: RTHO(o, 1e-5, every=HYPER_STEP),
-    "marthe": lambda o: MARTHE(o, 0.9, 1e-5),
-    "autolr": lambda o: AutoLR(o, 2, window=2, samples=3, saturation=None, epsilon_threshold=None),
-    "plateau": lambda o: ReduceOnPlateau(o, HYPER_STEP // 2, patience=0, threshold=0.5),
-    "cycled": lambda o: CycledMomentum(
-        o, [0.01 * (t + 1) for t in range(STEPS)], [0.9 - 0.05 * t for t in range(STEPS)]
-    ),
+OPTIONS: dict[str, dict[str, Any]] = {
+    "rtho": {"every": HYPER_STEP},
+    "autolr": {"samples": 3, "epsilon_threshold": None},
+    "plateau": {"every": HYPER_STEP // 2, "threshold": 0.5},
 }
+"""What lets values move at the boundaries above, where a registered tuner would move them elsewhere."""
 LOOKS = ("autolr", "plateau")
-AROUND = (*LOOKS, "cycled")
-"""Tuners around any optimizer, which know nothing of its rule: three rules stand for all."""
-NO_OUTER = ("schedule", "hd", "cycled", *LOOKS)
+EACH_RULE = ("fixed", "hd", "hd_outer", "rtho", "marthe")
+"""Of the other tuners, which keep nothing more of a rule or know nothing of it, three rules stand for all."""
 
 
 class Stopped(Exception):
@@ -99,7 +83,7 @@ def trainings() -> Iterator[tuple[str, Callable[[Path, int], dict[str, Any]]]]:
         for setting in oracles.SETTINGS:
             if setting.options.get("eps") == 0.0:
                 continue  # torch divides 0 by 0 at pixels that are always black
-            if tuner in AROUND and setting.name not in ("momentum_decay", "adamw", "rmsprop_all"):
+            if tuner not in EACH_RULE and setting.name not in ("momentum_decay", "adamw", "rmsprop_all"):
                 continue
             yield f"{tuner} {setting.name}", partial(_training, tuner, setting)
 
@@ -115,14 +99,15 @@ def _training(tuner_name: str, setting: oracles.Setting, path: Path, stop: int) 
         torch.manual_seed(5)
         layers = (nn.Linear(784, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Dropout(0.3), nn.Linear(8, 10))
         net = nn.Sequential(*layers).double()
-        tuner = TUNERS[tuner_name](setting.optimizer(list(net.parameters()), 0.01))
+        optimizer, kind = setting.optimizer(list(net.parameters()), 0.01), TUNERS[tuner_name]
+        tuner = kind(optimizer, 1e-5, **OPTIONS.get(tuner_name, {}))
         trace = train(
             net,
             tuner,
             task,
             seed=3,
             steps=STEPS,
-            outer=None if tuner_name in NO_OUTER else lambda t: task.validation(),
+            outer=(lambda t: task.validation()) if kind.outer and tuner_name not in LOOKS else None,
             look=superbatches(task, 3, 2) if tuner_name in LOOKS else None,
             keeper=Keeper(Checkpoint(path, path.stem), stop),
         )

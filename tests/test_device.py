@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -149,13 +150,64 @@ def test_an_outer_loss_that_is_not_finite_keeps_the_step_and_forgets_the_past(
         close(x, y)
 
 
-class NoHost(torch.utils._python_dispatch.TorchDispatchMode):
-    """Raises where a tensor's value is asked for."""
+ATEN = torch.ops.aten
+VALUES = {ATEN._local_scalar_dense, ATEN.allclose, ATEN.equal, ATEN.nonzero, ATEN.masked_select}
+"""Operations whose result, or its shape, the host must wait for."""
+MASKED = {ATEN.index, ATEN.index_put, ATEN.index_put_}
+"""The same where an index is a mask, whose true entries are counted."""
+METHODS = {"item", "tolist", "cpu", "numpy", "__array__", "__bool__", "__float__", "__int__", "__index__"}
+"""What a CPU tensor does without an operation."""
+
+
+class NoOperation(torch.utils._python_dispatch.TorchDispatchMode):
+    """Raises at operations that wait for values."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.equal.default):
+        name = func.overloadpacket
+        masks = name in MASKED and any(i is not None and i.dtype is torch.bool for i in args[1])
+        if name in VALUES or masks:
             raise AssertionError(f"{func} waits for the device")
         return func(*args, **(kwargs or {}))
+
+
+class NoMethod(torch.overrides.TorchFunctionMode):
+    """Raises at methods that hand values to the host."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__name__", "") in METHODS:
+            raise AssertionError(f"{func} waits for the device")
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def no_host() -> Iterator[None]:
+    """Raises where a tensor's value is asked for."""
+    with NoMethod(), NoOperation():
+        yield
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda x: x[0].item(),
+        lambda x: x.tolist(),
+        lambda x: x.cpu(),
+        lambda x: x.numpy(),
+        lambda x: float(x[0]),
+        lambda x: bool(x[0] > 0),
+        lambda x: torch.equal(x, x),
+        lambda x: torch.allclose(x, x),
+        lambda x: x.nonzero(),
+        lambda x: torch.where(x > 0),
+        lambda x: x[x > 0],
+        lambda x: x.masked_select(x > 0),
+        lambda x: x.__setitem__(x > 0, x[:1]),
+    ],
+)
+def test_asking_for_a_value_is_noticed(ask: Callable[[Tensor], object]) -> None:
+    """However it is asked: else the test below would show nothing."""
+    with no_host(), pytest.raises(AssertionError, match="waits for the device"):
+        ask(torch.ones(2))
 
 
 @pytest.mark.parametrize("name", ["sgd", "nesterov_decay", "adam_decay", "rmsprop_all"])
@@ -163,12 +215,12 @@ class NoHost(torch.utils._python_dispatch.TorchDispatchMode):
 def test_no_step_after_the_first_asks_for_a_value(kind: str, name: str) -> None:
     run = Run(lambda o: MAKE[kind](o, 1e-3, capturable=True, clip_grad_norm=1.0), BY_NAME[name], Task())
     run.step()
-    with NoHost():
+    with no_host():
         for _ in range(2):
             run.step()
     ordinary = Run(lambda o: MAKE[kind](o, 1e-3), BY_NAME[name], Task())
     ordinary.step()
-    with NoHost(), pytest.raises(AssertionError, match="waits for the device"):
+    with no_host(), pytest.raises(AssertionError, match="waits for the device"):
         ordinary.step()
 
 

@@ -15,25 +15,13 @@ import torch
 from oracles import FD_ATOL, FD_RTOL, central_difference, close, tangents
 from test_curvature import Once
 from torch import Tensor, nn
+from tuner_registry import TUNERS
 
 import adatune_lite as al
-from adatune_lite.tuners import Tuner
 
 OPTIMIZERS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
     "momentum": lambda w: torch.optim.SGD(w, lr=0.05, momentum=0.9, weight_decay=0.01),
     "adam": lambda w: torch.optim.Adam(w, lr=0.01),
-}
-TUNERS: dict[str, Callable[[torch.optim.Optimizer], Tuner]] = {
-    "marthe": lambda o: al.MARTHE(o, 0.9, 1e-3),
-    "rtho": lambda o: al.RTHO(o, 1e-3),
-    "many": lambda o: al.MARTHE(o, 0.9, 1e-3, tune=("lr", "weight_decay"), clip_grad_norm=1.0),
-    "adaptive": lambda o: al.MARTHE(o, "adaptive", "adaptive", alpha=1e-6),
-    "hd_outer": lambda o: al.HD(o, 1e-3),
-    "hd": lambda o: al.HD(o, 1e-3),
-    "fixed": lambda o: al.FixedSchedule(o, [0.05] * 20),
-    "autolr": lambda o: al.AutoLR(o, 2, window=2, saturation=None),
-    "plateau": lambda o: al.ReduceOnPlateau(o, 2, patience=0, factor=0.5),
-    "cycled": lambda o: al.CycledMomentum(o, [0.05] * 20, [0.8] * 20),
 }
 optimizers = pytest.mark.parametrize("optimizer", OPTIMIZERS)
 tuners = pytest.mark.parametrize("kind", TUNERS)
@@ -54,7 +42,7 @@ class World:
         self.weights = list(self.net.parameters())
         self.optimizer = OPTIMIZERS[optimizer](self.weights)
         self.tuner = TUNERS[kind](self.optimizer)
-        self.outer_needed = kind not in ("hd", "fixed")
+        self.outer_needed = TUNERS[kind].outer
 
     def train(self) -> Tensor:
         return (self.net(self.x) - self.x.sum(1, keepdim=True)).square().mean()
@@ -242,7 +230,7 @@ def test_broken_closure_is_refused_before_anything_changes(kind: str, where: str
     world, untroubled = World(kind, "momentum"), World(kind, "momentum")
     before = world.state()
     loss, words = BROKEN[fault]
-    with pytest.raises(al.LossError, match=f"{where}_loss .*{words}|{words}"):
+    with pytest.raises(al.LossError, match=f"{where}_loss.*{words}"):
         world.step(**{where: loss})
     assert same(world.state(), before)
     for _ in range(2):
@@ -347,16 +335,6 @@ def test_batchnorm_with_running_statistics_is_offered() -> None:
     grads = torch.autograd.grad(world.outer(), world.weights)
     moved = [(w.detach() - b) / 0.05 for w, b in zip(world.weights, before, strict=True)]
     close(world.tuner.hypergradient, sum(float((g * m).sum()) for g, m in zip(grads, moved, strict=True)))
-
-
-@optimizers
-@tuners
-def test_the_same_run_twice_gives_the_same_digits(kind: str, optimizer: str) -> None:
-    worlds = [World(kind, optimizer) for _ in range(2)]
-    for world in worlds:
-        for _ in range(4):
-            world.step()
-    assert same(worlds[0].state(), worlds[1].state())
 
 
 @tuners

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 from oracles import BY_NAME, Task
-from test_tuners import TUNERS, Run
+from test_tuners import Run, registered
+from tuner_registry import TUNERS, Kind
 
 import adatune_lite as al
 
@@ -19,7 +20,7 @@ Make = Callable[[torch.optim.Optimizer], Any]
 
 def saved(kind: str, name: str = "momentum") -> dict[str, Any]:
     """The state of a tuner after three steps."""
-    run = Run(TUNERS[kind][0], BY_NAME[name], Task(), TUNERS[kind][1])
+    run = registered(kind, BY_NAME[name], Task())
     for _ in range(3):
         run.step()
     return run.tuner.state_dict()
@@ -41,10 +42,15 @@ def refused(make: Make, name: str, state: Any, words: str) -> None:
 
 
 OTHERS: list[tuple[Make, str, tuple[str, str], str]] = [
-    (TUNERS["fixed"][0], "momentum", ("marthe", "momentum"), "does not belong to a FixedSchedule"),
-    (TUNERS["many"][0], "momentum", ("marthe", "momentum"), r"tunes \[\(0, 'lr'\)\], this tuner .*decay"),
+    (TUNERS["fixed"], "momentum", ("marthe", "momentum"), "does not belong to a FixedSchedule"),
     (
-        TUNERS["adaptive"][0],
+        lambda o: al.MARTHE(o, 0.9, tune=("lr", "weight_decay")),
+        "momentum",
+        ("marthe", "momentum"),
+        r"tunes \[\(0, 'lr'\)\], this tuner .*decay",
+    ),
+    (
+        TUNERS["adaptive"],
         "momentum",
         ("marthe", "momentum"),
         "saved with mu=0.9, and this MARTHE has 'ada",
@@ -68,10 +74,10 @@ OTHERS: list[tuple[Make, str, tuple[str, str], str]] = [
         ("hd_outer", "momentum"),
         "multiplicative=False, and this HD has True",
     ),
-    (TUNERS["marthe"][0], "adam", ("marthe", "momentum"), "by MARTHE with SGD, and this is MARTHE with Adam"),
-    (TUNERS["marthe"][0], "adam", ("marthe", "rmsprop_momentum"), "by MARTHE with RMSprop"),
-    (TUNERS["marthe"][0], "sgd", ("marthe", "momentum"), "other weights or another rule"),
-    (TUNERS["hd_outer"][0], "momentum", ("marthe", "momentum"), "by MARTHE with SGD, and this is HD"),
+    (TUNERS["marthe"], "adam", ("marthe", "momentum"), "by MARTHE with SGD, and this is MARTHE with Adam"),
+    (TUNERS["marthe"], "adam", ("marthe", "rmsprop_momentum"), "by MARTHE with RMSprop"),
+    (TUNERS["marthe"], "sgd", ("marthe", "momentum"), "other weights or another rule"),
+    (TUNERS["hd_outer"], "momentum", ("marthe", "momentum"), "by MARTHE with SGD, and this is HD"),
     (
         lambda o: al.MARTHE(o, 0.9, 0.0, lr_max=0.05),
         "momentum",
@@ -130,25 +136,12 @@ GARBLED: list[tuple[str, Callable[[dict[str, Any]], Any], str]] = [
     ("autolr", entry(change={"lr": 0.1}), "not as one was saved"),
     ("scaler", entry(scaler={}), "none that torch saved"),
 ]
-MORE: dict[str, Make] = {
-    "plateau": lambda o: al.ReduceOnPlateau(o, 2),
-    "autolr": lambda o: al.AutoLR(o, 2, window=2),
-    "scaler": lambda o: al.MARTHE(o, 0.9, 1e-3, scaler=torch.amp.GradScaler("cpu")),
-}
-
-
-class Indexed(Run):
-    """Steps whose outer loss takes AutoLR's index too."""
-
-    def step(self) -> torch.Tensor:
-        t, self.t = self.t, self.t + 1
-        return self.tuner.step(lambda: self.task.train(self.w, t), lambda *k: self.task.outer(self.w))
+KINDS = {**TUNERS, "scaler": Kind(lambda o, h: al.MARTHE(o, 0.9, h, scaler=torch.amp.GradScaler("cpu")))}
 
 
 @pytest.mark.parametrize(("kind", "change", "words"), GARBLED)
 def test_a_garbled_state_is_refused(kind: str, change: Any, words: str) -> None:
-    make, outer = TUNERS.get(kind) or (MORE[kind], True)
-    runs = [Indexed(make, BY_NAME["momentum"], Task(), outer) for _ in range(2)]
+    runs = [Run(KINDS[kind], BY_NAME["momentum"], Task(), KINDS[kind].outer) for _ in range(2)]
     for run in runs:
         for _ in range(3):
             run.step()
