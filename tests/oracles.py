@@ -108,7 +108,7 @@ SETTINGS = [
         {"momentum": 0.8, "dampening": 0.4, "weight_decay": 0.1, "maximize": True},
         0.02,
     ),
-    Setting("maximize_nesterov", "sgd", {"momentum": 0.9, "nesterov": True, "maximize": True}, 0.005),
+    Setting("maximize_nesterov", "sgd", {"momentum": 0.5, "nesterov": True, "maximize": True}, 0.01),
     Setting("adam", "adam", lr=0.03),
     Setting("adam_decay", "adam", {"weight_decay": 0.1, "betas": (0.8, 0.95)}, 0.03),
     Setting("adam_eps0", "adam", {"eps": 0.0}, 0.03),
