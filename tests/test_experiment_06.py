@@ -30,6 +30,7 @@ from adatune_lite.experiments.autolr_vs_schedules.reading import Results
 from adatune_lite.experiments.autolr_vs_schedules.verdicts.one_cycle import TABLE_7
 from adatune_lite.experiments.functions import setting
 from adatune_lite.experiments.superbatch import overhead
+from adatune_lite.figures import COLOURS
 from adatune_lite.lr_range import lr_range_test
 from adatune_lite.runs.execute import complete
 from adatune_lite.runs.record import Record
@@ -223,12 +224,19 @@ def test_the_rates_of_the_paper_stand_under_every_curve(results: Results) -> Non
     assert f"{rates(run).min():.5g} to {rates(run).max():.5g} in the whole run" in found["t13", "sgd"]
 
 
-def test_figure_4b_has_an_axis_for_each_quantity(results: Results) -> None:
-    left, right = plots.overlay(results, "t13").axes
-    assert (left.get_ylabel(), right.get_ylabel()) == ("learning rate", "validation accuracy (%)")
-    (run,) = results.paper(results.scale.main, "momentum", "autolr")
-    assert right.lines[0].get_ydata().tolist() == run.series("validation_accuracy")[1].tolist()
-    assert left.lines[0].get_ydata()[0] == 0.1 and not plots.overlay(results, "t4").axes[0].lines
+def test_figure_4b_has_both_sides_and_an_axis_for_each_quantity(results: Results) -> None:
+    figure = plots.overlay(results, "t13")
+    left, right = figure.axes
+    assert left.get_ylabel().startswith("learning rate") and right.get_ylabel().startswith("validation acc")
+    labels = ["AutoLR (1 seed)", "constant rate (1 seed)"]
+    assert [text.get_text() for text in figure.legends[0].texts] == labels
+    for k, side in enumerate(("autolr", "baseline")):
+        (run,) = results.paper(results.scale.main, "momentum", side)
+        rate, accuracy = left.lines[2 * k], right.lines[2 * k]
+        assert accuracy.get_ydata().tolist() == run.series("validation_accuracy")[1].tolist()
+        assert rate.get_ydata()[0] == 0.1 and rate.get_color() == accuracy.get_color()
+        assert rate.get_color() == COLOURS[run.spec.method]
+    assert not plots.overlay(results, "t4").axes[0].lines
 
 
 def test_a_safeguard_is_the_only_difference(results: Results) -> None:
