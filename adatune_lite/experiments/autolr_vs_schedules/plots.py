@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from statistics import geometric_mean
 from typing import TYPE_CHECKING
 
@@ -18,17 +17,16 @@ from adatune_lite.experiments.autolr_plots import (
 from adatune_lite.experiments.autolr_records import (
     accuracies,
     accuracy,
-    from_copy,
+    data_name,
     printed_value,
     several,
 )
-from adatune_lite.experiments.autolr_tasks import DATASETS, OPTIMIZERS
+from adatune_lite.experiments.autolr_tasks import OPTIMIZERS
 from adatune_lite.experiments.autolr_vs_schedules import MAIN
 from adatune_lite.experiments.autolr_vs_schedules.reading import Results
 from adatune_lite.experiments.autolr_vs_schedules.verdicts import SEED_RATES
 from adatune_lite.experiments.statistics import paired
 from adatune_lite.figures import COLOURS, not_run, panels
-from adatune_lite.runs.record import Record
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -73,15 +71,10 @@ def overlay(results: Results, table: str) -> Figure:
             drawn = [ROWS[row](r) for r in runs]
             seeds(axes, label, drawn, epoch_of(runs[0]), color=COLOURS[method], ls=line)
         axes.set_ylabel(name)
-    left.set(xlabel="epoch", title=_data([r for runs in finished for r in runs]))
+    left.set(xlabel="epoch", title=data_name([r for runs in finished for r in runs]))
     left.ticklabel_format(axis="y", useOffset=False, style="plain")
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
-
-
-def _data(records: Sequence[Record]) -> str:
-    """The data of some runs of one task, named as a copy where they are one."""
-    return DATASETS[records[0].spec.task.dataset] + (" (JPEG copy)" if from_copy(records) else "")
 
 
 def tuned(results: Results) -> Figure:
@@ -148,7 +141,7 @@ def range_test(results: Results) -> Figure:
             xscale="log",
             xlabel="learning rate",
             ylabel="training loss, smoothed",
-            title=f"{_data(records)}, {several(len(records), 'seed')}",
+            title=f"{data_name(records)}, {several(len(records), 'seed')}",
         )
         panel.legend()
     return figure
