@@ -10,6 +10,7 @@ from typing import Any
 import matplotlib as mpl
 import pytest
 import torch
+from made_up import judged
 from torch.nn.functional import cross_entropy
 
 from adatune_lite.checkpoint import Checkpoint
@@ -122,7 +123,16 @@ def test_figures_2_and_3_show_both_optimizers(results: Results) -> None:
             0.9 if optimizer == "momentum" else None
         }
     assert "with SGD by" in tables.finding(results) and "with SGD with momentum by" in tables.finding(results)
-    assert [r.spec.hash for r in results.cut("momentum")] == [r.spec.hash for r in results.staircase(0.25)]
+
+
+def test_figure_3_cuts_the_rate_once(results: Results) -> None:
+    for optimizer in ("sgd", "momentum"):
+        (record,) = results.cut(optimizer)
+        steps, rates = record.series("lr")
+        assert set(rates[steps < 20]) == {0.1} and rates[steps >= 20] == pytest.approx(0.01)
+        assert steps[-1] == 79
+    verdict = judged("fig3.cut_speeds_descent", results.store, "smoke")
+    assert verdict.runs == tuple(r.spec.hash for r in (*results.constant("sgd"), *results.cut("sgd")))
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -195,4 +205,4 @@ def test_the_canary_has_every_kind_of_run(results: Results, profile: str) -> Non
         return settings | options | {s.task.model for s in specs}
 
     planned = kinds([p.spec for p in experiment.plan(profile, results.store)])
-    assert len(planned) == 8 and planned <= kinds(canary.runs().values())
+    assert len(planned) == 9 and planned <= kinds(canary.runs().values())
