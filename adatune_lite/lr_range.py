@@ -8,8 +8,9 @@ geometrically from lr_min to lr_max; the loss of each mini-batch is smoothed,
 Two readings of the largest rate for a one-cycle schedule: the rate at the lowest s ("minimum"; a good choice
 is a bit below it), and a tenth of that, which libraries use by default and AutoLR found too low.
 
-torch-lr-finder 0.2.2 does the same for a DataLoader and a criterion; here a training is a closure, its random
-state and BatchNorm statistics come back as well, and only `plot` needs matplotlib.
+torch-lr-finder 0.2.2 does the same for a DataLoader and a criterion, and its `reset` brings the model and the
+optimizer back; here a training is a closure, its random state comes back as well, and only `plot` needs
+matplotlib.
 """
 
 from __future__ import annotations

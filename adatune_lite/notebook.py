@@ -220,14 +220,14 @@ def includes() -> dict[str, str]:
     from adatune_lite.experiments import decision
     from adatune_lite.experiments import is_the_hypergradient_right as second
     from adatune_lite.experiments import lrs_opt_vs_marthe as first
-    from adatune_lite.experiments.autolr_vs_schedules import tables
+    from adatune_lite.experiments.autolr_vs_schedules import findings
 
     return {
         "finding.md": _committed(first, lambda results: first.finding(results.profile, results.store)),
         "decision.md": _committed(first, decision.chapter),
         "optimizers.md": _committed(second, decision.optimizers),
-        "schedules.md": _committed(sixth, tables.chapter),
-        "autolr.md": _committed(sixth, tables.first_page),
+        "schedules.md": _committed(sixth, findings.chapter),
+        "autolr.md": _committed(sixth, findings.first_page),
     }
 
 

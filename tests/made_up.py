@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+from smoke_runs import Changed
 from synthetic import WOBBLE
 
 from adatune_lite import claims
@@ -14,6 +15,7 @@ from adatune_lite.claims import Claim, Verdict
 from adatune_lite.claims.verdict import judges_of
 from adatune_lite.experiments import autolr_vs_schedules as six
 from adatune_lite.experiments import explore_exploit as five
+from adatune_lite.experiments.search import Reader
 from adatune_lite.runs.record import Record
 from adatune_lite.runs.spec import RunSpec
 
@@ -66,12 +68,19 @@ class Made:
         return Record(spec, "made up", "cpu", {}, "finished", stored, metrics, cost, told)
 
 
+def without_sgd_on_cifar10(store: Made) -> Changed:
+    """The same store without the desk's runs of plain SGD on CIFAR-10."""
+    runs = six.paper_runs(six.PROFILES["desk"]).items()
+    cell = [specs for (task, o, _), specs in runs if (task.dataset, o) == ("cifar10", "sgd")]
+    return Changed(store, {spec.hash: None for specs in cell for spec in specs})
+
+
 @cache
 def registered() -> dict[str, Claim]:
     return {c.id: c for c in claims.load()}
 
 
-def judged(name: str, store: Made, profile: str = "desk") -> Verdict:
+def judged(name: str, store: Reader, profile: str = "desk") -> Verdict:
     module = next(m for m in (five, six) if f"autolr.{name}" in judges_of(m))
     found = module.results(profile, store)
     return judges_of(module)[f"autolr.{name}"](registered()[f"autolr.{name}"], found)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 import pytest
 import torch
+from made_up import judged
 from torch.nn.functional import cross_entropy
 
 from adatune_lite.checkpoint import Checkpoint
 from adatune_lite.experiments import explore_exploit as experiment
+from adatune_lite.experiments.autolr_records import rates
 from adatune_lite.experiments.explore_exploit import canary, invariants, plots, tables
-from adatune_lite.experiments.explore_exploit.reading import Results
+from adatune_lite.experiments.explore_exploit.reading import Results, asked
 from adatune_lite.experiments.functions import setting
 from adatune_lite.experiments.generalisation import generalisation
 from adatune_lite.experiments.invariants import InvariantError
@@ -29,7 +33,7 @@ from adatune_lite.runs.store import Store
 from adatune_lite.training import train
 
 FIGURES = ("plateau_of_the_loss", "cut", "explore", "autolr_curves", "width")
-TABLES = ("setting", "finding", "shares", "best_and_worst", "width", "saturation", "appendix_d")
+TABLES = ("setting", "finding", "shares", "best_and_worst", "width", "saturation", "greedy", "appendix_d")
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +126,32 @@ def test_figures_2_and_3_show_both_optimizers(results: Results) -> None:
             0.9 if optimizer == "momentum" else None
         }
     assert "with SGD by" in tables.finding(results) and "with SGD with momentum by" in tables.finding(results)
-    assert [r.spec.hash for r in results.cut("momentum")] == [r.spec.hash for r in results.staircase(0.25)]
+
+
+def test_figure_3_cuts_the_rate_once(results: Results) -> None:
+    for optimizer in ("sgd", "momentum"):
+        (record,) = results.cut(optimizer)
+        steps, rates = record.series("lr")
+        assert set(rates[steps < 20]) == {0.1} and rates[steps >= 20] == pytest.approx(0.01)
+        assert steps[-1] == 79
+    verdict = judged("fig3.cut_speeds_descent", results.store, "smoke")
+    assert verdict.runs == tuple(r.spec.hash for r in (*results.constant("sgd"), *results.cut("sgd")))
+
+
+def test_the_windows_that_ask_the_local_rule_are_counted(results: Results) -> None:
+    """Of 80 steps in windows of 20 the first quarter has none that ends before step 20: here it is longer."""
+    (whole,), (off,) = results.autolr(0.0), results.unsaturated(0.0)
+    changed = {k for k, v in off.spec.settings if dict(whole.spec.settings)[k] != v}
+    assert changed == {"saturation"} and off.spec.get("explore_steps") == 0
+    for record in (whole, off):
+        fits = record.metrics["fits"]
+        assert asked(record, math.inf) == (4, fits) and asked(record, 20) == (0, 0)
+        assert asked(record, 21) == (1, np.isfinite(record.series("sample_0")[1][0]))
+    rows = [line.split(" | ") for line in tables.greedy(results).splitlines()[2:]]
+    assert [r[0].endswith("test") for r in rows] == [True, True] and [r[1] for r in rows] == ["0", "0"]
+    assert [float(r[4]) for r in rows] == pytest.approx(
+        [rates(r)[:40].mean() for r in (whole, off)], abs=5e-5
+    )
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -195,4 +224,4 @@ def test_the_canary_has_every_kind_of_run(results: Results, profile: str) -> Non
         return settings | options | {s.task.model for s in specs}
 
     planned = kinds([p.spec for p in experiment.plan(profile, results.store)])
-    assert len(planned) == 8 and planned <= kinds(canary.runs().values())
+    assert len(planned) == 9 and planned <= kinds(canary.runs().values())

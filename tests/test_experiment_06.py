@@ -20,6 +20,7 @@ from adatune_lite.experiments.autolr_records import printed_accuracy_text, print
 from adatune_lite.experiments.autolr_tasks import OPTIMIZERS, RESNET18, SMALL_RESNET18
 from adatune_lite.experiments.autolr_vs_schedules import (
     canary,
+    findings,
     invariants,
     opened,
     plots,
@@ -30,6 +31,7 @@ from adatune_lite.experiments.autolr_vs_schedules.reading import Results
 from adatune_lite.experiments.autolr_vs_schedules.verdicts.one_cycle import TABLE_7
 from adatune_lite.experiments.functions import setting
 from adatune_lite.experiments.superbatch import overhead
+from adatune_lite.figures import COLOURS
 from adatune_lite.lr_range import lr_range_test
 from adatune_lite.runs.execute import complete
 from adatune_lite.runs.record import Record
@@ -40,9 +42,6 @@ from adatune_lite.tasks.data import Batch
 FIGURES = ("tuned", "safeguards", "seed_rates", "range_test")
 TABLES = (
     "setting",
-    "finding",
-    "first_page",
-    "chapter",
     "tuned",
     "safeguards",
     "seed_rates",
@@ -50,6 +49,7 @@ TABLES = (
     "one_cycle",
     "not_run",
 )
+FINDINGS = ("finding", "first_page", "chapter", "judged")
 
 
 class Empty:
@@ -185,6 +185,9 @@ def test_a_jpeg_copy_is_named_where_its_accuracies_are(results: Results) -> None
             printed.rate_range(page, "t13", "sgd"),
             plots.range_test(page).axes[0].get_title(),
             plots.overlay(page, "t13").axes[0].get_title(),
+            *(getattr(findings, name)(page) for name in FINDINGS),
+            opened.decisions(page),
+            opened.reasons(page),
         ]
         assert ["JPEG copy" in text for text in texts] == [named] * len(texts)
         assert ("cifar10/train.parquet" in texts[0]) == named
@@ -223,12 +226,19 @@ def test_the_rates_of_the_paper_stand_under_every_curve(results: Results) -> Non
     assert f"{rates(run).min():.5g} to {rates(run).max():.5g} in the whole run" in found["t13", "sgd"]
 
 
-def test_figure_4b_has_an_axis_for_each_quantity(results: Results) -> None:
-    left, right = plots.overlay(results, "t13").axes
-    assert (left.get_ylabel(), right.get_ylabel()) == ("learning rate", "validation accuracy (%)")
-    (run,) = results.paper(results.scale.main, "momentum", "autolr")
-    assert right.lines[0].get_ydata().tolist() == run.series("validation_accuracy")[1].tolist()
-    assert left.lines[0].get_ydata()[0] == 0.1 and not plots.overlay(results, "t4").axes[0].lines
+def test_figure_4b_has_both_sides_and_an_axis_for_each_quantity(results: Results) -> None:
+    figure = plots.overlay(results, "t13")
+    left, right = figure.axes
+    assert left.get_ylabel().startswith("learning rate") and right.get_ylabel().startswith("validation acc")
+    labels = ["AutoLR (1 seed)", "constant rate (1 seed)"]
+    assert [text.get_text() for text in figure.legends[0].texts] == labels
+    for k, side in enumerate(("autolr", "baseline")):
+        (run,) = results.paper(results.scale.main, "momentum", side)
+        rate, accuracy = left.lines[2 * k], right.lines[2 * k]
+        assert accuracy.get_ydata().tolist() == run.series("validation_accuracy")[1].tolist()
+        assert rate.get_ydata()[0] == 0.1 and rate.get_color() == accuracy.get_color()
+        assert rate.get_color() == COLOURS[run.spec.method]
+    assert not plots.overlay(results, "t4").axes[0].lines
 
 
 def test_a_safeguard_is_the_only_difference(results: Results) -> None:
@@ -265,9 +275,9 @@ def test_curves_are_split_where_explore_ends(results: Results) -> None:
     assert not any(p.lines for p in plots.curves(results, "t4", "adam").axes)
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("name", [*TABLES, *FINDINGS])
 def test_tables(results: Results, name: str) -> None:
-    text = getattr(tables, name)(results)
+    text = getattr(findings if name in FINDINGS else tables, name)(results)
     assert text and "nan" not in text
     assert "99.32" in tables.paper(results, "t13") and "94.79" in tables.tuned(results)
     assert tables.paper(results, "t14") == "*Not run: no records of this data set.*"
@@ -290,7 +300,7 @@ def test_a_plateau_that_had_no_occasion_to_act_is_said_to(results: Results) -> N
 def test_open_decisions_stand_beside_autolr_as_it_is(results: Results) -> None:
     text = opened.decisions(results)
     assert [line.split(" | ")[0].strip("| ") for line in text.splitlines()[2:]] == [
-        *("as it is", *experiment.OPEN, experiment.TWICE)
+        *("as it is, on the 5,000 embedded MNIST digits", *experiment.OPEN, experiment.TWICE)
     ]
     for name, (other, whole) in results.opened().items():
         assert [r.spec.seed for r in other] == [r.spec.seed for r in whole] != []
@@ -313,8 +323,9 @@ def test_evaluation_mode_is_compared_on_the_task_with_batchnorm() -> None:
             experiment.results(profile, Made(lambda s: 90 + wobble(s.seed, len(s.settings))))
         )
         rows = [line.split(" | ")[0].strip("| ") for line in text.splitlines()[2:]]
-        other = ["as it is, on the task with BatchNorm"] if profile == "desk" else []
-        assert rows == ["as it is", *other, *experiment.OPEN, experiment.TWICE, experiment.EVALUATION]
+        other = ["as it is, on Fashion-MNIST"] if profile == "desk" else []
+        mode = f"{experiment.EVALUATION}, on CIFAR-10"
+        assert rows == [*(*other, "as it is, on CIFAR-10", *experiment.OPEN, experiment.TWICE, mode)]
 
 
 def test_an_empty_store_has_pages_without_numbers(tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -324,7 +335,8 @@ def test_an_empty_store_has_pages_without_numbers(tmp_path_factory: pytest.TempP
     for name in TABLES:
         assert getattr(tables, name)(empty)
     assert opened.decisions(empty) == opened.reasons(empty) == tables.NONE
-    assert tables.finding(empty) == tables.tuned(empty) == tables.equal_cost(empty) == tables.NONE
+    assert findings.finding(empty) == findings.chapter(empty) == tables.NONE
+    assert tables.tuned(empty) == tables.equal_cost(empty) == tables.NONE
     plots.curves(empty, "t13", "sgd")
     assert invariants.check(empty) == 0
 

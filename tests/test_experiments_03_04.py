@@ -26,6 +26,7 @@ from adatune_lite.experiments.superbatch import overhead
 from adatune_lite.experiments.superbatch import plots as plots_04
 from adatune_lite.experiments.superbatch import tables as tables_04
 from adatune_lite.experiments.superbatch.reading import Cell, Group, slope
+from adatune_lite.figures import panels
 from adatune_lite.runs.record import Outcome, Record, Series
 from adatune_lite.runs.store import Store
 from adatune_lite.runs.worker import Planned
@@ -107,6 +108,18 @@ def test_a_probe_reads_what_was_measured() -> None:
     (cubic,) = probes(made_up(lambda u: 2 + (u - 0.3) ** 2 + u**3, 0.3, 2.02))
     assert cubic.wide_r2 < cubic.five.r2 < 1
     assert cubic.five.radius < cubic.radius_5 < 4
+
+
+def test_a_predicted_minimum_below_all_losses_is_in_the_picture() -> None:
+    """Beyond the samples the loss is flat, so that the parabola through them is lowest below it."""
+    (probe,) = probes(made_up(lambda u: 1 + (min(max(u, -0.2), 0.2) + 0.6) ** 2, -0.6, 1.16))
+    figure, (panel,) = panels()
+    plots_03._one(panel, probe, far=True)
+    (circle,) = (line for line in panel.lines if line.get_label() == "its minimum")
+    assert circle.get_ydata()[0] == pytest.approx(1) and min(probe.losses) == pytest.approx(1.16)
+    figure.canvas.draw()
+    drawn, frame = circle.get_window_extent(), panel.get_window_extent()
+    assert frame.y0 <= drawn.y0 and drawn.y1 <= frame.y1
 
 
 def test_the_optimizer_of_a_run_is_told_by_its_options() -> None:

@@ -8,6 +8,7 @@ from functools import cache
 import numpy as np
 
 from adatune_lite.claims import Claim, Finding, absolute, load
+from adatune_lite.experiments.autolr_tasks import DATASETS
 from adatune_lite.experiments.statistics import Interval, mean_interval
 from adatune_lite.runs.record import Record
 
@@ -71,6 +72,11 @@ def hashes(*groups: Iterable[Record]) -> tuple[str, ...]:
 def from_copy(records: Iterable[Record]) -> bool:
     """Whether any of the runs read a JPEG copy of the images and not the published ones."""
     return any("JPEG" in str(r.provenance.get("data_source", "")) for r in records)
+
+
+def data_name(records: Sequence[Record]) -> str:
+    """The images of some runs of one task, named as a copy where they are one."""
+    return DATASETS[records[0].spec.task.dataset] + (" (JPEG copy)" if from_copy(records) else "")
 
 
 def copy_note(records: Iterable[Record]) -> str:

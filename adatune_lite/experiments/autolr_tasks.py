@@ -77,11 +77,16 @@ def base(optimizer: str, task: TaskSpec) -> Base:
     return replace(found, options=pairs({**dict(found.options), "weight_decay": DECAY}))
 
 
+def network(task: TaskSpec) -> str:
+    """A network in words."""
+    narrow = f" at width {task.width:g}" if task.width != 1 else ""
+    return _NETWORKS.get(task.model, task.model) + narrow
+
+
 def describe(task: TaskSpec) -> str:
     """A task in words: network, images and their parts."""
-    network = _NETWORKS.get(task.model, task.model)
-    narrow = f" at width {task.width:g}" if task.width != 1 else ""
+    name = network(task)
     return (
-        f"{network[0].upper()}{network[1:]}{narrow} on {task.train:,} images of {DATASETS[task.dataset]}, "
+        f"{name[0].upper()}{name[1:]} on {task.train:,} images of {DATASETS[task.dataset]}, "
         f"{task.validation:,} for validation, {task.test:,} for the test"
     )

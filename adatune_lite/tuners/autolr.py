@@ -20,8 +20,8 @@ Saturation: the drop rate is below a threshold. At first that is relative, the d
 whose loss fell, divided by `saturation`; the first drop rate between 0 and it is the absolute threshold for
 the rest. A window whose loss rose is below every threshold, so it counts as saturated, but fixes none: its
 drop rate is no rate of falling, and a threshold of 0 or less would leave nothing for `saturation` to decide.
-Raises in explore do not begin the count anew: they creep (the paper's Figure 10: 0.12 %), and a count begun
-on the plateau would compare noise with noise.
+Raises in explore do not begin the count anew. The paper's creep (Figure 10: 0.12 %), and a count begun on the
+plateau would compare noise with noise. Ours need not: part (f) of experiment 06 measures the alternative.
 
 Rollback: where the window after a change in exploit has a lower drop rate than the window before it, or a
 loss that is not finite, training goes back to where it would be without the change: weights, optimizer state,

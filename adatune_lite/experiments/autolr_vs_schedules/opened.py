@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from adatune_lite.experiments.autolr_records import accuracies, accuracy_text, signed
+from adatune_lite.experiments.autolr_records import accuracies, accuracy_text, data_name, signed
 from adatune_lite.experiments.autolr_vs_schedules import EVALUATION
 from adatune_lite.experiments.autolr_vs_schedules.reading import Results
 from adatune_lite.experiments.autolr_vs_schedules.tables import NONE, adjusted, count, first_falls
@@ -25,21 +25,23 @@ def decisions(results: Results) -> str:
         "first fall of the rate (epoch) | raises | falls | rollbacks |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    wholes = {"as it is": next((whole for n, (_, whole) in found.items() if n != EVALUATION), [])}
-    if EVALUATION in found and found[EVALUATION][1] != wholes["as it is"]:
-        wholes["as it is, on the task with BatchNorm"] = found[EVALUATION][1]
-    for name, records in (wholes | {n: other for n, (other, _) in found.items()}).items():
-        if records:
-            pair = pairs.get(name)
-            cells = [
-                name,
-                accuracy_text(records),
-                signed(pair.difference) if pair else "",
-                p_values.get(name, ""),
-                first_falls(records),
-                *(count(records, kind) for kind in KINDS),
-            ]
-            lines.append(f"| {' | '.join(cells)} |")
+    wholes = {data_name(whole): whole for _, whole in found.values() if whole}
+    rows = [(f"as it is, on {data}", "", whole) for data, whole in wholes.items()]
+    for name, (other, _) in found.items():
+        if other:
+            where = f", on {data_name(other)}" if name == EVALUATION else ""
+            rows.append((name + where, name, other))
+    for label, name, records in rows:
+        pair = pairs.get(name)
+        cells = [
+            label,
+            accuracy_text(records),
+            signed(pair.difference) if pair else "",
+            p_values.get(name, ""),
+            first_falls(records),
+            *(count(records, kind) for kind in KINDS),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) if len(lines) > 2 else NONE
 
 
@@ -50,7 +52,9 @@ def reasons(results: Results) -> str:
     total = sum(found.values())
     if not total:
         return NONE
-    lines = [f"| reason, in {total:,} windows of {len(runs)} runs | explore | exploit |", "|---|---|---|"]
+    data = dict.fromkeys(data_name(cell.autolr) for cell in results.cells() if cell.autolr)
+    where = f"{total:,} windows of {len(runs)} runs on {', '.join(data)}"
+    lines = [f"| reason, in {where} | explore | exploit |", "|---|---|---|"]
     for code, words in enumerate(REASONS):
         lines.append(f"| {words} | {found[code, 0]:,} | {found[code, 1]:,} |")
     return "\n".join(lines)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from statistics import geometric_mean
 from typing import TYPE_CHECKING
 
@@ -18,17 +17,16 @@ from adatune_lite.experiments.autolr_plots import (
 from adatune_lite.experiments.autolr_records import (
     accuracies,
     accuracy,
-    from_copy,
+    data_name,
     printed_value,
     several,
 )
-from adatune_lite.experiments.autolr_tasks import DATASETS, OPTIMIZERS
+from adatune_lite.experiments.autolr_tasks import OPTIMIZERS
 from adatune_lite.experiments.autolr_vs_schedules import MAIN
 from adatune_lite.experiments.autolr_vs_schedules.reading import Results
 from adatune_lite.experiments.autolr_vs_schedules.verdicts import SEED_RATES
 from adatune_lite.experiments.statistics import paired
 from adatune_lite.figures import COLOURS, not_run, panels
-from adatune_lite.runs.record import Record
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,34 +47,34 @@ def curves(results: Results, table: str, optimizer: str) -> Figure:
 
 
 def overlay(results: Results, table: str) -> Figure:
-    """Figure 4b ("t4"): AutoLR's rate and the held-out accuracy over one another, with momentum.
+    """Figure 4b ("t4"): rates and held-out accuracies of AutoLR and the baseline, with momentum.
 
-    Every seed is a thin line, their mean a thick one; each quantity has its own y-axis.
+    Every seed is a thin line, their mean a thick one. The rate is solid, the accuracy dashed, each with its
+    own y-axis; a colour is a method.
     """
-    figure, (left,) = panels(height=3.6)
+    figure, (left,) = panels(height=3.9)
     cell = results.cell(table, MAIN)
-    runs = [r for r in cell.autolr if r.finished] if cell else []
-    if not runs:
+    sides = [cell.autolr, cell.baseline] if cell else []
+    finished = [found for records in sides if (found := [r for r in records if r.finished])]
+    if not finished:
         not_run(left)
         return figure
     right = left.twinx()
     right.grid(visible=False)
-    sides = (
-        (left, "learning rate", "learning rate", COLOURS["autolr"], "-"),
-        (right, "validation\naccuracy (%)", "validation accuracy (%)", "#D55E00", "--"),
-    )
-    for axes, row, name, colour, line in sides:
-        seeds(axes, name, [ROWS[row](r) for r in runs], epoch_of(runs[0]), color=colour, ls=line)
-        axes.set_ylabel(name, color=colour)
-    left.set(xlabel="epoch", title=f"AutoLR: {_title(runs)}")
+    for axes, row, name, line in (
+        (left, "learning rate", "learning rate (solid)", "-"),
+        (right, "validation\naccuracy (%)", "validation accuracy (%, dashed)", "--"),
+    ):
+        for runs in finished:
+            method = runs[0].spec.method
+            label = f"{LABELS[method]} ({several(len(runs), 'seed')})"
+            drawn = [ROWS[row](r) for r in runs]
+            seeds(axes, label, drawn, epoch_of(runs[0]), color=COLOURS[method], ls=line)
+        axes.set_ylabel(name)
+    left.set(xlabel="epoch", title=data_name([r for runs in finished for r in runs]))
     left.ticklabel_format(axis="y", useOffset=False, style="plain")
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
-
-
-def _title(records: Sequence[Record]) -> str:
-    """The data of some runs of one task, named as a copy where they are one, and their number."""
-    copied = " (JPEG copy)" if from_copy(records) else ""
-    return f"{DATASETS[records[0].spec.task.dataset]}{copied}, {several(len(records), 'seed')}"
 
 
 def tuned(results: Results) -> Figure:
@@ -143,7 +141,7 @@ def range_test(results: Results) -> Figure:
             xscale="log",
             xlabel="learning rate",
             ylabel="training loss, smoothed",
-            title=_title(records),
+            title=f"{data_name(records)}, {several(len(records), 'seed')}",
         )
         panel.legend()
     return figure

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
-from adatune_lite.claims import ALPHA
 from adatune_lite.experiments.autolr_plots import LABELS, OPTIMIZER_LABELS
 from adatune_lite.experiments.autolr_records import (
     accuracies,
@@ -22,7 +20,7 @@ from adatune_lite.experiments.autolr_records import (
 from adatune_lite.experiments.autolr_tasks import OPTIMIZERS, describe
 from adatune_lite.experiments.autolr_vs_schedules import MAIN, SPACE, baseline, steps_of
 from adatune_lite.experiments.autolr_vs_schedules.reading import Cell, Results
-from adatune_lite.experiments.autolr_vs_schedules.verdicts import SEED_RATES, pairs_of_cells
+from adatune_lite.experiments.autolr_vs_schedules.verdicts import SEED_RATES
 from adatune_lite.experiments.statistics import Paired, holm, paired
 from adatune_lite.runs.record import Record
 
@@ -95,7 +93,7 @@ def _row(cell: Cell, side: str, records: Sequence[Record], p_values: Mapping[str
         method,
         loss_text(records),
         accuracy_text(records),
-        _signed(cell.accuracy) if p_values else "",
+        difference_text(cell.accuracy) if p_values else "",
         p_values[cell.optimizer] if p_values else "",
         printed_loss_text(name),
         printed_accuracy_text(name),
@@ -110,7 +108,8 @@ def adjusted(pairs: Mapping[str, Paired | None]) -> dict[str, str]:
     return {**dict.fromkeys(pairs, ""), **{n: f"{p:.2g}" for n, p in zip(tested, found, strict=True)}}
 
 
-def _signed(pair: Paired | None) -> str:
+def difference_text(pair: Paired | None) -> str:
+    """The mean difference of pairs with its interval; empty where there are none."""
     return signed(pair.difference) if pair else ""
 
 
@@ -134,9 +133,9 @@ def tuned(results: Results) -> str:
             f"{choice.mean_loss:.4f}",
             accuracy_text(records),
             loss_text(records),
-            _signed(pairs.get(method)),
+            difference_text(pairs.get(method)),
             p_values.get(method, ""),
-            f"{_cost(records):,.0f}",
+            f"{cost(records):,.0f}",
             printed_accuracy_text(TABLE_9[method]) if method in TABLE_9 else "",
             printed_loss_text(TABLE_9[method]) if method in TABLE_9 else "",
         ]
@@ -172,7 +171,8 @@ def idle(plateau: Sequence[Record]) -> str:
     )
 
 
-def _cost(records: Sequence[Record]) -> float:
+def cost(records: Sequence[Record]) -> float:
+    """What a run cost in plain steps, the mean."""
     return fmean(r.cost["plain_steps"] for r in records)
 
 
@@ -192,11 +192,11 @@ def safeguards(results: Results) -> str:
             cells = [
                 name,
                 accuracy_text(records),
-                _signed(pairs.get(name)),
+                difference_text(pairs.get(name)),
                 p_values.get(name, ""),
                 first_falls(records),
                 *(count(records, kind) for kind in ("raise", "lower", "rollback")),
-                f"{_cost(records):,.0f}",
+                f"{cost(records):,.0f}",
             ]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) if len(lines) > 2 else NONE
@@ -258,7 +258,7 @@ def one_cycle(results: Results) -> str:
                 f"{rate / results.minimum:.2f}",
                 accuracy_text(records),
                 loss_text(records),
-                _signed(pairs.get(name)),
+                difference_text(pairs.get(name)),
                 p_values.get(name, ""),
                 printed_accuracy_text(claim) if claim else "",
                 printed_loss_text(claim) if claim else "",
@@ -287,9 +287,9 @@ def equal_cost(results: Results) -> str:
             cells = [
                 name,
                 f"{records[0].spec.steps:,}",
-                f"{_cost(records):,.0f}",
+                f"{cost(records):,.0f}",
                 accuracy_text(records),
-                _signed(pairs.get(name)),
+                difference_text(pairs.get(name)),
                 p_values.get(name, ""),
             ]
             lines.append(f"| {' | '.join(cells)} |")
@@ -316,82 +316,3 @@ def not_run(results: Results) -> str:
             "| Tables 7, 9: one-cycle with a tenth of the range test's minimum | not run: no records |"
         )
     return "\n".join(lines)
-
-
-def finding(results: Results) -> str:
-    """The findings in a paragraph."""
-    return " ".join(filter(None, (_cells(results), _ranking(results), _cost_of(results)))) or NONE
-
-
-def first_page(results: Results) -> str:
-    """The findings with their setting, for the first page."""
-    return f"{_where(results)} {finding(results)}"
-
-
-def chapter(results: Results) -> str:
-    """The comparison at equal tuning in short, with its setting, for the chapter of practice."""
-    rows = results.ranked()
-    if not rows:
-        return NONE
-    ours = accuracies(dict(rows).get("autolr", []))
-    lines = [
-        "| method | tuned rate | test accuracy (%) | minus AutoLR (points) | cost (plain steps) |",
-        "|---|---|---|---|---|",
-    ]
-    for method, records in rows:
-        pair = paired(accuracies(records), ours) if method != "autolr" else None
-        lr = dict(results.choices[method].settings)["lr"]
-        cells = [LABELS[method], f"{lr:.3g}", accuracy_text(records), _signed(pair), f"{_cost(records):,.0f}"]
-        lines.append(f"| {' | '.join(cells)} |")
-    table = "\n".join(lines)
-    return "\n\n".join(filter(None, (_where(results), table, idle(dict(rows).get("plateau", [])))))
-
-
-def _where(results: Results) -> str:
-    task = results.scale.main
-    epochs = steps_of(results.scale, task) * task.batch / task.train
-    reduced = "" if results.profile == "paper" else ", reduced scale"
-    return f"{describe(task)}; {epochs:.0f} epochs ({results.profile}{reduced})."
-
-
-def _cells(results: Results) -> str:
-    pairs, _, _ = pairs_of_cells(results)
-    if not pairs:
-        return ""
-    gains = [pair.difference.mean for pair in pairs.values()]
-    sure = sum(bool(p) and float(p) < ALPHA for p in adjusted(dict(pairs)).values())
-    return (
-        f"**At the paper's rates** AutoLR minus the baseline is between {min(gains):+.2f} and "
-        f"{max(gains):+.2f} points of test accuracy in {len(pairs)} cells of task and optimizer; in {sure} "
-        "of them the paired test finds a difference (p < 0.05 after Holm)."
-    )
-
-
-def _ranking(results: Results) -> str:
-    rows = results.ranked()
-    names = [m for m, _ in rows]
-    if "autolr" not in names:
-        return ""
-    place = names.index("autolr") + 1
-    best = rows[0] if place > 1 else rows[min(1, len(rows) - 1)]
-    pair = paired(accuracies(dict(rows)["autolr"]), accuracies(best[1]))
-    pairs = {m: paired(accuracies(records), accuracies(dict(rows)["autolr"])) for m, records in rows}
-    p = adjusted({m: found for m, found in pairs.items() if m != "autolr"}).get(best[0], "")
-    versus = f"; minus {LABELS[best[0]]}: {signed(pair.difference)} points" if pair and len(rows) > 1 else ""
-    versus += f", p = {p} after Holm over all {len(rows) - 1}" if versus and p else ""
-    return f"**With the rate of every method tuned alike** AutoLR is number {place} of {len(rows)}{versus}."
-
-
-def _cost_of(results: Results) -> str:
-    ours, longer = results.paper(results.scale.main, MAIN, "autolr"), results.equal_cost()
-    pair = paired(accuracies(ours), accuracies(longer))
-    if pair is None:
-        return ""
-    extra = _cost(ours) / ours[0].spec.steps - 1
-    if not math.isfinite(extra):
-        return ""
-    return (
-        f"**At equal cost**: AutoLR's looks cost {extra:.1%} of the training; against a baseline that trains "
-        f"{longer[0].spec.steps / ours[0].spec.steps - 1:.1%} longer the difference is "
-        f"{signed(pair.difference)} points."
-    )

@@ -84,13 +84,15 @@ def _one(panel: Axes, probe: Probe | None, *, far: bool) -> None:
     panel.plot(smooth, [parabola(probe.five.fit, u) for u in smooth], color=CURVE, label="parabola")
     panel.plot(*zip(*held, strict=True), "v", color=HELD, ms=6, label="loss, held out")
     panel.plot(*zip(*sampled, strict=True), "^", color=SAMPLE, ms=7, label="loss, fitted")
+    marked = []
     if least <= probe.minimum <= most:
         low = parabola(probe.five.fit, probe.minimum)
+        marked = [low, probe.true_minimum]
         panel.plot(probe.minimum, low, "o", color="#D55E00", ms=9, mfc="none", mew=2, label="its minimum")
         panel.plot(probe.minimum, probe.true_minimum, "D", color=THERE, ms=5, label="true loss there")
     if far:
         # A parabola that leaves the picture is the point; losses far above it would hide the rest.
-        finite = [y for _, y in shown if np.isfinite(y)]
+        finite = [y for y in (*(y for _, y in shown), *marked) if np.isfinite(y)]
         panel.set_ylim(_limits(finite, [parabola(probe.five.fit, u) for u in (least, most)]))
     panel.set_xlabel("change of the rate / rate")
     panel.set_ylabel(f"loss at step {probe.step}", labelpad=2)
@@ -99,7 +101,8 @@ def _one(panel: Axes, probe: Probe | None, *, far: bool) -> None:
 def _limits(losses: Sequence[float], ends: Sequence[float]) -> tuple[float, float]:
     low, high = min(losses), max(losses)
     room = 0.5 * (high - low)
-    return max(min(low, *ends), low - room) - 0.05 * room, min(max(high, *ends), high + room) + 0.05 * room
+    edge = 0.2 * room  # a mark at the edge must not be cut
+    return max(min(low, *ends), low - room) - edge, min(max(high, *ends), high + room) + edge
 
 
 def _keyed(figure: Figure, axes: Sequence[Axes], title: str | None = None) -> Figure:
