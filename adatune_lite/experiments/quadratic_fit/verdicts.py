@@ -25,6 +25,7 @@ import numpy as np
 
 from adatune_lite.claims import ALPHA, Claim, Finding, judge
 from adatune_lite.experiments.autolr_tasks import OPTIMIZERS
+from adatune_lite.experiments.quadratic_fit import main_runs, other_runs
 from adatune_lite.experiments.quadratic_fit.reading import (
     NAMES,
     Probe,
@@ -51,9 +52,20 @@ def _finished(results: Results) -> dict[str, list[Record]]:
     return {name: [r for r in results.main(name) if r.finished] for name in OPTIMIZERS}
 
 
-def _about_cifar(results: Results) -> bool:
-    task = results.scale.main
-    return task.dataset == "cifar10" and task.model == "resnet18"
+def _of_figure_5(results: Results) -> dict[str, list[Record]]:
+    """The finished runs at the seed rate on CIFAR-10 with ResNet-18; empty where none are planned."""
+    planned = {
+        name: [
+            spec
+            for group in (main_runs(results.scale, name), *other_runs(results.scale, name).values())
+            for spec in group
+            if (spec.task.dataset, spec.task.model) == ("cifar10", "resnet18")
+        ]
+        for name in OPTIMIZERS
+    }
+    if not any(planned.values()):
+        return {}
+    return {name: [r for r in results.records(specs) if r.finished] for name, specs in planned.items()}
 
 
 def _absent(runs: Mapping[str, Sequence[object]]) -> tuple[str, ...]:
@@ -67,9 +79,9 @@ def _hashes(runs: Mapping[str, Sequence[Record]]) -> tuple[str, ...]:
 @judge("autolr.fig5.quadratic_cifar")
 def quadratic_cifar(_: Claim, results: Results) -> Finding:
     """Median of the held-out R^2 of each run."""
-    if not _about_cifar(results):
+    runs = _of_figure_5(results)
+    if not runs:
         return Finding()
-    runs = _finished(results)
     values = {
         name: [[p.five.r2 for p in results.probes(r) if math.isfinite(p.five.r2)] for r in records]
         for name, records in runs.items()
@@ -103,9 +115,9 @@ def quadratic_cifar(_: Claim, results: Results) -> Finding:
 @judge("autolr.fig5.minimum_value")
 def minimum_value(_: Claim, results: Results) -> Finding:
     """Median relative error at the predicted minimum, inside the samples and outside."""
-    if not _about_cifar(results):
+    runs = _of_figure_5(results)
+    if not runs:
         return Finding()
-    runs = _finished(results)
     cases: dict[tuple[str, str], tuple[Callable[[Probe], bool], float]] = {
         (name, where): (test, limit)
         for name in OPTIMIZERS
