@@ -158,7 +158,7 @@ def test_the_windows_that_ask_the_local_rule_are_counted(results: Results) -> No
 def test_tables(results: Results, name: str) -> None:
     text = getattr(tables, name)(results)
     assert text and "nan" not in text
-    assert "94.52" in tables.shares(results) and "0.02 |" in tables.best_and_worst(results)
+    assert "| 94.52 (n = 4) |" in tables.shares(results) and "0.02 |" in tables.best_and_worst(results)
 
 
 def test_an_empty_store_has_pages_without_numbers(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -30,6 +30,7 @@ from adatune_lite.experiments.autolr_vs_schedules import (
 from adatune_lite.experiments.autolr_vs_schedules.reading import Results
 from adatune_lite.experiments.autolr_vs_schedules.verdicts.one_cycle import TABLE_7
 from adatune_lite.experiments.functions import setting
+from adatune_lite.experiments.search import _edges
 from adatune_lite.experiments.superbatch import overhead
 from adatune_lite.figures import COLOURS
 from adatune_lite.lr_range import lr_range_test
@@ -281,6 +282,27 @@ def test_tables(results: Results, name: str) -> None:
     assert text and "nan" not in text
     assert "99.32" in tables.paper(results, "t13") and "94.79" in tables.tuned(results)
     assert tables.paper(results, "t14") == "*Not run: no records of this data set.*"
+
+
+def test_the_table_of_seed_rates_pairs_them_with_the_reference() -> None:
+    """One rate is a point below the reference on every seed, the others differ from it by chance."""
+    made = Made(lambda s: 90 + wobble(s.seed, round(100 * s.get("lr", 0))) - (s.get("lr", 0) == 0.15))
+    rows = [r.split(" | ") for r in tables.seed_rates(experiment.results("desk", made)).splitlines()[2:]]
+    assert [r[0].strip("| ") for r in rows] == ["0.05", "0.075", "0.1", "0.125", "0.15"]
+    assert [bool(r[2]) for r in rows] == [bool(r[3]) for r in rows] == [True, True, False, True, True]
+    far = {r[0].strip("| "): float(r[3]) < 0.05 for r in rows if r[3]}
+    assert (
+        far == {"0.05": False, "0.075": False, "0.125": False, "0.15": True}
+        and float(rows[4][2].split()[0]) < 0
+    )
+
+
+def test_what_an_edge_is_stands_under_the_table(results: Results) -> None:
+    assert tables._edge(1) in tables.tuned(results)
+    for draws in (5, 10):
+        tried = [(("lr", float(k)),) for k in range(draws)]
+        inner = sum(not _edges(best, tried, experiment.SPACE) for best in tried)
+        assert f"all but the {'one' if inner == 1 else inner} in the middle" in tables._edge(draws)
 
 
 def test_the_plateau_forgives_a_twentieth_of_the_training() -> None:

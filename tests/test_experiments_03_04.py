@@ -25,7 +25,7 @@ from adatune_lite.experiments.superbatch import invariants as invariants_04
 from adatune_lite.experiments.superbatch import overhead
 from adatune_lite.experiments.superbatch import plots as plots_04
 from adatune_lite.experiments.superbatch import tables as tables_04
-from adatune_lite.experiments.superbatch.reading import Cell, Group, slope
+from adatune_lite.experiments.superbatch.reading import Cell, Group, at_bound, slope
 from adatune_lite.figures import panels
 from adatune_lite.runs.record import Outcome, Record, Series
 from adatune_lite.runs.store import Store
@@ -269,9 +269,21 @@ def test_the_tables_say_what_was_measured(fits: Any, sizes: Any) -> None:
     text = tables_03.fits(fits)
     assert text.count("\n") == len(fits.table()) + 1
     assert "digits, dense, SGD, rate 0.01" in text
-    assert tables_04.sizes(sizes).count("\n") == 4 + 1
+    assert tables_04.sizes(sizes).count("\n") == 4 + 1 + 2
     assert tables_04.costs(sizes).count("| 16.7 % | 16.7 % |") == 1, "counted as appendix C counts"
     assert "reduced scale" in tables_03.setting(fits) and "reduced scale" in tables_04.setting(sizes)
+
+
+def test_moves_to_the_bound_are_counted(sizes: Any) -> None:
+    """At a rate of 0.1 the bound is half of the rate, or less where (1e-3 L)^(1/3) is below 0.05."""
+    (record,) = sizes.all_records()
+    lrs, losses = record.series("probe_lr")[1], record.series("loss")[1]
+    most = np.minimum(0.5, (1e-3 * losses) ** (1 / 3) / lrs)
+    inside = dataclasses.replace(record, **replaced(record, "move", list(0.9 * most)))
+    mixed = dataclasses.replace(record, **replaced(record, "move", [-most[0], *(0.1 * most[1:])]))
+    assert at_bound(mixed).tolist() == [True, False] and not at_bound(inside).any()
+    again = superbatch.reading.Results("smoke", Changed(sizes.store, {record.spec.hash: mixed}))
+    assert "to the bound at 1 of 2 measured steps (50%)" in tables_04.sizes(again)
 
 
 def test_examples_are_chosen_by_rule(fits: Any) -> None:

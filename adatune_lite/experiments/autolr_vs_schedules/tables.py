@@ -142,7 +142,19 @@ def tuned(results: Results) -> str:
         lines.append(f"| {' | '.join(cells)} |")
     text = "\n".join(lines) if len(lines) > 2 else NONE
     plateau = dict(rows).get("plateau", [])
-    return "\n\n".join(filter(None, (text, _patience(results, plateau), idle(plateau))))
+    edge = _edge(results.scale.draws) if rows else ""
+    return "\n\n".join(filter(None, (text, edge, _patience(results, plateau), idle(plateau))))
+
+
+def _edge(draws: int) -> str:
+    """What "at an edge" means among so many draws."""
+    if draws < 5:
+        return f"*At an edge* is not asked of {several(draws, 'draw')}."
+    inner = "one" if draws == 5 else f"{draws - 4}"
+    return (
+        f"*At an edge*: at most one of the {draws} drawn rates lies beyond the chosen one, above or below. "
+        f"That is so of all but the {inner} in the middle."
+    )
 
 
 def _patience(results: Results, plateau: Sequence[Record]) -> str:
@@ -219,14 +231,28 @@ def count(records: Sequence[Record], kind: str) -> str:
 
 
 def seed_rates(results: Results) -> str:
-    """(c) Table 12: AutoLR from several seed rates."""
-    lr = OPTIMIZERS[MAIN].lr
+    """(c) Table 12: AutoLR from several seed rates, paired with the reference."""
+    lr, groups = OPTIMIZERS[MAIN].lr, results.seed_rates()
     names = {factor: name for name, factor in SEED_RATES.items()}
-    lines = ["| seed rate | test accuracy (%) | printed, CIFAR-10 (%) |", "|---|---|---|"]
-    for factor, records in results.seed_rates().items():
+    reference = accuracies(groups[1.0])
+    pairs = {f"{f:g}": paired(accuracies(records), reference) for f, records in groups.items() if f != 1}
+    p_values = adjusted(pairs)
+    lines = [
+        f"| seed rate | test accuracy (%) | minus that of {lr:g} (points) | p (Holm) | "
+        "printed, CIFAR-10 (%) |",
+        "|---|---|---|---|---|",
+    ]
+    for factor, records in groups.items():
         if records:
-            known = printed_accuracy_text(f"t12.{names[factor]}")
-            lines.append(f"| {factor * lr:.4g} | {accuracy_text(records)} | {known} |")
+            key = f"{factor:g}"
+            cells = [
+                f"{factor * lr:.4g}",
+                accuracy_text(records),
+                difference_text(pairs.get(key)),
+                p_values.get(key, ""),
+                printed_accuracy_text(f"t12.{names[factor]}"),
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) if len(lines) > 2 else NONE
 
 

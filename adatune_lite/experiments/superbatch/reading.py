@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from adatune_lite.experiments import superbatch as experiment
+from adatune_lite.experiments.quadratic import bound
 from adatune_lite.experiments.reading import Reading
 from adatune_lite.experiments.search import Reader
 from adatune_lite.experiments.superbatch import ALIKE, NEAR, Part, Scale, overhead, sizes
@@ -128,11 +129,20 @@ def cell(records: Sequence[Record], size: int) -> Cell:
 def counted(records: Sequence[Record]) -> float:
     """Cost of one sample of one mini-batch in training steps, as the runs counted it; NaN without runs.
 
-    A run looks at its mini-batches at 5 samples of every probe.
+    A run looks at its mini-batches at 5 samples of every probe. Training books each look as a third of a
+    step, so that anything but a third means looks that were missed or counted twice; it is no time.
     """
     passes = [5 * int(r.spec.get("superbatch")) * int(r.spec.get("probes")) for r in records if r.finished]
     looks = [r.cost["look_steps"] for r in records if r.finished]
     return sum(looks) / sum(passes) if passes else math.nan
+
+
+def at_bound(record: Record) -> np.ndarray:
+    """By probe: whether the reference's move is AutoLR's bound, up or down."""
+    threshold = record.spec.get("epsilon_threshold") or None
+    lrs, losses, moves = (record.series(name)[1] for name in ("probe_lr", "loss", "move"))
+    most = [bound(lr, loss, threshold) for lr, loss in zip(lrs, losses, strict=True)]
+    return np.isclose(np.abs(moves), most, rtol=1e-6)  # Records keep 9 digits.
 
 
 def relative_spread(records: Sequence[Record], size: int) -> np.ndarray:

@@ -215,7 +215,7 @@ def cost_bound(claim: Claim, results: Results) -> Finding:
         opposite=not meets,
         statistic={"percent": ours, "printed": float(printed)},
         seeds=len({r.spec.seed for r in records}),
-        why=f"Forward passes, each counted as a third of a step: {ours:.2f} % of training, printed "
-        f"{printed:g} %; no time was measured.",
+        why=f"Forward passes, each booked as a third of a step: {ours:.2f} % of training, printed "
+        f"{printed:g} %. A check of their count, no measured time: that is what `make bench` gives.",
         runs=runs,
     )
