@@ -6,7 +6,7 @@ All networks are tiny and smooth (tanh, float64): on ReLU networks finite differ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -239,6 +239,28 @@ def unrolled_slopes(task: Task, setting: Setting, rates: Sequence[float]) -> Ten
     for rate in rates:
         loop.step(rate)
     return loop.slopes()
+
+
+def rate_recursion(task: Task, setting: Setting, mu: float, hyper_lr: float, steps: int) -> Iterator[float]:
+    """The rates of Z <- mu A Z + B, which is one jvp of the whole step by the formulas, gradient included."""
+
+    def step(w: list[Tensor], buffers: list[list[Tensor]], lr: Tensor, t: int) -> Any:
+        grads = torch.func.grad(task.train)(w, t)
+        moved = [setting.direction(x, b, g, t + 1) for x, b, g in zip(w, buffers, grads, strict=True)]
+        return [x - lr * d for x, (d, _) in zip(w, moved, strict=True)], [b for _, b in moved]
+
+    w, lr = [x.clone() for x in task.start], setting.lr
+    buffers: list[list[Tensor]] = [[] for _ in w]
+    z, z_buffers = [torch.zeros_like(x) for x in w], buffers
+    for t in range(steps):
+        yield lr
+        past = [mu * x for x in z], [[mu * x for x in part] for part in z_buffers]
+        rate = torch.tensor(lr, dtype=torch.float64)
+        (w, buffers), (z, z_buffers) = torch.func.jvp(
+            lambda *state, t=t: step(*state, t), (w, buffers, rate), (*past, torch.ones_like(rate))
+        )
+        slope = torch.func.grad(task.outer)(w)
+        lr = max(0.0, lr - hyper_lr * sum(float((g * x).sum()) for g, x in zip(slope, z, strict=True)))
 
 
 def torch_training(
