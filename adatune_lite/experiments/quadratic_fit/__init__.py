@@ -8,8 +8,8 @@ The desk profile is smaller than the paper's: 10,000 images, 5 epochs, superbatc
 of 100; the rate is varied and the data set changed on few seeds. Network, data set and superbatch are shrunk
 because every probe costs 21 losses on its superbatch.
 
-CIFAR-10 on a ResNet-18 with an eighth of the channels, the task of Figure 5, was added when the results on the other tasks were known:
-15 runs of about 5 minutes. What the runs took is on the page, from their records.
+CIFAR-10 on a ResNet-18 with an eighth of the channels, the task of Figure 5, was added when the results on
+the other tasks were known: 15 runs of about 5 minutes. What the runs took is on the page, from their records.
 """
 
 from __future__ import annotations
