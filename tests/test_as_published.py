@@ -181,6 +181,38 @@ def test_outer_statistics_stay_in_batchnorm_as_published() -> None:
     assert not torch.equal(buffers(()), buffers(("outer_statistics",)))
 
 
+def test_the_first_gradient_alone_is_not_clipped() -> None:
+    world, other = World("sgd"), World("sgd")
+    tuner = AdaTune(world.optimizer, 0.9, 0.0, faults=("first_unclipped",), clip_grad_value=0.1)
+    for t in range(3):
+        world.step(tuner)
+        other.optimizer.zero_grad()
+        other.loss(other.x).backward()
+        assert max(float(w.grad.abs().max()) for w in other.weights if w.grad is not None) > 0.1
+        if t:
+            torch.nn.utils.clip_grad_value_(other.weights, 0.1)
+        other.optimizer.step()
+    for w, x in zip(world.weights, other.weights, strict=True):
+        assert torch.allclose(w, x, rtol=1e-12)
+
+
+def test_a_negative_start_enters_the_memory_once() -> None:
+    """Line by line: c <- c sign(mu) + mu, mu <- z^(1 / (c + 1)) with z = lr / (grad E . g) in [0, 1]."""
+    world = World("sgd")
+    faults = ("mu_rule", "memory_rule", "negative_start")
+    tuner = AdaTune(world.optimizer, "adaptive", 0.0, faults=faults)
+    c, mu = 0.0, -0.99999
+    for _ in range(4):
+        assert tuner.mu == pytest.approx(mu, rel=1e-9)
+        g = torch.autograd.grad(world.loss(world.x), world.weights)
+        world.step(tuner)
+        outer = torch.autograd.grad(world.loss(world.held), world.weights)
+        q = 0.05 / sum(float((a * b).sum()) for a, b in zip(outer, g, strict=True))
+        c = (c if mu > 0 else 0.0) + mu
+        mu = min(1.0, max(0.0, q)) ** (1 / (c + 1))
+    assert 0 < mu < 1
+
+
 @pytest.mark.parametrize("rule", ADAPTIVE)
 def test_adaptive_rules_one_by_one(rule: str) -> None:
     """Each alone differs from Marthe-TF's; all together are `adapt_rule="adatune"`."""
@@ -213,7 +245,9 @@ def test_hd_moves_the_rate_between_tensors() -> None:
         ("sgd", {"faults": ["eps_inside"]}, "one of Adam's tangent"),
         ("sgd", {"faults": ["mu_rule"]}, 'needs mu="adaptive"'),
         ("sgd", {"faults": ["hyper_lr_rule"], "mu": "adaptive"}, 'needs hyper_lr="adaptive"'),
+        ("sgd", {"faults": ["negative_start"]}, 'needs mu="adaptive"'),
         ("sgd", {"faults": ["clipped_products"]}, "needs clip_grad_value"),
+        ("sgd", {"faults": ["first_unclipped"]}, "needs clip_grad_value"),
         ("sgd", {"tune": ("lr",)}, "no 'tune'"),
     ],
 )
