@@ -52,7 +52,7 @@ ADAPTIVE = {
 }
 FIRST_STEPS = {
     "first_unclipped": "the first gradient is not clipped",
-    "negative_start": "an adaptive mu starts at -0.99999 and enters c once: the next is z to the power of 1e5",
+    "negative_start": "an adaptive mu starts at -0.99999, which enters c once: then z to the power of 1e5",
 }
 FAULTS = {**TANGENT, **ADAM, **STEP, **ADAPTIVE, **FIRST_STEPS}
 """What differs from the definition, by name.

@@ -171,7 +171,7 @@ class Results(Reading[Scale]):
         out: dict[tuple[str, str], dict[str, Probe]] = {}
         for optimizer in OPTIMIZERS:
             specs = experiment.main_runs(self.scale, optimizer)[:1]
-            specs += [group[0] for group in experiment.other_runs(self.scale, optimizer).values()]
+            specs += experiment.other_runs(self.scale, optimizer)
             for record in self.records(specs):
                 probe = _middle(self.probes(record), lambda p: p.five.r2)
                 if probe is not None:
@@ -187,8 +187,8 @@ class Results(Reading[Scale]):
         for optimizer in OPTIMIZERS:
             for specs in experiment.rate_runs(self.scale, optimizer).values():
                 groups[tuple(specs)] = None
-            for specs in experiment.other_runs(self.scale, optimizer).values():
-                groups[tuple(specs)] = None
+            for spec in experiment.other_runs(self.scale, optimizer):
+                groups[(spec,)] = None
         # A smaller group of the same runs adds nothing to a larger one.
         kept = [g for g in groups if not any(set(g) < set(other) for other in groups)]
         return [

@@ -57,8 +57,7 @@ def _of_figure_5(results: Results) -> dict[str, list[Record]]:
     planned = {
         name: [
             spec
-            for group in (main_runs(results.scale, name), *other_runs(results.scale, name).values())
-            for spec in group
+            for spec in (*main_runs(results.scale, name), *other_runs(results.scale, name))
             if (spec.task.dataset, spec.task.model) == ("cifar10", "resnet18")
         ]
         for name in OPTIMIZERS
