@@ -19,6 +19,20 @@ TUNERS = [
         tests("tuners", f"{_SUM}[sgd-moving-0.5]"),
     ),
     Fault(
+        "a loaded state is trusted",
+        "tuners/base.py",
+        "self._take_state(state)\n        self._trusted = self._outer_trusted = False",
+        "self._take_state(state)\n        self._trusted = self._outer_trusted = True",
+        tests("first_checks", "the_first_step_after_a_state_was_loaded_checks_again[marthe-data]"),
+    ),
+    Fault(
+        "an outer loss that is not due goes unchecked",
+        _MARTHE,
+        "if self._steps == 1 and not self._outer_trusted:",
+        "if False:",
+        tests("first_checks", "an_outer_loss_that_is_not_due_is_refused_at_the_first_step[vector]"),
+    ),
+    Fault(
         "rate frozen in the Jacobian (3.3.1)",
         _MARTHE,
         'float(group["lr"])) for rule',

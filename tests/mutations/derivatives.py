@@ -57,9 +57,16 @@ RULES = [
     Fault(
         "SGD: weight decay forgotten in the adjoint",
         "rules/sgd.py",
-        "return [decayed(a[0], a_g, self.weight_decay), *buffers], a_g, -along",
-        "return [[x.clone() for x in a[0]], *buffers], a_g, -along",
+        "return [decayed(a[0], a_g, self.weight_decay), *buffers], self._signed(a_g), -along",
+        "return [[x.clone() for x in a[0]], *buffers], self._signed(a_g), -along",
         tests("hypergradient", f"{_SWEEPS}[sgd_decay-fixed]"),
+    ),
+    Fault(
+        "SGD: the sign of maximize forgotten in the product",
+        "rules/sgd.py",
+        "hz = None if hz is None else self._signed(hz)",
+        "hz = None if hz is None else list(hz)",
+        tests("tuners", "marthe_equals_the_discounted_double_sum[maximize_all-fixed-1.0]"),
     ),
     Fault(
         "weight decay forgotten in the tangent (3.3.12)",
