@@ -113,6 +113,11 @@ def of_tuned(place: int, value: Any) -> Callable[[dict[str, Any]], Any]:
     return change
 
 
+def _mapped(state: dict[str, Any], change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+    """Z of the first value, each tensor changed."""
+    return [[[change(x) for x in part] for part in parts] for parts in state["tuned"][0][4]]
+
+
 GARBLED: list[tuple[str, Callable[[dict[str, Any]], Any], str]] = [
     ("marthe", lambda state: {}, "is missing or unknown"),
     ("marthe", lambda state: None, "not as one was saved"),
@@ -127,6 +132,14 @@ GARBLED: list[tuple[str, Callable[[dict[str, Any]], Any], str]] = [
     ("marthe", of_tuned(4, [[[0.0]]]), "not as one was saved"),
     ("marthe", entry(lr=math.nan), "the rate of this state must be finite"),
     ("marthe", entry(steps="3"), "'steps' of this state must be a number"),
+    ("marthe", entry(lost="3"), "'lost' a whole number"),
+    ("marthe", entry(steps=math.nan), "'steps' of this state must be finite and at least 0, not nan"),
+    ("marthe", lambda s: of_tuned(4, _mapped(s, lambda x: x * math.nan))(s), "Z of this state is not finite"),
+    (
+        "marthe",
+        lambda s: of_tuned(4, _mapped(s, torch.Tensor.float))(s),
+        "in torch.float32, .* in torch.float64",
+    ),
     ("fixed", entry(lr=math.inf), "the rate of this state must be finite"),
     ("adaptive", lambda s: {**s, "adaptive": {**s["adaptive"], "mu": 2.0}}, "with mu in"),
     ("adaptive", entry(adaptive={"mu": 0.5}), "must hold finite mu, beta, c, delta, before"),

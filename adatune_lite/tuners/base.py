@@ -232,6 +232,7 @@ class Tuner(ABC):
             self.optimizer.load_state_dict({"state": state, "param_groups": groups})
             self._reset()
             self._steps = self._products = self.looks = 0
+            self._outer_trusted = False
             if own:
                 self._take_state(own)
             raise

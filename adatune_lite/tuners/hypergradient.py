@@ -382,6 +382,8 @@ class MARTHE(Tuner):
     def _check_state(self, state: dict[str, Any]) -> None:
         super()._check_state(state)
         tuned_state.check(self._tuned, state["tuned"])
+        if not (isinstance(state["moved"], bool) and isinstance(state["lost"], int)):
+            raise ValueError("'moved' of this state must be True or False, and 'lost' a whole number")
         if self._adaptive:
             self._adaptive.check_state(state["adaptive"])
         self._scaling.check_state(state)
