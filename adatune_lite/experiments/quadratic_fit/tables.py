@@ -84,7 +84,7 @@ def fits(results: Results) -> str:
             "" if math.isnan(row.convex) else f"{row.convex:.0%}",
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    return "\n\n".join(filter(None, ("\n".join(lines), copy_note(results.all_records()))))
 
 
 def minima(results: Results) -> str:
