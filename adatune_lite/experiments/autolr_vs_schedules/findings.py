@@ -89,11 +89,14 @@ def _cells(results: Results) -> str:
     if not pairs:
         return ""
     gains = [pair.difference.mean for pair in pairs.values()]
-    sure = sum(bool(p) and float(p) < ALPHA for p in adjusted(dict(pairs)).values())
+    p_values = adjusted(dict(pairs))
+    sure = {name: pair for name, pair in pairs.items() if p_values[name] and float(p_values[name]) < ALPHA}
+    named = "; ".join(f"{name}, {signed(pair.difference)} points" for name, pair in sure.items())
     return (
         f"**At the paper's rates** AutoLR minus the baseline is between {min(gains):+.2f} and "
         f"{max(gains):+.2f} points of test accuracy in {len(pairs)} cells of task and optimizer "
-        f"({_tasks(results)}); in {sure} of them the paired test finds a difference (p < 0.05 after Holm)."
+        f"({_tasks(results)}); in {len(sure)} of them the paired test finds a difference (p < {ALPHA:g} "
+        f"after Holm){': ' if named else ''}{named}."
     )
 
 
