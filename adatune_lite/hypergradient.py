@@ -120,7 +120,7 @@ def schedule_hypergradient(
 
     schedule: T rates, finite and not negative (torch or plain numbers).
     rule: `al.rules.SGD(...)`, `al.rules.Adam(...)` or a torch optimizer whose settings are taken.
-    method: "reverse" (about 4 plain trainings), or "forward" (T/2 times dearer, an oracle).
+    method: "reverse" (4 to 5 plain trainings), or "forward" (T/2 times dearer, an oracle).
     checkpoints: None stores all T states; a number k keeps k states and recomputes the stretches between
         them (one more plain training, T/k + k states of memory).
     keep_graph: keeps what every step's gradient was computed from, so that the reverse sweep takes products
