@@ -26,18 +26,22 @@ class Every3(World):
         self.tuner = al.RTHO(self.optimizer, 1e-3, every=3)
 
 
-@pytest.mark.parametrize("fault", BROKEN)
-def test_an_outer_loss_that_is_not_due_is_refused_at_the_first_step(fault: str) -> None:
-    world, untroubled = Every3(), Every3()
+def refuses(world: World, untroubled: World, fault: str, where: str) -> None:
+    """A broken closure, and then both go on alike."""
     before = world.state()
-    loss, words = BROKEN[fault]
+    loss, words = LOSSES[fault]
     with pytest.raises(al.LossError, match=words):
-        world.step(outer=loss)
+        world.step(**{where: loss})
     assert same(world.state(), before)
     for _ in range(4):
         world.step()
         untroubled.step()
     assert same(world.state(), untroubled.state())
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_an_outer_loss_that_is_not_due_is_refused_at_the_first_step(fault: str) -> None:
+    refuses(Every3(), Every3(), fault, "outer")
 
 
 def test_that_check_draws_no_random_number_and_is_made_once() -> None:
@@ -70,27 +74,13 @@ def resumed(kind: str, optimizer: str = "momentum") -> World:
     ("kind", "fault"), [(k, f) for k in TUNERS for f in LOSSES if f != ONCE or k in TAKE_PRODUCTS]
 )
 def test_the_first_step_after_a_state_was_loaded_checks_again(kind: str, fault: str) -> None:
-    world, untroubled = resumed(kind), resumed(kind)
-    before = world.state()
-    loss, words = LOSSES[fault]
-    with pytest.raises(al.LossError, match=words):
-        world.step(train=loss)
-    assert same(world.state(), before)
-    for _ in range(3):
-        world.step()
-        untroubled.step()
-    assert same(world.state(), untroubled.state())
+    refuses(resumed(kind), resumed(kind), fault, "train")
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("kind", ["marthe", "many", "hd_outer"])
 def test_so_it_does_with_the_outer_loss(kind: str, optimizer: str) -> None:
-    world = resumed(kind, optimizer)
-    before = world.state()
-    loss, words = BROKEN["data"]
-    with pytest.raises(al.LossError, match=words):
-        world.step(outer=loss)
-    assert same(world.state(), before)
+    refuses(resumed(kind, optimizer), resumed(kind, optimizer), "data", "outer")
 
 
 @pytest.mark.parametrize(
