@@ -16,6 +16,7 @@ from adatune_lite.runs.export import ExportError
 from adatune_lite.runs.freshness import CanaryError
 from adatune_lite.runs.merge import MergeError
 from adatune_lite.runs.record import RecordError
+from adatune_lite.runs.selection import SelectionError
 from adatune_lite.runs.spec import SpecError
 from adatune_lite.tasks.data import DataError
 
@@ -27,6 +28,7 @@ WRONG = (
     ExportError,
     MergeError,
     RecordError,
+    SelectionError,
     SpecError,
     UnknownExperiment,
     OSError,

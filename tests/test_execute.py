@@ -26,6 +26,7 @@ from adatune_lite.runs.durations import Durations
 from adatune_lite.runs.execute import ExecutionError, Summary, missing
 from adatune_lite.runs.progress import quiet
 from adatune_lite.runs.record import Outcome, Record
+from adatune_lite.runs.selection import Selection, SelectionError, parse_seeds
 from adatune_lite.runs.spec import RunSpec
 from adatune_lite.runs.store import Store, StoreError
 from adatune_lite.runs.worker import Setting, perform
@@ -123,8 +124,44 @@ def test_complete_stops_when_nothing_succeeds(store: Store, monkeypatch: pytest.
 
 
 def test_roles_limit_what_is_run(store: Store) -> None:
-    assert complete(fake_runs, "desk", store, roles=["tuning"]).done == 3
+    assert complete(fake_runs, "desk", store, selection=Selection(roles=("tuning",))).done == 3
     assert {r.labels["role"] for r in store.records()} == {"tuning"}
+
+
+@pytest.mark.parametrize(
+    ("selection", "seeds"),
+    [
+        (Selection(seeds=parse_seeds("1-2")), {1, 2}),
+        (Selection(seeds=parse_seeds("0,2-2")), {0, 2}),
+        (Selection(tasks=("mnist5k",), seeds=frozenset({1})), {1}),
+        (Selection(tasks=("mnist5k/mlp",)), {0, 1, 2}),
+    ],
+)
+def test_tasks_and_seeds_limit_what_is_run(store: Store, selection: Selection, seeds: set[int]) -> None:
+    complete(fake_runs, "desk", store, selection=selection)
+    assert {r.spec.seed for r in store.records() if r.labels["role"] == "tuning"} == seeds
+
+
+@pytest.mark.parametrize(
+    ("selection", "message"),
+    [
+        (Selection(roles=("tunning",)), "no run of the role 'tunning' is planned so far; there are tuning"),
+        (Selection(tasks=("mnist",)), "no run of the task 'mnist' .* there are mnist5k, mnist5k/mlp"),
+        (Selection(seeds=frozenset({0, 7})), "no run of the seed 7 .* there are 0, 1, 2"),
+    ],
+)
+def test_selection_of_nothing_is_refused(store: Store, selection: Selection, message: str) -> None:
+    with pytest.raises(SelectionError, match=message):
+        complete(fake_runs, "desk", store, selection=selection)
+    assert not list(store.records())
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a", "1,", "3-1", "-1", "1-2-3", "0-99999999", "\N{ARABIC-INDIC DIGIT ONE}"]
+)
+def test_seeds_that_are_none_are_refused(text: str) -> None:
+    with pytest.raises(SelectionError, match="seeds: write"):
+        parse_seeds(text)
 
 
 def test_budget_starts_no_run_that_would_not_end_in_time(store: Store) -> None:

@@ -19,6 +19,7 @@ from adatune_lite.runs.merge import Merged, MergeError, merge
 from adatune_lite.runs.pack import PACK_LIMIT, PACKS, PackError, members, pack
 from adatune_lite.runs.progress import quiet
 from adatune_lite.runs.record import Outcome, Record
+from adatune_lite.runs.selection import Selection
 from adatune_lite.runs.shard import Shard, ShardError
 from adatune_lite.runs.spec import RunSpec
 from adatune_lite.runs.store import Store
@@ -249,7 +250,12 @@ class TestShard:
         for index, store in enumerate(machines, start=1):
             shard = Shard(index, 2)
             summary = execution.complete(
-                fake_runs, "desk", store, functions="fake_runs", progress=quiet, shard=shard
+                fake_runs,
+                "desk",
+                store,
+                functions="fake_runs",
+                progress=quiet,
+                selection=Selection(shard=shard),
             )
             assert summary.left == 0 and not summary.failed
             assert all(shard.holds(record.spec) for record in store.records())

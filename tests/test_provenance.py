@@ -74,5 +74,7 @@ def test_record_says_what_a_record_says() -> None:
     facts = provenance.describe("cpu") | provenance.data("mnist5k")
     assert facts["data_verified"] is True and facts["data_checksum"].startswith("all:")
     assert facts["torch"] == torch.__version__
-    assert {"version", "commit", "dirty", "threads", "deterministic", "device_name"} <= set(facts)
+    assert {"version", "commit", "tree", "dirty", "threads", "deterministic", "device_name"} <= set(facts)
+    assert facts["processor_family"]
+    assert facts["instruction_set"].split()[-1] == torch.backends.cpu.get_cpu_capability()
     assert provenance.peak_memory("cpu") > 1e7

@@ -20,6 +20,7 @@ from adatune_lite.runs.compare import HEAD, compare, store_for_again
 from adatune_lite.runs.execute import ExecutionError, Experiment, Summary, complete, default_jobs
 from adatune_lite.runs.pack import pack
 from adatune_lite.runs.progress import duration
+from adatune_lite.runs.selection import Selection, SelectionError, parse_seeds
 from adatune_lite.runs.shard import Shard, ShardError
 from adatune_lite.runs.store import Store, stores_for
 
@@ -46,6 +47,14 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--limit-role", nargs="+", default=(), metavar="ROLE", help="only runs of these roles, e.g. tuning"
     )
+    parser.add_argument(
+        "--tasks",
+        nargs="+",
+        default=(),
+        metavar="TASK",
+        help="only runs on these data sets, e.g. mnist, or on a data set with a network, e.g. mnist/conv4",
+    )
+    parser.add_argument("--seeds", type=seeds, metavar="SEEDS", help="only runs of these seeds: 0,1,2 or 5-9")
     parser.add_argument(
         "--shard",
         type=shard,
@@ -83,6 +92,14 @@ def shard(text: str) -> Shard:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
+def seeds(text: str) -> frozenset[int]:
+    """The seeds, as argparse wants them."""
+    try:
+        return parse_seeds(text)
+    except SelectionError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def run(given: argparse.Namespace) -> int:
     """Complete an experiment in one profile; exit code 1 if a run failed or a record was not packed."""
     if given.pack and not given.out:
@@ -92,7 +109,6 @@ def run(given: argparse.Namespace) -> int:
     store = stores_for(given.profile, given.out)
     if given.reuse == "none":
         store = Store(given.out) if given.out else store_for_again()
-    _check_roles(module, given, store)
     with terminated_like_ctrl_c():
         summary = complete(
             module,
@@ -101,8 +117,9 @@ def run(given: argparse.Namespace) -> int:
             jobs=default_jobs(given.profile) if given.jobs is None else given.jobs,
             device=given.device,
             budget_s=given.budget,
-            roles=given.limit_role,
-            shard=given.shard,
+            selection=Selection(
+                tuple(given.limit_role), tuple(given.tasks), given.seeds or frozenset(), given.shard
+            ),
         )
     _tell(module, given, store, summary)
     if given.reuse == "none":
@@ -135,17 +152,6 @@ def terminated_like_ctrl_c() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _check_roles(module: Experiment, given: argparse.Namespace, store: Store) -> None:
-    if not given.limit_role or given.profile not in module.PROFILES:
-        return
-    planned = sorted({run.role for run in module.plan(given.profile, store)})
-    for role in given.limit_role:
-        if role not in planned:
-            raise ExecutionError(
-                f"no run of the role {role!r} is planned so far; there are {', '.join(planned)}"
-            )
 
 
 def _tell(module: Experiment, given: argparse.Namespace, store: Store, summary: Summary) -> None:

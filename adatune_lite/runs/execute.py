@@ -13,7 +13,7 @@ from typing import Protocol
 from adatune_lite.runs import provenance
 from adatune_lite.runs.durations import Durations
 from adatune_lite.runs.progress import Progress, State, console
-from adatune_lite.runs.shard import Shard
+from adatune_lite.runs.selection import Selection
 from adatune_lite.runs.spec import RunSpec
 from adatune_lite.runs.store import Store
 from adatune_lite.runs.worker import FUNCTIONS, RESUMABLE, Done, Group, Planned, Setting, Workers, perform
@@ -104,20 +104,18 @@ def complete(
     device: str = "cpu",
     budget_s: float | None = None,
     progress: Progress | None = None,
-    roles: Collection[str] = (),
-    shard: Shard | None = None,
+    selection: Selection | None = None,
     functions: str = FUNCTIONS,
 ) -> Summary:
     """Plan, run what is missing, and plan again, until nothing is missing or nothing more succeeds.
 
     Args:
-        roles: if given, only the runs of these roles.
-        shard: if given, only the runs of this shard. What depends on records of another shard is not planned
-            before those are merged.
+        selection: the runs that are made; by default all.
         others: as `execute`.
 
     Raises:
         ExecutionError: the experiment has no such profile, or as `execute`.
+        SelectionError: the selection names what no planned run has.
         DataError, StoreError: the data are missing or the store cannot be written: before any run.
         NewerSchema: the store holds records of a later version: before any run.
     """
@@ -125,13 +123,13 @@ def complete(
         raise ExecutionError(
             f"{experiment.NAME} has the profiles {', '.join(experiment.PROFILES)}, not {profile!r}"
         )
+    selection = selection or Selection()
+    selection.check(experiment.plan(profile, store))
     summary, tried = Summary(), set[str]()
     start = time.monotonic()
 
     def wanted() -> list[Planned]:
-        plan = experiment.plan(profile, store)
-        asked = (run for run in plan if not roles or run.role in roles)
-        return missing((run for run in asked if shard is None or shard.holds(run.spec)), store)
+        return missing(filter(selection.holds, experiment.plan(profile, store)), store)
 
     def fresh_runs() -> list[Planned]:
         runs = [run for run in wanted() if run.spec.hash not in tried]

@@ -131,6 +131,8 @@ def describe(device: str) -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "device_name": _processor(),
+        "processor_family": _family(),
+        "instruction_set": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
         "threads": torch.get_num_threads(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
     }
@@ -188,7 +190,9 @@ def _commit() -> dict[str, Any]:
     commit = _git("rev-parse", "HEAD")
     # Records themselves are made in the tree: new ones do not make it dirty.
     dirty = _git("status", "--porcelain", "--", ".", ":(exclude)data")
-    return {"commit": commit, "dirty": bool(dirty) if commit else None}
+    # The hash of the tree outlives a commit whose message is reworded.
+    tree = _git("rev-parse", "HEAD^{tree}")
+    return {"commit": commit, "tree": tree, "dirty": bool(dirty) if commit else None}
 
 
 def _git(*arguments: str) -> str:
@@ -213,6 +217,17 @@ def _processor() -> str:
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+@lru_cache(maxsize=1)
+def _family() -> str:
+    """Maker, family and model of the processor, for example "GenuineIntel 6 143"; its name may not tell."""
+    facts: dict[str, str] = {}
+    for line in _lines(Path("/proc/cpuinfo")):
+        name, _, value = line.partition(":")
+        facts.setdefault(name.strip(), value.strip())
+    known = [facts[name] for name in ("vendor_id", "cpu family", "model") if name in facts]
+    return " ".join(known) or platform.processor() or platform.machine()
 
 
 @lru_cache(maxsize=1)

@@ -187,8 +187,9 @@ class Results(Reading[Scale]):
         for optimizer in OPTIMIZERS:
             for specs in experiment.rate_runs(self.scale, optimizer).values():
                 groups[tuple(specs)] = None
+            more = experiment.repeated_runs(self.scale, optimizer)
             for spec in experiment.other_runs(self.scale, optimizer):
-                groups[(spec,)] = None
+                groups[(spec, *(again for again in more if again.task == spec.task))] = None
         # A smaller group of the same runs adds nothing to a larger one.
         kept = [g for g in groups if not any(set(g) < set(other) for other in groups)]
         return [

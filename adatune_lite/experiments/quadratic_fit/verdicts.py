@@ -25,7 +25,7 @@ import numpy as np
 
 from adatune_lite.claims import ALPHA, Claim, Finding, judge
 from adatune_lite.experiments.autolr_tasks import OPTIMIZERS
-from adatune_lite.experiments.quadratic_fit import main_runs, other_runs
+from adatune_lite.experiments.quadratic_fit import main_runs, other_runs, repeated_runs
 from adatune_lite.experiments.quadratic_fit.reading import (
     NAMES,
     Probe,
@@ -57,7 +57,8 @@ def _of_figure_5(results: Results) -> dict[str, list[Record]]:
     planned = {
         name: [
             spec
-            for spec in (*main_runs(results.scale, name), *other_runs(results.scale, name))
+            for runs in (main_runs, other_runs, repeated_runs)
+            for spec in runs(results.scale, name)
             if (spec.task.dataset, spec.task.model) == ("cifar10", "resnet18")
         ]
         for name in OPTIMIZERS
