@@ -4,15 +4,13 @@ The public names, one list. Only torch, numpy and the standard library are impor
 """
 
 from adatune_lite import notebook, rules, schedules, tasks
-from adatune_lite.curvature import LossError
-from adatune_lite.eigenvalue import NoEigenvalue, top_eigenvalue
-from adatune_lite.hyper_lr import find_hyper_lr
-from adatune_lite.hypergradient import Problem, schedule_hypergradient
+from adatune_lite.engine.curvature import LossError
+from adatune_lite.engine.eigenvalue import NoEigenvalue, top_eigenvalue
+from adatune_lite.engine.hypergradient import Problem, schedule_hypergradient
+from adatune_lite.engine.lrs_opt import lrs_opt
+from adatune_lite.engine.seeds import SeedProblem, lrs_opt_seeds, seed_hypergradients
 from adatune_lite.loaders import cycle
-from adatune_lite.lr_range import lr_range_test
-from adatune_lite.lrs_opt import lrs_opt
 from adatune_lite.rules import UnsupportedOptimizer
-from adatune_lite.seeds import SeedProblem, lrs_opt_seeds, seed_hypergradients
 from adatune_lite.tuners import (
     HD,
     MARTHE,
@@ -27,6 +25,8 @@ from adatune_lite.tuners import (
     autolr_settings,
     superbatch,
 )
+from adatune_lite.tuning.hyper_lr import find_hyper_lr
+from adatune_lite.tuning.lr_range import lr_range_test
 
 __version__ = "0.1.0"
 

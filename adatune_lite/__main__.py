@@ -17,8 +17,8 @@ from adatune_lite.runs.freshness import CanaryError
 from adatune_lite.runs.merge import MergeError
 from adatune_lite.runs.record import RecordError
 from adatune_lite.runs.selection import SelectionError
-from adatune_lite.runs.spec import SpecError
 from adatune_lite.tasks.data import DataError
+from adatune_lite.tasks.spec import SpecError
 
 WRONG = (
     CanaryError,

@@ -18,10 +18,10 @@ from torch.nn.functional import cross_entropy, pad
 from torch.utils.data import DataLoader, Dataset
 
 import adatune_lite as al
-from adatune_lite.runs.spec import TaskSpec
 from adatune_lite.tasks.data import Batch, ImageTask, image_task
 from adatune_lite.tasks.models import build
-from adatune_lite.training import evaluate, train
+from adatune_lite.tasks.spec import TaskSpec
+from adatune_lite.training.loop import evaluate, train
 from benchmarks.measure import Row, median_interval, ratios
 from benchmarks.steps import FEW
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import adatune_lite as al
-from adatune_lite.tuners.autolr_log import Decision
+from adatune_lite.tuners.autolr.log import Decision
 
 Loss = Callable[[float], float]
 START = 0.1

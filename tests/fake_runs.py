@@ -11,11 +11,12 @@ from pathlib import Path
 
 import torch
 
-from adatune_lite.runs.context import Context
 from adatune_lite.runs.execute import Planned
-from adatune_lite.runs.record import Outcome
-from adatune_lite.runs.spec import RunSpec, TaskSpec
 from adatune_lite.runs.store import Store
+from adatune_lite.tasks.spec import TaskSpec
+from adatune_lite.training.context import Context
+from adatune_lite.training.outcome import Outcome
+from adatune_lite.training.spec import RunSpec
 
 TASK = TaskSpec("mnist5k", train=4000, validation=500, test=500)
 NAME = "99_fake"

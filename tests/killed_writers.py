@@ -1,7 +1,7 @@
-"""Writers of one folder that are killed: run as a program, without torch, by test_store.py.
+"""Writers of one folder that are killed: run as a program by test_store.py.
 
-    python killed_writers.py PACKAGE FOLDER kill KILLS    kills writers at random moments
-    python killed_writers.py PACKAGE FOLDER full          writers on a full disk
+    python killed_writers.py FOLDER kill KILLS    kills writers at random moments
+    python killed_writers.py FOLDER full          writers on a full disk
 
 One process imports what a writer needs and forks the writers, so that hundreds take seconds. Prints JSON.
 """
@@ -17,17 +17,13 @@ import resource
 import signal
 import sys
 import time
-import types
 from typing import Any
 
-if __name__ == "__main__":
-    package = types.ModuleType("adatune_lite")
-    package.__path__ = [sys.argv[1]]  # Its __init__ would import torch.
-    sys.modules["adatune_lite"] = package
-
-from adatune_lite.runs.record import Outcome, Record
-from adatune_lite.runs.spec import RunSpec, TaskSpec
+from adatune_lite.runs.record import Record
 from adatune_lite.runs.store import Store, StoreError
+from adatune_lite.tasks.spec import TaskSpec
+from adatune_lite.training.outcome import Outcome
+from adatune_lite.training.spec import RunSpec
 
 TASK = TaskSpec("mnist5k", train=4000, validation=500, test=500)
 TOGETHER = 4
@@ -118,6 +114,5 @@ def fill_disk(folder: str) -> dict[str, list[str]]:
 
 
 if __name__ == "__main__":
-    result = kill_writers(sys.argv[2], int(sys.argv[4])) if sys.argv[3] == "kill" else fill_disk(sys.argv[2])
-    assert "torch" not in sys.modules
+    result = kill_writers(sys.argv[1], int(sys.argv[3])) if sys.argv[2] == "kill" else fill_disk(sys.argv[1])
     print(json.dumps(result))

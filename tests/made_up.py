@@ -15,9 +15,9 @@ from adatune_lite.claims import Claim, Verdict
 from adatune_lite.claims.verdict import judges_of
 from adatune_lite.experiments import autolr_vs_schedules as six
 from adatune_lite.experiments import explore_exploit as five
-from adatune_lite.experiments.search import Reader
+from adatune_lite.report.search import Reader
 from adatune_lite.runs.record import Record
-from adatune_lite.runs.spec import RunSpec
+from adatune_lite.training.spec import RunSpec
 
 Series = dict[str, tuple[list[int], list[float]]]
 

@@ -24,16 +24,17 @@ from tuner_registry import TUNERS
 
 from adatune_lite.checkpoint import Checkpoint
 from adatune_lite.experiments import EXPERIMENTS
-from adatune_lite.experiments.methods import superbatches
-from adatune_lite.experiments.run_functions import RUN_FUNCTIONS
 from adatune_lite.runs import canary, provenance
-from adatune_lite.runs.context import Context
-from adatune_lite.runs.record import Series
-from adatune_lite.runs.spec import RunSpec, TaskSpec
 from adatune_lite.runs.store import Store
 from adatune_lite.runs.worker import RESUMABLE, one_thread, seeded
 from adatune_lite.tasks.data import ImageTask, image_task
-from adatune_lite.training import train
+from adatune_lite.tasks.spec import TaskSpec
+from adatune_lite.training.context import Context
+from adatune_lite.training.loop import train
+from adatune_lite.training.methods import superbatches
+from adatune_lite.training.outcome import Series
+from adatune_lite.training.run_functions import RUN_FUNCTIONS
+from adatune_lite.training.spec import RunSpec
 
 STEPS, HYPER_STEP, EPOCH = 8, 4, 5
 STOPS = (HYPER_STEP - 1, HYPER_STEP, EPOCH, EPOCH + 1)

@@ -9,11 +9,11 @@ from typing import Any
 
 import matplotlib as mpl
 
-from adatune_lite.experiments.search import Reader
+from adatune_lite.report.search import Reader
 from adatune_lite.runs.execute import complete
 from adatune_lite.runs.record import Record
-from adatune_lite.runs.spec import RunSpec
 from adatune_lite.runs.store import Store
+from adatune_lite.training.spec import RunSpec
 
 
 def smoke(experiment: ModuleType, folder: Path) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 from adatune_lite.experiments import lrs_opt_vs_marthe as experiment
 from adatune_lite.experiments.lrs_opt_vs_marthe.reading import Results
 from adatune_lite.runs.record import Record
-from adatune_lite.runs.spec import RunSpec
+from adatune_lite.training.spec import RunSpec
 
 TUNING = 100
 """First seed of the tuning seeds."""

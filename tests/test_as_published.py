@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 import adatune_lite as al
-from adatune_lite.as_published import ADAM, ADAPTIVE, FAULTS, AdaTune, RatePerTensorHD
 from adatune_lite.tuners import Tuner
+from adatune_lite.tuners.as_published import ADAM, ADAPTIVE, FAULTS, AdaTune, RatePerTensorHD
 
 OPTIONS = {"momentum": 0.9, "weight_decay": 0.1}
 STEPS = 8
@@ -143,8 +143,8 @@ def test_without_faults_it_is_marthe(kind: str) -> None:
 
 def test_adams_formulas_without_faults_are_the_exact_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     """The slow recursion with none of its branches taken equals the fused tangent."""
-    monkeypatch.setattr("adatune_lite.as_published.ADAM", {"frozen_lr": ""})
-    monkeypatch.setattr("adatune_lite.as_published.AdaTune._check", lambda *_: None)
+    monkeypatch.setattr("adatune_lite.tuners.as_published.ADAM", {"frozen_lr": ""})
+    monkeypatch.setattr("adatune_lite.tuners.as_published.AdaTune._check", lambda *_: None)
     alone, fused = run("adam", ("frozen_lr",), hyper_lr=0.0), run("adam", None, hyper_lr=0.0)
     assert alone[0] == pytest.approx(fused[0], rel=1e-10)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from adatune_lite.experiments.association import share, spearman, trend, two_lines
+from adatune_lite.report.association import share, spearman, trend, two_lines
 
 RNG = np.random.default_rng(3)
 X = RNG.normal(size=20)

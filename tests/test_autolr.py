@@ -13,7 +13,7 @@ from autolr_line import START, Line, bowl, saturating, stairs
 from torch import Tensor
 
 import adatune_lite as al
-from adatune_lite.tuners.autolr_log import Decision
+from adatune_lite.tuners.autolr.log import Decision
 
 OPTIMIZERS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
     "sgd": lambda w: torch.optim.SGD(w, lr=0.1),

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import adatune_lite as al
-from adatune_lite.tuners.autolr_fit import choose, fit_parabola, parabola, positions, trust_bound
-from adatune_lite.tuners.autolr_settings import TABLE_8
+from adatune_lite.tuners.autolr.fit import choose, fit_parabola, parabola, positions, trust_bound
+from adatune_lite.tuners.autolr.settings import TABLE_8
 
 
 @pytest.mark.parametrize("samples", [3, 5, 7])

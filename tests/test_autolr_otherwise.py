@@ -10,7 +10,8 @@ from autolr_line import START, Line, bowl, saturating, stairs
 from torch import Tensor, nn
 
 import adatune_lite as al
-from adatune_lite.experiments.autolr_otherwise import (
+from adatune_lite.experiments.autolr_vs_schedules import OPEN
+from adatune_lite.tuners.autolr.variants import (
     FRESH,
     OTHERWISE,
     CountBeginsAnew,
@@ -19,7 +20,6 @@ from adatune_lite.experiments.autolr_otherwise import (
     NextStep,
     RiseIsACrossing,
 )
-from adatune_lite.experiments.autolr_vs_schedules import OPEN
 
 
 def test_reach_bounds_what_one_decision_changes() -> None:

@@ -14,10 +14,10 @@ from adatune_lite.experiments.autolr_tasks import (
     SMALL_RESNET18,
     base,
 )
-from adatune_lite.experiments.methods import superbatches
 from adatune_lite.runs.record import Record
-from adatune_lite.runs.spec import RunSpec
 from adatune_lite.tasks.data import image_task
+from adatune_lite.training.methods import superbatches
+from adatune_lite.training.spec import RunSpec
 
 
 class Empty:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 import adatune_lite as al
-from adatune_lite.batchnorm import FastBatchNorm
+from adatune_lite.engine.batchnorm import FastBatchNorm
 
 
 def second(fast: bool, shape: tuple[int, ...], dtype: torch.dtype) -> list[Tensor]:
@@ -109,12 +109,12 @@ def test_tuners_use_it(monkeypatch: Any) -> None:
     calls = []
     fast = torch.ops.aten.native_batch_norm_backward
     monkeypatch.setattr(
-        "adatune_lite.batchnorm._first",
+        "adatune_lite.engine.batchnorm._first",
         lambda *a: calls.append(1) or fast(*a[:3], None, None, *a[3:5], True, a[5], [True, True, True]),
     )
     ours = run()
     assert len(calls) == 4 * 3  # in each step a backward pass and, in the product, its derivative and another
-    monkeypatch.setattr("adatune_lite.batchnorm._serves", lambda *a, **k: False)
+    monkeypatch.setattr("adatune_lite.engine.batchnorm._serves", lambda *a, **k: False)
     theirs = run()
     assert len(calls) == 12
     assert ours == (pytest.approx(theirs[0], rel=1e-10), theirs[1])

@@ -23,9 +23,10 @@ from adatune_lite.experiments.lrs_opt_vs_marthe import canary as specs_01
 from adatune_lite.runs import canary, freshness, provenance
 from adatune_lite.runs.canary import Finding
 from adatune_lite.runs.freshness import Canary, CanaryError, Part, Shown, Small
-from adatune_lite.runs.record import Outcome, Record
-from adatune_lite.runs.spec import RunSpec
+from adatune_lite.runs.record import Record
 from adatune_lite.runs.store import Store, is_stale, stores_for
+from adatune_lite.training.outcome import Outcome
+from adatune_lite.training.spec import RunSpec
 
 ROOT = Path(__file__).resolve().parent.parent
 EXPERIMENT = find("01")

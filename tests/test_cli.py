@@ -27,7 +27,7 @@ RUN = ("run", "99", "--profile", "smoke", "--device", "cpu")
 def fake(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty checkout whose only experiment is the fake one."""
     monkeypatch.setattr(experiments, "EXPERIMENTS", {fake_runs.NAME: fake_runs})
-    monkeypatch.setattr("adatune_lite.experiments.run_functions.RUN_FUNCTIONS", fake_runs.RUN_FUNCTIONS)
+    monkeypatch.setattr("adatune_lite.training.run_functions.RUN_FUNCTIONS", fake_runs.RUN_FUNCTIONS)
     return checkout
 
 

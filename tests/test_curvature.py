@@ -9,7 +9,14 @@ import torch
 from oracles import Task, close
 from torch import Tensor
 
-from adatune_lite.curvature import LossError, check_scalar, check_second_derivative, dot, gradient, product
+from adatune_lite.engine.curvature import (
+    LossError,
+    check_scalar,
+    check_second_derivative,
+    dot,
+    gradient,
+    product,
+)
 
 
 class Once(torch.autograd.Function):

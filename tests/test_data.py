@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from adatune_lite import files
-from adatune_lite.runs.spec import TaskSpec
 from adatune_lite.tasks import sources
 from adatune_lite.tasks.data import image_task
 from adatune_lite.tasks.sources import DataError, load_images
+from adatune_lite.tasks.spec import TaskSpec
 
 EMBEDDED = TaskSpec("mnist5k", train=4000, validation=500, test=500)
 rng = np.random.default_rng(0)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 import adatune_lite as al
-from adatune_lite.eigenvalue import NoEigenvalue, top_eigenvalue
+from adatune_lite.engine.eigenvalue import NoEigenvalue, TopEigenvalue, top_eigenvalue
 
 
 def leaf(*values: float) -> Tensor:
@@ -70,7 +70,7 @@ class Network:
     def loss(self, begin: int = 0, end: int = 12) -> Tensor:
         return cross_entropy(self.net(self.x[begin:end]), self.y[begin:end])
 
-    def find(self, cuts: tuple[int, ...] = (0, 12), **options: Any) -> al.eigenvalue.TopEigenvalue:
+    def find(self, cuts: tuple[int, ...] = (0, 12), **options: Any) -> TopEigenvalue:
         chunks = list(pairwise(cuts))
         losses = [lambda c=c: self.loss(*c) for c in chunks]
         return top_eigenvalue(losses, self.weights, [end - begin for begin, end in chunks], **options)
@@ -121,9 +121,7 @@ def test_same_digits_twice_and_float32_is_near() -> None:
 def test_one_weight_no_curvature_and_unused_weights() -> None:
     w, unused = leaf(2.0), leaf(1.0, 1.0)
     assert top_eigenvalue([lambda: (w**3).sum()], [w], [1]).value == pytest.approx(12.0)
-    assert top_eigenvalue([lambda: unused.sum()], [unused], [1]) == al.eigenvalue.TopEigenvalue(
-        0.0, 0.0, 3, 1
-    )
+    assert top_eigenvalue([lambda: unused.sum()], [unused], [1]) == TopEigenvalue(0.0, 0.0, 3, 1)
     found = top_eigenvalue([lambda: (w**3).sum()], [w, unused], [1])
     assert found.value == pytest.approx(12.0)
 

@@ -17,10 +17,12 @@ import pytest
 
 from adatune_lite import files, notebook
 from adatune_lite.runs import provenance
-from adatune_lite.runs.record import Outcome, Record
-from adatune_lite.runs.spec import RunSpec, TaskSpec
+from adatune_lite.runs.record import Record
 from adatune_lite.tasks import sources
 from adatune_lite.tasks.sources import DataError, DataMissing, encoded, load_images, readers
+from adatune_lite.tasks.spec import TaskSpec
+from adatune_lite.training.outcome import Outcome
+from adatune_lite.training.spec import RunSpec
 
 rng = np.random.default_rng(1)
 PIXELS = {part: rng.integers(0, 256, (n, 3, 32, 32), np.uint8) for part, n in (("train", 30), ("test", 12))}

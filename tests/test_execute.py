@@ -21,15 +21,16 @@ from fake_runs import run
 
 from adatune_lite.checkpoint import Checkpoint
 from adatune_lite.runs import execute as execution
-from adatune_lite.runs.context import Context, SourceMissing
 from adatune_lite.runs.durations import Durations
 from adatune_lite.runs.execute import ExecutionError, Summary, missing
 from adatune_lite.runs.progress import quiet
-from adatune_lite.runs.record import Outcome, Record
+from adatune_lite.runs.record import Record
 from adatune_lite.runs.selection import Selection, SelectionError, parse_seeds
-from adatune_lite.runs.spec import RunSpec
 from adatune_lite.runs.store import Store, StoreError
 from adatune_lite.runs.worker import Setting, perform
+from adatune_lite.training.context import Context, SourceMissing
+from adatune_lite.training.outcome import Outcome
+from adatune_lite.training.spec import RunSpec
 
 execute = partial(execution.execute, functions="fake_runs", progress=quiet)
 complete = partial(execution.complete, functions="fake_runs", progress=quiet)

@@ -14,7 +14,7 @@ from adatune_lite.experiments import lrs_opt_vs_marthe as experiment
 from adatune_lite.experiments.invariants import InvariantError
 from adatune_lite.experiments.lrs_opt_vs_marthe import invariants, plots, tables
 from adatune_lite.experiments.lrs_opt_vs_marthe.reading import LABELS, Results
-from adatune_lite.experiments.search import final_loss
+from adatune_lite.report.search import final_loss
 from adatune_lite.runs.record import Record
 from adatune_lite.runs.store import Store
 

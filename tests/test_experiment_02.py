@@ -9,17 +9,18 @@ from pathlib import Path
 import pytest
 from smoke_runs import smoke
 
-from adatune_lite.as_published import ADAM, STEP, TANGENT
 from adatune_lite.claims import Claim, load
 from adatune_lite.experiments import decision
 from adatune_lite.experiments import is_the_hypergradient_right as experiment
-from adatune_lite.experiments.derivatives import OUTER_ON_TEST, RATE_PER_TENSOR
 from adatune_lite.experiments.invariants import InvariantError
 from adatune_lite.experiments.is_the_hypergradient_right import invariants, plots, tables, verdicts
 from adatune_lite.experiments.is_the_hypergradient_right.reading import ALL, GUESS, Results, error, probes
 from adatune_lite.experiments.is_the_hypergradient_right.scale import CALM, FAULTS, PROFILES
-from adatune_lite.runs.record import Outcome, Record
+from adatune_lite.runs.record import Record
 from adatune_lite.runs.store import Store
+from adatune_lite.training.derivatives import OUTER_ON_TEST, RATE_PER_TENSOR
+from adatune_lite.training.outcome import Outcome
+from adatune_lite.tuners.as_published import ADAM, STEP, TANGENT
 
 ROOT = Path(__file__).resolve().parents[1]
 FIGURES = ("errors", "schedules", "costs_of_faults", "locality", "lean")

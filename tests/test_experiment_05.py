@@ -20,17 +20,17 @@ from adatune_lite.experiments import explore_exploit as experiment
 from adatune_lite.experiments.autolr_records import rates
 from adatune_lite.experiments.explore_exploit import canary, invariants, plots, tables
 from adatune_lite.experiments.explore_exploit.reading import Results, asked
-from adatune_lite.experiments.functions import setting
-from adatune_lite.experiments.generalisation import generalisation
 from adatune_lite.experiments.invariants import InvariantError
-from adatune_lite.experiments.methods import make_tuner
 from adatune_lite.experiments.superbatch import overhead
-from adatune_lite.runs.context import Context
 from adatune_lite.runs.execute import complete
 from adatune_lite.runs.record import Record
-from adatune_lite.runs.spec import RunSpec
 from adatune_lite.runs.store import Store
-from adatune_lite.training import train
+from adatune_lite.training.context import Context
+from adatune_lite.training.functions import setting
+from adatune_lite.training.generalisation import generalisation
+from adatune_lite.training.loop import train
+from adatune_lite.training.methods import make_tuner
+from adatune_lite.training.spec import RunSpec
 
 FIGURES = ("plateau_of_the_loss", "cut", "explore", "autolr_curves", "width")
 TABLES = ("setting", "finding", "shares", "best_and_worst", "width", "saturation", "greedy", "appendix_d")

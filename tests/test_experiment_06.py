@@ -29,16 +29,16 @@ from adatune_lite.experiments.autolr_vs_schedules import (
 )
 from adatune_lite.experiments.autolr_vs_schedules.reading import Results
 from adatune_lite.experiments.autolr_vs_schedules.verdicts.one_cycle import TABLE_7
-from adatune_lite.experiments.functions import setting
-from adatune_lite.experiments.search import _edges
 from adatune_lite.experiments.superbatch import overhead
-from adatune_lite.figures import COLOURS
-from adatune_lite.lr_range import lr_range_test
+from adatune_lite.report.figures import COLOURS
+from adatune_lite.report.search import _edges
 from adatune_lite.runs.execute import complete
 from adatune_lite.runs.record import Record
-from adatune_lite.runs.spec import RunSpec
 from adatune_lite.runs.store import Store
 from adatune_lite.tasks.data import Batch
+from adatune_lite.training.functions import setting
+from adatune_lite.training.spec import RunSpec
+from adatune_lite.tuning.lr_range import lr_range_test
 
 FIGURES = ("tuned", "safeguards", "seed_rates", "range_test")
 TABLES = (

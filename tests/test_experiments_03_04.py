@@ -16,7 +16,6 @@ from adatune_lite import claims
 from adatune_lite.experiments import find, quadratic_fit, superbatch
 from adatune_lite.experiments.autolr_tasks import OPTIMIZERS
 from adatune_lite.experiments.invariants import InvariantError
-from adatune_lite.experiments.quadratic import GRID
 from adatune_lite.experiments.quadratic_fit import invariants as invariants_03
 from adatune_lite.experiments.quadratic_fit import plots as plots_03
 from adatune_lite.experiments.quadratic_fit import tables as tables_03
@@ -26,10 +25,12 @@ from adatune_lite.experiments.superbatch import overhead
 from adatune_lite.experiments.superbatch import plots as plots_04
 from adatune_lite.experiments.superbatch import tables as tables_04
 from adatune_lite.experiments.superbatch.reading import Cell, Group, at_bound, slope
-from adatune_lite.figures import panels
-from adatune_lite.runs.record import Outcome, Record, Series
+from adatune_lite.plotting import panels
+from adatune_lite.runs.record import Record
 from adatune_lite.runs.store import Store
 from adatune_lite.runs.worker import Planned
+from adatune_lite.training.outcome import Outcome, Series
+from adatune_lite.training.quadratic import GRID
 
 PAGES = (
     (plots_03, ("examples", "networks", "along_training", "settings")),

@@ -15,9 +15,11 @@ import pytest
 
 from adatune_lite.__main__ import main
 from adatune_lite.runs.export import ExportError, check, runs_table, series_table, unique, write
-from adatune_lite.runs.record import Outcome, Record, Series
-from adatune_lite.runs.spec import RunSpec, Value
+from adatune_lite.runs.record import Record
 from adatune_lite.runs.store import Store
+from adatune_lite.tasks.spec import Value
+from adatune_lite.training.outcome import Outcome, Series
+from adatune_lite.training.spec import RunSpec
 
 
 def made(seed: int, method: str = "marthe", status: str = "finished", **settings: Value) -> Record:

@@ -12,7 +12,7 @@ from torch import Tensor
 import adatune_lite as al
 from adatune_lite.tasks.folder import FolderTask
 from adatune_lite.tasks.sources import DataError
-from adatune_lite.training import evaluate, mean_loss
+from adatune_lite.training.loop import evaluate, mean_loss
 
 pytest.importorskip("torchvision")
 SIZE = 64

@@ -318,14 +318,6 @@ def test_licences_are_whole():
     assert re.findall(r"^Section (\d) --", text, re.MULTILINE) == list("12345678")
 
 
-def test_no_source_file_is_over_400_lines():
-    folders = ("adatune_lite", "tests", "benchmarks", "book", "workflow")
-    sources = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
-    assert sources
-    long = {str(path.relative_to(ROOT)) for path in sources if len(path.read_text().splitlines()) > 400}
-    assert not long
-
-
 def test_package_imports_with_torch_and_numpy_alone():
     """Nothing that only an extra brings may be loaded by the import."""
     code = """

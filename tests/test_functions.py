@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from adatune_lite.checkpoint import Checkpoint
-from adatune_lite.experiments import functions
+from adatune_lite.engine.lrs_opt import LRSOptResult, lrs_opt
 from adatune_lite.experiments.lrs_opt_vs_marthe import canary
-from adatune_lite.lrs_opt import LRSOptResult, lrs_opt
-from adatune_lite.runs.context import Context
-from adatune_lite.runs.record import Outcome, Series
 from adatune_lite.runs.store import Store
 from adatune_lite.runs.worker import one_thread
+from adatune_lite.training import functions
+from adatune_lite.training.context import Context
+from adatune_lite.training.outcome import Outcome, Series
 
 SPEC = canary.runs()["lrs_opt"]
 

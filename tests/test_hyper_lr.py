@@ -13,9 +13,8 @@ import torch
 from torch import Tensor, nn
 
 import adatune_lite as al
-from adatune_lite.hyper_lr import _next
-from adatune_lite.hyper_lr_trials import HyperLR, Trial
 from adatune_lite.tuners import products as kernel
+from adatune_lite.tuning.hyper_lr import HyperLR, Trial, _next
 
 mpl.use("Agg")
 

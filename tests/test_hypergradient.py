@@ -26,7 +26,7 @@ from test_curvature import Once
 from torch import Tensor
 
 import adatune_lite as al
-from adatune_lite.hypergradient import Problem, check_schedule, final_loss, schedule_hypergradient
+from adatune_lite.engine.hypergradient import Problem, check_schedule, final_loss, schedule_hypergradient
 
 settings = pytest.mark.parametrize("setting", SETTINGS, ids=lambda s: s.name)
 moving = pytest.mark.parametrize("moving", [False, True], ids=["fixed", "moving"])

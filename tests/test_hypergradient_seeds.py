@@ -15,8 +15,8 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
 import adatune_lite as al
-from adatune_lite.hypergradient import Problem, final_loss, plain_training, schedule_hypergradient
-from adatune_lite.seeds import SeedProblem, check_schedules, lrs_opt_seeds, seed_hypergradients
+from adatune_lite.engine.hypergradient import Problem, final_loss, plain_training, schedule_hypergradient
+from adatune_lite.engine.seeds import SeedProblem, check_schedules, lrs_opt_seeds, seed_hypergradients
 
 S, T = 3, 20
 

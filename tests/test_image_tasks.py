@@ -14,14 +14,15 @@ from torch import Tensor
 
 import adatune_lite as al
 from adatune_lite.checkpoint import Checkpoint
-from adatune_lite.experiments import functions
-from adatune_lite.runs.context import Context
-from adatune_lite.runs.spec import RunSpec, SpecError, TaskSpec
 from adatune_lite.runs.store import Store
 from adatune_lite.tasks.augment import MARGIN, Crops, draws
 from adatune_lite.tasks.data import CIFAR10, ImageTask, image_task, load_images
 from adatune_lite.tasks.sources import DataError
-from adatune_lite.training import CHUNK, evaluate, mean_loss
+from adatune_lite.tasks.spec import SpecError, TaskSpec
+from adatune_lite.training import functions
+from adatune_lite.training.context import Context
+from adatune_lite.training.loop import CHUNK, evaluate, mean_loss
+from adatune_lite.training.spec import RunSpec
 
 SPEC = TaskSpec(
     "mnist5k_rgb32",

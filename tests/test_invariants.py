@@ -8,8 +8,10 @@ from collections.abc import Iterator
 import pytest
 
 from adatune_lite.experiments.invariants import InvariantError, refuse, wrong_records
-from adatune_lite.runs.record import Outcome, Record
-from adatune_lite.runs.spec import RunSpec, TaskSpec
+from adatune_lite.runs.record import Record
+from adatune_lite.tasks.spec import TaskSpec
+from adatune_lite.training.outcome import Outcome
+from adatune_lite.training.spec import RunSpec
 
 SPEC = RunSpec("training", TaskSpec("mnist5k", train=100, validation=10, test=10), "constant", 4, seed=7)
 NAME = f"constant seed 7 ({SPEC.hash[:16]})"

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import adatune_lite as al
-from adatune_lite.lr_range import LRRange
+from adatune_lite.tuning.lr_range import LRRange
 
 mpl.use("Agg")
 

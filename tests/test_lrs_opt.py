@@ -14,8 +14,8 @@ from oracles import BY_NAME, Task
 from torch import Tensor
 
 import adatune_lite as al
-from adatune_lite.hypergradient import Problem, final_loss
-from adatune_lite.lrs_opt import LRSOptResult, OuterStep, lrs_opt
+from adatune_lite.engine.hypergradient import Problem, final_loss
+from adatune_lite.engine.lrs_opt import LRSOptResult, OuterStep, lrs_opt
 
 T = 6
 START = [0.05] * T

@@ -16,9 +16,9 @@ from test_lrs_opt import Interrupted, both, everything
 from torch import Tensor
 
 import adatune_lite as al
-from adatune_lite.hypergradient import Problem
-from adatune_lite.lrs_opt import LRSOptResult, OuterStep, lrs_opt
-from adatune_lite.seeds import SeedProblem, lrs_opt_seeds
+from adatune_lite.engine.hypergradient import Problem
+from adatune_lite.engine.lrs_opt import LRSOptResult, OuterStep, lrs_opt
+from adatune_lite.engine.seeds import SeedProblem, lrs_opt_seeds
 
 T = 6
 STARTS = torch.tensor([[0.05] * T, [0.02] * T, [0.08, 0.01] * 3], dtype=torch.float64)

@@ -18,11 +18,12 @@ from adatune_lite.runs import pack as packing
 from adatune_lite.runs.merge import Merged, MergeError, merge
 from adatune_lite.runs.pack import PACK_LIMIT, PACKS, PackError, members, pack
 from adatune_lite.runs.progress import quiet
-from adatune_lite.runs.record import Outcome, Record
+from adatune_lite.runs.record import Record
 from adatune_lite.runs.selection import Selection
 from adatune_lite.runs.shard import Shard, ShardError
-from adatune_lite.runs.spec import RunSpec
 from adatune_lite.runs.store import Store
+from adatune_lite.training.outcome import Outcome
+from adatune_lite.training.spec import RunSpec
 
 
 def made(seed: int, loss: float = 0.5, code: str = "c" * 64, **changes: object) -> Record:

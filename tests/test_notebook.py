@@ -14,7 +14,7 @@ import pytest
 
 from adatune_lite import notebook
 from adatune_lite.experiments import find
-from adatune_lite.runs.spec import RunSpec
+from adatune_lite.training.spec import RunSpec
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

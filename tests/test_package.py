@@ -22,7 +22,7 @@ class OnlyWhatIsThere:
 
 sys.meta_path.insert(0, OnlyWhatIsThere())
 import adatune_lite, adatune_lite.__main__
-import adatune_lite.experiments.functions
+import adatune_lite.training.functions
 import adatune_lite.runs.execute
 """
 

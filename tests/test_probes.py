@@ -13,22 +13,24 @@ import torch
 from torch import Tensor, nn
 
 from adatune_lite.checkpoint import Checkpoint
-from adatune_lite.eigenvalue import TopEigenvalue
-from adatune_lite.experiments import generalisation
-from adatune_lite.experiments.line import Line, LineProbe
-from adatune_lite.experiments.methods import superbatches
-from adatune_lite.experiments.probes import compare
-from adatune_lite.experiments.quadratic import GRID, SAMPLES, WIDE, minimum, move, quality
-from adatune_lite.experiments.run_functions import RUN_FUNCTIONS
-from adatune_lite.runs.context import Context
-from adatune_lite.runs.record import LIMIT, Outcome, Record, Series
-from adatune_lite.runs.spec import RunSpec, SpecError, TaskSpec, pairs
+from adatune_lite.engine.eigenvalue import TopEigenvalue
+from adatune_lite.runs.record import LIMIT, Record
 from adatune_lite.runs.store import Store
 from adatune_lite.runs.worker import one_thread
 from adatune_lite.schedules import schedule
 from adatune_lite.tasks.data import image_task
 from adatune_lite.tasks.models import build
-from adatune_lite.training import averaged_loss, evaluate, train
+from adatune_lite.tasks.spec import SpecError, TaskSpec, pairs
+from adatune_lite.training import generalisation
+from adatune_lite.training.context import Context
+from adatune_lite.training.line import Line, LineProbe
+from adatune_lite.training.loop import averaged_loss, evaluate, train
+from adatune_lite.training.methods import superbatches
+from adatune_lite.training.outcome import Outcome, Series
+from adatune_lite.training.probes import compare
+from adatune_lite.training.quadratic import GRID, SAMPLES, WIDE, minimum, move, quality
+from adatune_lite.training.run_functions import RUN_FUNCTIONS
+from adatune_lite.training.spec import RunSpec
 from adatune_lite.tuners import FixedSchedule
 
 TASK = TaskSpec("mnist5k", train=200, validation=40, test=40, hidden=(8,), batch=10)

@@ -14,9 +14,10 @@ from fake_runs import run
 from adatune_lite.runs import execute as execution
 from adatune_lite.runs.durations import Durations
 from adatune_lite.runs.progress import PLAIN_EVERY, State, console, duration
-from adatune_lite.runs.record import Outcome, Record
-from adatune_lite.runs.spec import RunSpec
+from adatune_lite.runs.record import Record
 from adatune_lite.runs.store import Store
+from adatune_lite.training.outcome import Outcome
+from adatune_lite.training.spec import RunSpec
 
 
 @pytest.fixture

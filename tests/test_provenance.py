@@ -18,7 +18,8 @@ class TestCodeHash:
         (tmp_path / "tasks" / "sources").mkdir(parents=True)
         (tmp_path / "tasks" / "sources" / "readers.py").write_text("WHERE = 1\n")
         (tmp_path / "tasks" / "data.py").write_text("x = 1\n")
-        (tmp_path / "lrs_opt.py").write_text("x = 1\n")
+        (tmp_path / "engine").mkdir()
+        (tmp_path / "engine" / "lrs_opt.py").write_text("x = 1\n")
         (tmp_path / "rules").mkdir()
         (tmp_path / "rules" / "sgd.py").write_text(
             '"""Rules."""\ndef step(w, g):\n    """One step."""\n    if w is None:\n'
@@ -57,8 +58,8 @@ class TestCodeHash:
     def test_modules_that_count(self, package: Path) -> None:
         assert self.changed(package, "tasks/data.py", "1", "2")
         assert not self.changed(package, "tasks/sources/readers.py", "1", "2")
-        assert not self.changed(package, "lrs_opt.py", "1", "2", "training")
-        assert self.changed(package, "lrs_opt.py", "2", "3", "lrs_opt")
+        assert not self.changed(package, "engine/lrs_opt.py", "1", "2", "training")
+        assert self.changed(package, "engine/lrs_opt.py", "2", "3", "lrs_opt")
 
     def test_type_of_a_constant_counts(self, package: Path) -> None:
         assert self.changed(package, "tasks/data.py", "1", "1.0")

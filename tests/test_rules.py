@@ -27,7 +27,7 @@ from oracles import (
 from torch import Tensor
 
 from adatune_lite import rules
-from adatune_lite.curvature import gradient, product
+from adatune_lite.engine.curvature import gradient, product
 from adatune_lite.rules import UnsupportedOptimizer, adjoint, from_optimizer, jvp_tangent, vjp_adjoint
 
 # torch's own decompositions for forward mode, loaded at the first jvp, use torch.jit.script

@@ -6,9 +6,11 @@ import math
 
 import pytest
 
-from adatune_lite.experiments.search import LogUniform, choose, draws, final_loss
-from adatune_lite.runs.record import Outcome, Record
-from adatune_lite.runs.spec import RunSpec, TaskSpec
+from adatune_lite.report.search import LogUniform, choose, draws, final_loss
+from adatune_lite.runs.record import Record
+from adatune_lite.tasks.spec import TaskSpec
+from adatune_lite.training.outcome import Outcome
+from adatune_lite.training.spec import RunSpec
 
 TASK = TaskSpec("mnist5k", train=100, validation=10, test=10, batch=10)
 

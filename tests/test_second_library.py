@@ -17,7 +17,7 @@ from scipy.sparse.linalg import eigsh
 from torch import Tensor, nn
 
 import adatune_lite as al
-from adatune_lite.curvature import gradient, product
+from adatune_lite.engine.curvature import gradient, product
 
 # what curvlinops imports uses torch.jit.script
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script.* is deprecated:FutureWarning")

@@ -12,9 +12,11 @@ from adatune_lite.experiments import find
 from adatune_lite.runs import freshness, provenance, state
 from adatune_lite.runs.durations import Durations
 from adatune_lite.runs.freshness import Canary, Part
-from adatune_lite.runs.record import Outcome, Record
-from adatune_lite.runs.spec import RunSpec, TaskSpec
+from adatune_lite.runs.record import Record
 from adatune_lite.runs.store import Store
+from adatune_lite.tasks.spec import TaskSpec
+from adatune_lite.training.outcome import Outcome
+from adatune_lite.training.spec import RunSpec
 
 MACHINE = {
     "device_name": "A | B processor",

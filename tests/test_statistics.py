@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from adatune_lite.experiments.statistics import holm, mean_interval, mean_less, paired, paired_less, tost
+from adatune_lite.report.statistics import holm, mean_interval, mean_less, paired, paired_less, tost
 
 VALUES = [0.3, -0.1, 0.25, 0.4, 0.05, 0.2]
 

@@ -18,9 +18,11 @@ import torch
 from adatune_lite import files
 from adatune_lite.runs import provenance
 from adatune_lite.runs import record as record_module
-from adatune_lite.runs.record import LIMIT, NewerSchema, Outcome, Record, RecordError, Series, impossible
-from adatune_lite.runs.spec import RunSpec, TaskSpec
+from adatune_lite.runs.record import LIMIT, NewerSchema, Record, RecordError, impossible
 from adatune_lite.runs.store import Conflict, Store, StoreError, stores_for
+from adatune_lite.tasks.spec import TaskSpec
+from adatune_lite.training.outcome import Outcome, Series
+from adatune_lite.training.spec import RunSpec
 
 TASK = TaskSpec("mnist5k", train=4000, validation=500, test=500)
 PACKAGE = Path(files.__file__).parent
@@ -329,7 +331,7 @@ def test_file_system_without_links_still_writes_whole_records(
 def writers(*arguments: str | Path) -> dict[str, Any]:
     """What the program killed_writers.py says."""
     done = subprocess.run(
-        [sys.executable, killed_writers.__file__, str(PACKAGE), *map(str, arguments)],
+        [sys.executable, killed_writers.__file__, *map(str, arguments)],
         env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
         capture_output=True,
         text=True,

@@ -17,7 +17,7 @@ from test_tuner_contract import OPTIMIZERS, World, not_a_number
 from torch import Tensor, nn
 
 import adatune_lite as al
-from adatune_lite.curvature import _flat
+from adatune_lite.engine.curvature import _flat
 
 optimizers = pytest.mark.parametrize("optimizer", OPTIMIZERS)
 MAKE: dict[str, Callable[[torch.optim.Optimizer], al.MARTHE]] = {

@@ -17,7 +17,7 @@ from adatune_lite.claims import Claim, Verdict
 from adatune_lite.claims.verdict import judges_of
 from adatune_lite.experiments import lrs_opt_vs_marthe as experiment
 from adatune_lite.experiments.lrs_opt_vs_marthe.reading import Results
-from adatune_lite.runs.spec import RunSpec
+from adatune_lite.training.spec import RunSpec
 
 
 @cache

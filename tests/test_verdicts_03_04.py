@@ -11,11 +11,12 @@ from adatune_lite import claims
 from adatune_lite.claims import Verdict
 from adatune_lite.experiments import quadratic_fit, superbatch
 from adatune_lite.experiments.autolr_tasks import OPTIMIZERS
-from adatune_lite.experiments.quadratic import GRID, SAMPLES
 from adatune_lite.experiments.quadratic_fit import tables as tables_03
 from adatune_lite.experiments.quadratic_fit import verdicts as verdicts_03
-from adatune_lite.runs.record import Outcome, Record, Series
-from adatune_lite.runs.spec import RunSpec
+from adatune_lite.runs.record import Record
+from adatune_lite.training.outcome import Outcome, Series
+from adatune_lite.training.quadratic import GRID, SAMPLES
+from adatune_lite.training.spec import RunSpec
 
 
 class Made:

@@ -11,7 +11,7 @@ from adatune_lite.experiments import autolr_vs_schedules as six
 from adatune_lite.experiments import explore_exploit as five
 from adatune_lite.experiments.autolr_records import first_fall, rates
 from adatune_lite.runs.record import Record
-from adatune_lite.runs.spec import RunSpec
+from adatune_lite.training.spec import RunSpec
 
 
 def share_of(spec: RunSpec) -> float:

@@ -11,7 +11,7 @@ from made_up import Made, judged, without_sgd_on_cifar10, wobble
 from adatune_lite.experiments import autolr_vs_schedules as six
 from adatune_lite.experiments.autolr_vs_schedules.verdicts.one_cycle import TABLE_7
 from adatune_lite.runs.record import Record
-from adatune_lite.runs.spec import RunSpec
+from adatune_lite.training.spec import RunSpec
 
 LOWEST = 0.09
 

@@ -162,7 +162,7 @@ def absolute(claim: Claim, values: Sequence[float]) -> tuple[bool, dict[str, flo
 
     Raises ClaimError for a value or a margin that is not one number: such a claim needs a rule of its own.
     """
-    from adatune_lite.experiments.statistics import mean_interval
+    from adatune_lite.report.statistics import mean_interval
 
     value, margin = claim.value, claim.equivalence_margin
     if not isinstance(value, int | float) or not isinstance(margin, int | float):

@@ -13,8 +13,8 @@ from adatune_lite.runs.durations import Durations
 from adatune_lite.runs.execute import Experiment, missing
 from adatune_lite.runs.progress import duration
 from adatune_lite.runs.record import Record, RecordError
-from adatune_lite.runs.spec import RunSpec
 from adatune_lite.runs.store import SMALL, Store, is_stale, stores_for
+from adatune_lite.training.spec import RunSpec
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[Any]

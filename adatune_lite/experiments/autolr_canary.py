@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from adatune_lite.experiments.autolr_tasks import CANARY, Base
-from adatune_lite.runs.spec import RunSpec, Value, pairs
+from adatune_lite.tasks.spec import Value, pairs
+from adatune_lite.training.spec import RunSpec
 
 AUTOLR: dict[str, Value] = {
     "explore_steps": 4,

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from adatune_lite.experiments.autolr_records import rates
-from adatune_lite.experiments.statistics import mean_interval
-from adatune_lite.figures import COLOURS, not_run, panels, style
+from adatune_lite.plotting import panels, style
+from adatune_lite.report.figures import COLOURS, not_run
+from adatune_lite.report.statistics import mean_interval
 from adatune_lite.runs.record import Record
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import numpy as np
 
 from adatune_lite.claims import Claim, Finding, absolute, load
 from adatune_lite.experiments.autolr_tasks import DATASETS
-from adatune_lite.experiments.statistics import Interval, mean_interval
+from adatune_lite.report.statistics import Interval, mean_interval
 from adatune_lite.runs.record import Record
 
 GUESSING = 10.0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from adatune_lite.runs.spec import Pairs, TaskSpec, pairs
 from adatune_lite.tasks.data import CIFAR10
+from adatune_lite.tasks.spec import Pairs, TaskSpec, pairs
 
 
 @dataclass(frozen=True)

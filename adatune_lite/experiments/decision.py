@@ -16,8 +16,8 @@ from adatune_lite.experiments.is_the_hypergradient_right import reading as exact
 from adatune_lite.experiments.is_the_hypergradient_right.scale import CALM
 from adatune_lite.experiments.lrs_opt_vs_marthe import CLASSICAL, ONLINE
 from adatune_lite.experiments.lrs_opt_vs_marthe.reading import LABELS, Results
-from adatune_lite.experiments.search import final_loss
-from adatune_lite.experiments.statistics import Interval, mean_interval, paired
+from adatune_lite.report.search import final_loss
+from adatune_lite.report.statistics import Interval, mean_interval, paired
 from adatune_lite.runs.record import Record
 
 CONSTANT = exactness.LABELS["constant"]

@@ -31,12 +31,13 @@ import torch
 
 from adatune_lite.checkpoint import Checkpoint
 from adatune_lite.runs import freshness, provenance
-from adatune_lite.runs.context import Context
 from adatune_lite.runs.freshness import Canary, CanaryError, Part, Small
-from adatune_lite.runs.record import Outcome, Record, Series
-from adatune_lite.runs.spec import RunSpec
+from adatune_lite.runs.record import Record
 from adatune_lite.runs.store import Store
 from adatune_lite.runs.worker import FUNCTIONS, one_thread, seeded, without_log
+from adatune_lite.training.context import Context
+from adatune_lite.training.outcome import Outcome, Series
+from adatune_lite.training.spec import RunSpec
 
 TOLERANCE = 1e-9
 """Of the largest magnitude in a series; its reason is above."""

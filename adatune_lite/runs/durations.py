@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterable, Iterator
 from statistics import median
 
 from adatune_lite.runs.record import Record
-from adatune_lite.runs.spec import RunSpec
+from adatune_lite.training.spec import RunSpec
 
 
 class Durations:

@@ -14,9 +14,9 @@ from adatune_lite.runs import provenance
 from adatune_lite.runs.durations import Durations
 from adatune_lite.runs.progress import Progress, State, console
 from adatune_lite.runs.selection import Selection
-from adatune_lite.runs.spec import RunSpec
 from adatune_lite.runs.store import Store
 from adatune_lite.runs.worker import FUNCTIONS, RESUMABLE, Done, Group, Planned, Setting, Workers, perform
+from adatune_lite.training.spec import RunSpec
 
 __all__ = [
     "ExecutionError",

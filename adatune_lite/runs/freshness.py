@@ -20,8 +20,8 @@ from adatune_lite import files
 
 if TYPE_CHECKING:
     from adatune_lite.runs.record import Record
-    from adatune_lite.runs.spec import RunSpec
     from adatune_lite.runs.store import Store
+    from adatune_lite.training.spec import RunSpec
 
 SCHEMA = 1
 Figures = dict[str, tuple[float, ...]]

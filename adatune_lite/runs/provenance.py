@@ -19,36 +19,37 @@ from adatune_lite.files import PACKAGE
 
 DECIDING = (
     "rules",
-    "curvature.py",
-    "batchnorm.py",
-    "hypergradient.py",
+    "engine/curvature.py",
+    "engine/batchnorm.py",
+    "engine/hypergradient.py",
     "tuners",
     "schedules.py",
-    "training.py",
+    "training/loop.py",
     "tasks",
-    "experiments/functions.py",
-    "experiments/methods.py",
-    "experiments/autolr_otherwise.py",
+    "training/functions.py",
+    "training/methods.py",
+    "tuners/autolr/variants.py",
 )
 """Modules and folders of the package whose code decides the numbers of every run."""
 
-_DERIVATIVES = ("as_published.py", "experiments/derivatives.py")
-_PROBES = ("experiments/probes.py", "experiments/line.py", "experiments/quadratic.py")
+_DERIVATIVES = ("tuners/as_published.py", "training/derivatives.py")
+_PROBES = ("training/probes.py", "training/line.py", "training/quadratic.py")
 DECIDING_ONE = {
-    "lrs_opt": ("lrs_opt.py", "seeds.py"),
+    "lrs_opt": ("engine/lrs_opt.py", "engine/seeds.py"),
     "published": _DERIVATIVES,
     "lean": _DERIVATIVES,
     "hypergradient_error": _DERIVATIVES,
     "locality": _DERIVATIVES,
-    "generalisation": ("experiments/generalisation.py", "eigenvalue.py"),
+    "generalisation": ("training/generalisation.py", "engine/eigenvalue.py"),
     "quadratic_fit": _PROBES,
     "superbatch_size": _PROBES,
-    "lr_range": ("experiments/range_test.py", "lr_range.py", "rewind.py"),
+    "lr_range": ("training/range_test.py", "tuning/lr_range.py", "tuning/rewind.py"),
 }
 """Further modules by run function: a change of LRS-OPT leaves the records of online tuners valid."""
 
-NOT_DECIDING = ("tasks/sources",)
-"""Where data are found: what it found is in the record by the checksum of the decoded pixels."""
+NOT_DECIDING = ("tasks/sources", "tasks/spec.py")
+"""Where data are found: what it found is in the record by the checksum of the decoded pixels; and the spec,
+which the record holds whole."""
 
 
 def code_hash(function: str, package: Path = PACKAGE) -> str:

@@ -18,16 +18,14 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from adatune_lite.runs.spec import RunSpec
-
-if TYPE_CHECKING:  # A writer of records needs no torch.
-    from torch import Tensor
+from adatune_lite.training.outcome import Floats, Outcome, Series
+from adatune_lite.training.spec import RunSpec
 
 SCHEMA = 1
 LIMIT = 20_000
@@ -35,7 +33,6 @@ LIMIT = 20_000
 FULL = "lr"
 """The series that is kept exactly."""
 
-Floats: TypeAlias = "Sequence[float] | np.ndarray | Tensor"
 Stored = dict[str, dict[str, list[Any]]]
 
 _KINDS: dict[type, tuple[str, ...]] = {
@@ -51,30 +48,6 @@ class RecordError(ValueError):
 
 class NewerSchema(RecordError):
     """A record of a later version of this library: sound, as far as this one can tell."""
-
-
-@dataclass(frozen=True)
-class Series:
-    """Values at the given steps; without steps, at 0, 1, 2 ..."""
-
-    values: Floats
-    steps: Sequence[int] | np.ndarray | None = None
-
-
-@dataclass
-class Outcome:
-    """What a run function returns."""
-
-    status: str
-    """"finished", "diverged at step s" or "stopped by budget"."""
-    series: Mapping[str, Floats | Series] = field(default_factory=dict)
-    """One-dimensional, one value a step (or a `Series` with its own steps); torch tensors are allowed."""
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    """Final figures, kept to the last digit."""
-    cost: Mapping[str, float] = field(default_factory=dict)
-    """What it took, for example "plain_steps"; the seconds are added by the execution."""
-    notes: str = ""
-    """What a reader should know, in a sentence."""
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from adatune_lite.runs.shard import Shard
-from adatune_lite.runs.spec import TaskSpec
 from adatune_lite.runs.worker import Planned
+from adatune_lite.tasks.spec import TaskSpec
 
 
 class SelectionError(ValueError):

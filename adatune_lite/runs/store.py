@@ -16,7 +16,7 @@ from adatune_lite import files
 from adatune_lite.runs import provenance
 from adatune_lite.runs.freshness import equal_codes
 from adatune_lite.runs.record import LIMIT, NewerSchema, Record, RecordError, impossible
-from adatune_lite.runs.spec import RunSpec
+from adatune_lite.training.spec import RunSpec
 
 SMALL = ("smoke", "quick")
 """Profiles whose records are not kept under version control."""

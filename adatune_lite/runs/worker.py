@@ -30,12 +30,13 @@ import torch
 from adatune_lite import files
 from adatune_lite.checkpoint import Checkpoint, folder
 from adatune_lite.runs import provenance
-from adatune_lite.runs.context import Context
-from adatune_lite.runs.record import Outcome, Record
-from adatune_lite.runs.spec import RunSpec
+from adatune_lite.runs.record import Record
 from adatune_lite.runs.store import Conflict, Store, StoreError
+from adatune_lite.training.context import Context
+from adatune_lite.training.outcome import Outcome
+from adatune_lite.training.spec import RunSpec
 
-FUNCTIONS = "adatune_lite.experiments.run_functions"
+FUNCTIONS = "adatune_lite.training.run_functions"
 """Module whose RUN_FUNCTIONS are looked up by `RunSpec.function`."""
 
 RESUMABLE = ("training", "published", "lean", "lrs_opt", "generalisation", "quadratic_fit", "superbatch_size")

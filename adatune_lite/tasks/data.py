@@ -18,9 +18,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 
-from adatune_lite.runs.spec import TaskSpec
 from adatune_lite.tasks.augment import Crops, draws
 from adatune_lite.tasks.sources import DataError, ImageSet, known, load_images
+from adatune_lite.tasks.spec import TaskSpec
 
 __all__ = ["CIFAR10", "DataError", "ImageSet", "ImageTask", "describe", "image_task", "load_images"]
 

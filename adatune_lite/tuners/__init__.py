@@ -1,7 +1,6 @@
 """Online tuners of the learning rate, with one interface."""
 
-from adatune_lite.tuners.autolr import AutoLR
-from adatune_lite.tuners.autolr_settings import autolr_settings, superbatch
+from adatune_lite.tuners.autolr import AutoLR, autolr_settings, superbatch
 from adatune_lite.tuners.base import Diverged, FixedSchedule, Tuner
 from adatune_lite.tuners.classical import CycledMomentum, ReduceOnPlateau
 from adatune_lite.tuners.hd import HD

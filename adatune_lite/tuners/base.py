@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from adatune_lite.checks import is_number
-from adatune_lite.hypergradient import check_schedule
+from adatune_lite.engine.closures import BufferGuard, Closure
+from adatune_lite.engine.hypergradient import check_schedule
 from adatune_lite.rules import UnsupportedOptimizer
 from adatune_lite.tuners.clipping import clipping
-from adatune_lite.tuners.closures import BufferGuard, Closure
 from adatune_lite.tuners.gathered import Gathered, training_gradient
 from adatune_lite.tuners.products import Gradients
 from adatune_lite.tuners.scaling import Scaling

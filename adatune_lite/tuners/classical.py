@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from adatune_lite.checks import whole
-from adatune_lite.curvature import LossError
+from adatune_lite.engine.closures import BufferGuard, Closure
+from adatune_lite.engine.curvature import LossError
 from adatune_lite.tuners.base import FixedSchedule, Tuner, check_one_rate
-from adatune_lite.tuners.closures import BufferGuard, Closure
 
 
 class CycledMomentum(FixedSchedule):

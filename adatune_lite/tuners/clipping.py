@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from adatune_lite.checks import is_number
-from adatune_lite.curvature import dot
+from adatune_lite.engine.curvature import dot
 
 Gradients = list[Tensor | None]
 Clip = Callable[[Gradients, Sequence[Gradients]], tuple[Gradients, list[Gradients]]]

@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from adatune_lite.curvature import LossError, dot, gradient
+from adatune_lite.engine.closures import Closure, evaluate
+from adatune_lite.engine.curvature import LossError, dot, gradient
 from adatune_lite.rules import Rule, Tensors, jvp_tangent
-from adatune_lite.tuners.closures import Closure, evaluate
 from adatune_lite.tuners.gathered import finite, training_gradient
 from adatune_lite.tuners.products import Gradients
 

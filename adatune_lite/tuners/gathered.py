@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from adatune_lite.curvature import LossError, gradient
-from adatune_lite.tuners.closures import Closure, evaluate
+from adatune_lite.engine.closures import Closure, evaluate
+from adatune_lite.engine.curvature import LossError, gradient
 from adatune_lite.tuners.products import Gradients, PartialProduct, count, products
 from adatune_lite.tuners.scaling import Scaling
 

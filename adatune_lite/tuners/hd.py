@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adatune_lite.curvature import LossError
+from adatune_lite.engine.closures import Closure
+from adatune_lite.engine.curvature import LossError
 from adatune_lite.rules import SGD, Tensors
 from adatune_lite.rules.base import negated_
-from adatune_lite.tuners.closures import Closure
 from adatune_lite.tuners.gathered import all_finite
 from adatune_lite.tuners.hypergradient import MARTHE
 from adatune_lite.tuners.products import Gradients, along, chosen

@@ -22,18 +22,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adatune_lite.curvature import LossError, gradient
+from adatune_lite.engine.closures import Closure, evaluate
+from adatune_lite.engine.curvature import LossError, gradient
 from adatune_lite.rules import Rule, Tensors, group_rule
 from adatune_lite.tuners import state as tuned_state
 from adatune_lite.tuners.adaptive import START, Adaptive, adaptive
 from adatune_lite.tuners.arguments import check_arguments
-from adatune_lite.tuners.autolr_snapshot import cuda_devices
 from adatune_lite.tuners.base import Tuner
 from adatune_lite.tuners.clipping import clipping
-from adatune_lite.tuners.closures import Closure, evaluate
 from adatune_lite.tuners.device import OnDevice
 from adatune_lite.tuners.products import Gradients, along, chosen, copied
 from adatune_lite.tuners.scaling import Scaling
+from adatune_lite.tuners.snapshot import cuda_devices
 from adatune_lite.tuners.tuned import Key, PerName, Tuned, choose
 
 

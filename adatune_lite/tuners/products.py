@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from adatune_lite.curvature import check_second_derivative, dot, gradient, product
-from adatune_lite.tuners.closures import BufferGuard, Closure, evaluate
+from adatune_lite.engine.closures import BufferGuard, Closure, evaluate
+from adatune_lite.engine.curvature import check_second_derivative, dot, gradient, product
 
 Gradients = list[Tensor | None]
 """One entry for each weight; None where a loss does not use it."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from mutations.fault import Fault, tests
 
-_SWEEP = "hypergradient.py"
+_SWEEP = "engine/hypergradient.py"
 _SUM = "marthe_equals_the_discounted_double_sum"
 _SWEEPS = "reverse_forward_autograd_and_differences_agree"
 
@@ -144,7 +144,7 @@ RULES = [
 SWEEPS = [
     Fault(
         "product with ones in place of the direction",
-        "curvature.py",
+        "engine/curvature.py",
         "grad_outputs=[v for _, v in pairs]",
         "grad_outputs=[torch.ones_like(v) for _, v in pairs]",
         tests("curvature", "product_equals_the_full_hessian"),
@@ -186,14 +186,14 @@ SWEEPS = [
     ),
     Fault(
         "LRS-OPT: uphill",
-        "lrs_opt.py",
+        "engine/lrs_opt.py",
         "(state.schedule - rate * direction)",
         "(state.schedule + rate * direction)",
         tests("lrs_opt", "first_adam_step_moves_each_rate_by_the_outer_rate"),
     ),
     Fault(
         "LRS-OPT: hands back the last schedule",
-        "lrs_opt.py",
+        "engine/lrs_opt.py",
         "return [LRSOptResult(x.best_schedule,",
         "return [LRSOptResult(x.schedule,",
         tests("lrs_opt", "hands_back_the_best_schedule_and_not_the_last"),

@@ -34,12 +34,13 @@ from typing import TYPE_CHECKING
 
 from adatune_lite.experiments.autolr_tasks import OPTIMIZERS, base
 from adatune_lite.experiments.autolr_vs_schedules.scale import PROFILES, Scale
-from adatune_lite.experiments.reading import planned_once
-from adatune_lite.experiments.search import Choice, LogUniform, Reader, Space, choose, draws
 from adatune_lite.experiments.superbatch import overhead
-from adatune_lite.runs.spec import Pairs, RunSpec, TaskSpec, Value, pairs
+from adatune_lite.report.reading import planned_once
+from adatune_lite.report.search import Choice, LogUniform, Reader, Space, choose, draws
 from adatune_lite.runs.worker import Planned
-from adatune_lite.tuners.autolr_settings import TABLE_8
+from adatune_lite.tasks.spec import Pairs, TaskSpec, Value, pairs
+from adatune_lite.training.spec import RunSpec
+from adatune_lite.tuners.autolr.settings import TABLE_8
 
 if TYPE_CHECKING:
     from adatune_lite.experiments.autolr_vs_schedules.reading import Results

@@ -8,7 +8,8 @@ from dataclasses import replace
 from adatune_lite.experiments.autolr_canary import AUTOLR, small
 from adatune_lite.experiments.autolr_tasks import CANARY_CONV4, CANARY_RESNET18, OPTIMIZERS, RESNET18, base
 from adatune_lite.experiments.autolr_vs_schedules import EVALUATION, MAIN, OPEN, RANGE, SAFEGUARDS, TUNED
-from adatune_lite.runs.spec import RunSpec, Value, pairs
+from adatune_lite.tasks.spec import Value, pairs
+from adatune_lite.training.spec import RunSpec
 
 ACTING = {**AUTOLR, "saturation": 1.0, "epsilon_threshold": 3e-6, "lr": 0.5}
 """Settings with which every safeguard of AutoLR has something to do in so small a run."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from adatune_lite.experiments.autolr_tasks import OPTIMIZERS
-from adatune_lite.experiments.statistics import Paired, mean_less, tost
+from adatune_lite.report.statistics import Paired, mean_less, tost
 
 Test = Callable[[Paired, float], float]
 """From differences and a margin to a p value."""

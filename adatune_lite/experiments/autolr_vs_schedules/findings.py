@@ -20,8 +20,8 @@ from adatune_lite.experiments.autolr_vs_schedules import MAIN, NAME, steps_of
 from adatune_lite.experiments.autolr_vs_schedules.reading import Results
 from adatune_lite.experiments.autolr_vs_schedules.tables import NONE, adjusted, cost, difference_text, idle
 from adatune_lite.experiments.autolr_vs_schedules.verdicts import pairs_of_cells
-from adatune_lite.experiments.statistics import paired
-from adatune_lite.runs.spec import TaskSpec
+from adatune_lite.report.statistics import paired
+from adatune_lite.tasks.spec import TaskSpec
 
 
 def finding(results: Results) -> str:

@@ -8,9 +8,9 @@ from adatune_lite.experiments.autolr_records import accuracies, accuracy_text, d
 from adatune_lite.experiments.autolr_vs_schedules import EVALUATION
 from adatune_lite.experiments.autolr_vs_schedules.reading import Results
 from adatune_lite.experiments.autolr_vs_schedules.tables import NONE, adjusted, count, first_falls
-from adatune_lite.experiments.statistics import paired
+from adatune_lite.report.statistics import paired
 from adatune_lite.runs.record import Record
-from adatune_lite.tuners.autolr_log import PHASES, REASONS
+from adatune_lite.tuners.autolr.log import PHASES, REASONS
 
 KINDS = ("raise", "lower", "rollback")
 

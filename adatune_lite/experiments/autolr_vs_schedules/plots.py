@@ -25,8 +25,9 @@ from adatune_lite.experiments.autolr_tasks import OPTIMIZERS
 from adatune_lite.experiments.autolr_vs_schedules import MAIN
 from adatune_lite.experiments.autolr_vs_schedules.reading import Results
 from adatune_lite.experiments.autolr_vs_schedules.verdicts import SEED_RATES
-from adatune_lite.experiments.statistics import paired
-from adatune_lite.figures import COLOURS, not_run, panels
+from adatune_lite.plotting import panels
+from adatune_lite.report.figures import COLOURS, not_run
+from adatune_lite.report.statistics import paired
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,11 +11,11 @@ from adatune_lite.experiments import autolr_vs_schedules as experiment
 from adatune_lite.experiments.autolr_records import accuracies, log_losses
 from adatune_lite.experiments.autolr_vs_schedules import EVALUATION, FRACTIONS, MAIN, TUNED
 from adatune_lite.experiments.autolr_vs_schedules.scale import Scale
-from adatune_lite.experiments.reading import Reading
-from adatune_lite.experiments.search import Choice, Reader
-from adatune_lite.experiments.statistics import Paired, paired
+from adatune_lite.report.reading import Reading
+from adatune_lite.report.search import Choice, Reader
+from adatune_lite.report.statistics import Paired, paired
 from adatune_lite.runs.record import Record
-from adatune_lite.runs.spec import TaskSpec
+from adatune_lite.tasks.spec import TaskSpec
 
 TABLES = {"cifar10": "t4", "mnist": "t13", "mnist5k": "t13", "fashion_mnist": "t14"}
 """The paper's table of a data set; the embedded digits are MNIST's."""

@@ -14,7 +14,7 @@ from adatune_lite.experiments.autolr_tasks import (
     SMALL_RESNET18,
     TINY,
 )
-from adatune_lite.runs.spec import TaskSpec
+from adatune_lite.tasks.spec import TaskSpec
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from adatune_lite.experiments.autolr_tasks import OPTIMIZERS, describe
 from adatune_lite.experiments.autolr_vs_schedules import MAIN, SPACE, baseline, steps_of
 from adatune_lite.experiments.autolr_vs_schedules.reading import Cell, Results
 from adatune_lite.experiments.autolr_vs_schedules.verdicts import SEED_RATES
-from adatune_lite.experiments.statistics import Paired, holm, paired
+from adatune_lite.report.statistics import Paired, holm, paired
 from adatune_lite.runs.record import Record
 
 NONE = "*No records yet.*"

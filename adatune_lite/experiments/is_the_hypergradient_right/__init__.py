@@ -16,8 +16,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from adatune_lite.as_published import ADAPTIVE
-from adatune_lite.experiments.derivatives import PUBLISHED, RATE_PER_TENSOR
 from adatune_lite.experiments.is_the_hypergradient_right.scale import (
     ALPHA,
     CALM,
@@ -39,10 +37,13 @@ from adatune_lite.experiments.is_the_hypergradient_right.scale import (
     Base,
     Scale,
 )
-from adatune_lite.experiments.reading import planned_once
-from adatune_lite.experiments.search import Choice, Reader, Space, choose, draws
-from adatune_lite.runs.spec import Pairs, RunSpec, TaskSpec, Value, pairs
+from adatune_lite.report.reading import planned_once
+from adatune_lite.report.search import Choice, Reader, Space, choose, draws
 from adatune_lite.runs.worker import Planned
+from adatune_lite.tasks.spec import Pairs, TaskSpec, Value, pairs
+from adatune_lite.training.derivatives import PUBLISHED, RATE_PER_TENSOR
+from adatune_lite.training.spec import RunSpec
+from adatune_lite.tuners.as_published import ADAPTIVE
 
 if TYPE_CHECKING:
     from adatune_lite.experiments.is_the_hypergradient_right.reading import Results

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from adatune_lite.as_published import ADAPTIVE
-from adatune_lite.experiments.derivatives import PUBLISHED, RATE_PER_TENSOR
 from adatune_lite.experiments.is_the_hypergradient_right import all_faults
 from adatune_lite.experiments.is_the_hypergradient_right.scale import CLIP, MU, TRAINED
-from adatune_lite.runs.spec import RunSpec, TaskSpec, Value, pairs
+from adatune_lite.tasks.spec import TaskSpec, Value, pairs
+from adatune_lite.training.derivatives import PUBLISHED, RATE_PER_TENSOR
+from adatune_lite.training.spec import RunSpec
+from adatune_lite.tuners.as_published import ADAPTIVE
 
 TASK = TaskSpec("mnist5k", train=200, validation=50, test=60, hidden=(8,), activation="tanh", batch=25)
 NORMAL = replace(TASK, model="mlp_bn")

@@ -18,7 +18,8 @@ from adatune_lite.experiments.is_the_hypergradient_right.reading import (
     probes,
 )
 from adatune_lite.experiments.is_the_hypergradient_right.scale import DERIVED, NETS, UNTRAINED
-from adatune_lite.figures import COLOURS, MARKERS, not_run, panels
+from adatune_lite.plotting import panels
+from adatune_lite.report.figures import COLOURS, MARKERS, not_run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

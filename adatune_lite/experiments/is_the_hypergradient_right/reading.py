@@ -11,15 +11,15 @@ from typing import TypeVar
 
 import numpy as np
 
-from adatune_lite.as_published import ADAPTIVE, FAULTS
 from adatune_lite.experiments import is_the_hypergradient_right as experiment
-from adatune_lite.experiments.derivatives import OUTER_ON_TEST, RATE_PER_TENSOR
 from adatune_lite.experiments.is_the_hypergradient_right.scale import DERIVED, Scale
-from adatune_lite.experiments.reading import Reading
-from adatune_lite.experiments.search import Choice, Reader
-from adatune_lite.experiments.statistics import Interval, Paired, mean_interval, paired
+from adatune_lite.report.reading import Reading
+from adatune_lite.report.search import Choice, Reader
+from adatune_lite.report.statistics import Interval, Paired, mean_interval, paired
 from adatune_lite.runs.record import Record
-from adatune_lite.runs.spec import RunSpec
+from adatune_lite.training.derivatives import OUTER_ON_TEST, RATE_PER_TENSOR
+from adatune_lite.training.spec import RunSpec
+from adatune_lite.tuners.as_published import ADAPTIVE, FAULTS
 
 Key = TypeVar("Key")
 

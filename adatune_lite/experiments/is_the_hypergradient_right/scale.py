@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from adatune_lite.as_published import ADAM, TANGENT
-from adatune_lite.experiments.derivatives import OUTER_ON_TEST, RATE_PER_TENSOR
-from adatune_lite.experiments.search import LogUniform, Space
-from adatune_lite.runs.spec import TaskSpec, Value
+from adatune_lite.report.search import LogUniform, Space
+from adatune_lite.tasks.spec import TaskSpec, Value
+from adatune_lite.training.derivatives import OUTER_ON_TEST, RATE_PER_TENSOR
+from adatune_lite.tuners.as_published import ADAM, TANGENT
 
 MU = 0.99
 CLIP = 100.0

@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from adatune_lite.as_published import ADAPTIVE
-from adatune_lite.experiments.derivatives import RATE_PER_TENSOR
 from adatune_lite.experiments.is_the_hypergradient_right.reading import (
     ALL,
     METHODS,
@@ -23,7 +21,9 @@ from adatune_lite.experiments.is_the_hypergradient_right.reading import (
     turned_negative,
 )
 from adatune_lite.experiments.is_the_hypergradient_right.scale import CLIP, DECAY, MU, UNTRAINED
-from adatune_lite.experiments.statistics import Paired
+from adatune_lite.report.statistics import Paired
+from adatune_lite.training.derivatives import RATE_PER_TENSOR
+from adatune_lite.tuners.as_published import ADAPTIVE
 
 NONE = "*No records yet.*"
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from adatune_lite.claims import ALPHA, Claim, Finding, judge
 from adatune_lite.experiments.is_the_hypergradient_right.reading import OPTIMIZERS, Results, turned_negative
-from adatune_lite.experiments.statistics import tost
+from adatune_lite.report.statistics import tost
 
 
 @judge("adatune.code.frozen_lr")

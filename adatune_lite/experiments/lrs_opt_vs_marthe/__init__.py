@@ -14,10 +14,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from adatune_lite.experiments.reading import planned_once
-from adatune_lite.experiments.search import Choice, LogUniform, Reader, Space, choose, draws
-from adatune_lite.runs.spec import Pairs, RunSpec, TaskSpec, Value, pairs
+from adatune_lite.report.reading import planned_once
+from adatune_lite.report.search import Choice, LogUniform, Reader, Space, choose, draws
 from adatune_lite.runs.worker import Planned
+from adatune_lite.tasks.spec import Pairs, TaskSpec, Value, pairs
+from adatune_lite.training.spec import RunSpec
 
 if TYPE_CHECKING:
     from adatune_lite.experiments.lrs_opt_vs_marthe.reading import Results

@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from adatune_lite.runs.record import Outcome, Record
-from adatune_lite.runs.spec import RunSpec, TaskSpec, Value, pairs
+from adatune_lite.runs.record import Record
+from adatune_lite.tasks.spec import TaskSpec, Value, pairs
+from adatune_lite.training.outcome import Outcome
+from adatune_lite.training.spec import RunSpec
 
 STEPS = 16
 TASK = TaskSpec("mnist5k", train=400, validation=100, test=100, hidden=(8, 8), batch=50)

@@ -14,9 +14,10 @@ from adatune_lite.experiments.lrs_opt_vs_marthe.reading import (
     schedule_of,
     smoothed_log,
 )
-from adatune_lite.experiments.search import final_loss
-from adatune_lite.experiments.statistics import mean_interval
-from adatune_lite.figures import COLOURS, MARKERS, band, not_run, panels
+from adatune_lite.plotting import panels
+from adatune_lite.report.figures import COLOURS, MARKERS, band, not_run
+from adatune_lite.report.search import final_loss
+from adatune_lite.report.statistics import mean_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

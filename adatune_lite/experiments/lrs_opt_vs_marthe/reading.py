@@ -11,11 +11,11 @@ import numpy as np
 
 from adatune_lite.experiments import lrs_opt_vs_marthe as experiment
 from adatune_lite.experiments.lrs_opt_vs_marthe import CLASSICAL, MUS, ONLINE, Scale
-from adatune_lite.experiments.reading import Reading
-from adatune_lite.experiments.search import Choice, Reader, final_loss
-from adatune_lite.experiments.statistics import Interval, mean_interval
+from adatune_lite.report.reading import Reading
+from adatune_lite.report.search import Choice, Reader, final_loss
+from adatune_lite.report.statistics import Interval, mean_interval
 from adatune_lite.runs.record import Record
-from adatune_lite.runs.spec import RunSpec
+from adatune_lite.training.spec import RunSpec
 
 WINDOW = 16
 """Steps of the moving average of a log schedule (claim marthe.mnist.marthe_closest)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from adatune_lite.experiments.lrs_opt_vs_marthe import CLASSICAL, ONLINE
 from adatune_lite.experiments.lrs_opt_vs_marthe.reading import LABELS, Results
-from adatune_lite.experiments.statistics import mean_interval, paired_less
+from adatune_lite.report.statistics import mean_interval, paired_less
 
 
 def setting(results: Results) -> str:

@@ -27,8 +27,8 @@ from statistics import fmean
 from adatune_lite.claims import ALPHA, Claim, Finding, absolute, judge
 from adatune_lite.experiments.lrs_opt_vs_marthe import CLASSICAL, INNER_MUS, MUS, ONLINE
 from adatune_lite.experiments.lrs_opt_vs_marthe.reading import LABELS, Results, schedule_of
-from adatune_lite.experiments.search import final_loss
-from adatune_lite.experiments.statistics import Paired, holm, paired
+from adatune_lite.report.search import final_loss
+from adatune_lite.report.statistics import Paired, holm, paired
 from adatune_lite.runs.record import Record
 
 LEAST_SHARE = 0.9

@@ -32,11 +32,12 @@ from adatune_lite.experiments.autolr_tasks import (
     SMALL_RESNET18,
     base,
 )
-from adatune_lite.experiments.reading import planned_once
-from adatune_lite.experiments.search import Reader
-from adatune_lite.runs.spec import RunSpec, TaskSpec, pairs
+from adatune_lite.report.reading import planned_once
+from adatune_lite.report.search import Reader
 from adatune_lite.runs.worker import Planned
-from adatune_lite.tuners.autolr_settings import TABLE_8
+from adatune_lite.tasks.spec import TaskSpec, pairs
+from adatune_lite.training.spec import RunSpec
+from adatune_lite.tuners.autolr.settings import TABLE_8
 
 if TYPE_CHECKING:
     from adatune_lite.experiments.quadratic_fit.reading import Results

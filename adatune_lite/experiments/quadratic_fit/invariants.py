@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from adatune_lite.experiments.invariants import refuse, wrong_records
-from adatune_lite.experiments.quadratic import FAR, GRID, minimum
 from adatune_lite.experiments.quadratic_fit.reading import Results, probes
 from adatune_lite.runs.record import Record
+from adatune_lite.training.quadratic import FAR, GRID, minimum
 
 
 def check(results: Results) -> int:

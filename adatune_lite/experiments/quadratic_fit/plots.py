@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from adatune_lite.experiments.autolr_tasks import OPTIMIZERS
-from adatune_lite.experiments.quadratic import FAR, GRID, SAMPLES
 from adatune_lite.experiments.quadratic_fit.reading import (
     DATASETS,
     NAMES,
@@ -20,8 +19,10 @@ from adatune_lite.experiments.quadratic_fit.reading import (
     Results,
     Row,
 )
-from adatune_lite.figures import not_run, panels
-from adatune_lite.tuners.autolr_fit import parabola
+from adatune_lite.plotting import panels
+from adatune_lite.report.figures import not_run
+from adatune_lite.training.quadratic import FAR, GRID, SAMPLES
+from adatune_lite.tuners.autolr.fit import parabola
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,22 +11,13 @@ import numpy as np
 
 from adatune_lite.experiments import quadratic_fit as experiment
 from adatune_lite.experiments.autolr_tasks import OPTIMIZERS, base
-from adatune_lite.experiments.quadratic import (
-    GRID,
-    SAMPLES,
-    WIDE,
-    Quality,
-    bound,
-    minimum,
-    move,
-    quality,
-)
 from adatune_lite.experiments.quadratic_fit import Scale, threshold
-from adatune_lite.experiments.reading import Reading
-from adatune_lite.experiments.search import Reader
+from adatune_lite.report.reading import Reading
+from adatune_lite.report.search import Reader
 from adatune_lite.runs.record import Record
-from adatune_lite.runs.spec import RunSpec
-from adatune_lite.tuners.autolr_fit import parabola
+from adatune_lite.training.quadratic import GRID, SAMPLES, WIDE, Quality, bound, minimum, move, quality
+from adatune_lite.training.spec import RunSpec
+from adatune_lite.tuners.autolr.fit import parabola
 
 T = TypeVar("T")
 

@@ -35,7 +35,7 @@ from adatune_lite.experiments.quadratic_fit.reading import (
     outside,
     quantile,
 )
-from adatune_lite.experiments.statistics import holm, mean_less
+from adatune_lite.report.statistics import holm, mean_less
 from adatune_lite.runs.record import Record
 
 RECOMPUTATIONS = 50

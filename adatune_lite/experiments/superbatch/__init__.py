@@ -25,10 +25,11 @@ from adatune_lite.experiments.autolr_tasks import (
     SMALL,
     base,
 )
-from adatune_lite.experiments.probes import SIZES
-from adatune_lite.experiments.search import Reader
-from adatune_lite.runs.spec import RunSpec, TaskSpec, pairs
+from adatune_lite.report.search import Reader
 from adatune_lite.runs.worker import Planned
+from adatune_lite.tasks.spec import TaskSpec, pairs
+from adatune_lite.training.probes import SIZES
+from adatune_lite.training.spec import RunSpec
 
 if TYPE_CHECKING:
     from adatune_lite.experiments.superbatch.reading import Results

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from adatune_lite.experiments.autolr_canary import small
 from adatune_lite.experiments.autolr_tasks import CANARY_CONV4, CANARY_RESNET18, OPTIMIZERS, RESNET18, base
-from adatune_lite.runs.spec import RunSpec
+from adatune_lite.training.spec import RunSpec
 
 
 def runs() -> dict[str, RunSpec]:

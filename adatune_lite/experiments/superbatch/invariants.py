@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterator
 
 from adatune_lite.experiments.invariants import refuse, wrong_records
-from adatune_lite.experiments.probes import SIZES
 from adatune_lite.experiments.superbatch.reading import Results
 from adatune_lite.runs.record import Record
-from adatune_lite.tuners.autolr_fit import REACH
+from adatune_lite.training.probes import SIZES
+from adatune_lite.tuners.autolr.fit import REACH
 
 SHARES = ("agree_5", "agree_3", "samples_agree")
 

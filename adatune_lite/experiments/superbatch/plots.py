@@ -9,7 +9,8 @@ import numpy as np
 
 from adatune_lite.experiments.superbatch import ALIKE, NEAR, overhead
 from adatune_lite.experiments.superbatch.reading import NAMES, SAMPLES, Group, Results, relative_spread
-from adatune_lite.figures import not_run, panels
+from adatune_lite.plotting import panels
+from adatune_lite.report.figures import not_run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

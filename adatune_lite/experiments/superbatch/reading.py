@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from adatune_lite.experiments import superbatch as experiment
-from adatune_lite.experiments.quadratic import bound
-from adatune_lite.experiments.reading import Reading
-from adatune_lite.experiments.search import Reader
 from adatune_lite.experiments.superbatch import ALIKE, NEAR, Part, Scale, overhead, sizes
+from adatune_lite.report.reading import Reading
+from adatune_lite.report.search import Reader
 from adatune_lite.runs.record import Record
+from adatune_lite.training.quadratic import bound
 
 SAMPLES = (5, 3)
 NAMES = {"sgd": "SGD", "momentum": "momentum", "adam": "Adam"}

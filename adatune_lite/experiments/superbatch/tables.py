@@ -8,7 +8,6 @@ import numpy as np
 
 from adatune_lite.experiments.autolr_records import copy_note
 from adatune_lite.experiments.autolr_tasks import BATCH
-from adatune_lite.experiments.statistics import mean_interval
 from adatune_lite.experiments.superbatch import ALIKE, NEAR, PROFILES, overhead
 from adatune_lite.experiments.superbatch.reading import (
     DATASETS,
@@ -20,6 +19,7 @@ from adatune_lite.experiments.superbatch.reading import (
     at_bound,
     counted,
 )
+from adatune_lite.report.statistics import mean_interval
 
 NONE = "*No records yet.*"
 WINDOW = 1000

@@ -21,7 +21,6 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from adatune_lite.claims import ALPHA, Claim, Finding, judge
-from adatune_lite.experiments.statistics import mean_interval, mean_less
 from adatune_lite.experiments.superbatch.reading import (
     NAMES,
     Group,
@@ -31,6 +30,7 @@ from adatune_lite.experiments.superbatch.reading import (
     relative_spread,
     slope,
 )
+from adatune_lite.report.statistics import mean_interval, mean_less
 from adatune_lite.runs.record import Record
 
 SIZES = (1, 2, 5, 10, 20, 50, 100)

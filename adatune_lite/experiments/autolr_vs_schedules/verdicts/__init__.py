@@ -29,7 +29,6 @@ from statistics import fmean, median
 import numpy as np
 
 from adatune_lite.claims import ALPHA, Claim, Finding, judge
-from adatune_lite.experiments.association import share
 from adatune_lite.experiments.autolr_records import (
     absolute_finding,
     accuracies,
@@ -50,8 +49,9 @@ from adatune_lite.experiments.autolr_vs_schedules.differences import (
     worse,
 )
 from adatune_lite.experiments.autolr_vs_schedules.reading import Cell, Results
-from adatune_lite.experiments.statistics import Paired, holm, mean_less
 from adatune_lite.experiments.superbatch import overhead
+from adatune_lite.report.association import share
+from adatune_lite.report.statistics import Paired, holm, mean_less
 from adatune_lite.runs.record import Record
 
 BOOTSTRAP = 10_000

@@ -26,7 +26,7 @@ from adatune_lite.experiments.autolr_records import first_fall, hashes
 from adatune_lite.experiments.autolr_tasks import OPTIMIZERS
 from adatune_lite.experiments.autolr_vs_schedules import MAIN
 from adatune_lite.experiments.autolr_vs_schedules.reading import Cell, Results
-from adatune_lite.experiments.statistics import holm, mean_less
+from adatune_lite.report.statistics import holm, mean_less
 from adatune_lite.runs.record import Record
 
 SOON, LATER = 0.1, 0.05

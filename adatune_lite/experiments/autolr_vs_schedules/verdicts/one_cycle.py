@@ -35,8 +35,8 @@ from adatune_lite.experiments.autolr_records import (
 )
 from adatune_lite.experiments.autolr_vs_schedules import DEFAULT
 from adatune_lite.experiments.autolr_vs_schedules.reading import Results
-from adatune_lite.experiments.search import final_loss
-from adatune_lite.experiments.statistics import Paired, holm_both_ways, mean_interval, paired
+from adatune_lite.report.search import final_loss
+from adatune_lite.report.statistics import Paired, holm_both_ways, mean_interval, paired
 from adatune_lite.runs.record import Record
 
 TABLE_9 = {

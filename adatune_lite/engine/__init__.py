@@ -1,0 +1,1 @@
+"""The derivatives: gradient and product, the forward and the reverse sweep, whole schedules, eigenvalues."""

@@ -1,0 +1,104 @@
+"""Equal tuning: the same random draws for every method, a choice by mean E, and the edges of the search."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Protocol
+
+import numpy as np
+
+from adatune_lite.runs.record import Record
+from adatune_lite.tasks.spec import Pairs, Value, pairs
+from adatune_lite.training.spec import RunSpec
+
+DRAWS_TAG = 1910_08525
+"""Purpose of the generator of draws; a change would be another search."""
+
+
+class Reader(Protocol):
+    """What a plan needs of a store."""
+
+    def get(self, spec: RunSpec) -> Record | None: ...
+
+
+@dataclass(frozen=True)
+class LogUniform:
+    """A range searched uniformly in the logarithm; `one_minus` draws 1 - value instead."""
+
+    low: float
+    high: float
+    one_minus: bool = False
+
+    def at(self, u: float) -> float:
+        """The value at the quantile u in [0, 1], rounded to 6 digits so that it can be quoted whole."""
+        value = float(f"{math.exp(math.log(self.low) + u * math.log(self.high / self.low)):.6g}")
+        return 1.0 - value if self.one_minus else value
+
+    def quantile(self, value: float) -> float:
+        """The inverse of `at`."""
+        inner = 1.0 - value if self.one_minus else value
+        return math.log(inner / self.low) / math.log(self.high / self.low)
+
+
+Space = Mapping[str, LogUniform]
+
+
+def draws(space: Space, fixed: Mapping[str, Value], count: int) -> list[Pairs]:
+    """`count` settings: draw k uses the same quantiles in every space, coordinate by coordinate."""
+    out = []
+    for k in range(count):
+        u = np.random.default_rng([DRAWS_TAG, k]).random(len(space))
+        out.append(
+            pairs({**fixed, **{name: r.at(float(x)) for (name, r), x in zip(space.items(), u, strict=True)}})
+        )
+    return out
+
+
+def final_loss(record: Record, classes: int = 10) -> float:
+    """E of a run; a diverged one counts as the loss of guessing."""
+    value = record.metrics.get("validation_loss", math.nan)
+    return value if math.isfinite(value) else math.log(classes)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The settings chosen for one method, with the evidence."""
+
+    settings: Pairs
+    mean_loss: float
+    """Mean E over the tuning seeds."""
+    trials: int
+    diverged: int
+    """Trials in which at least one tuning seed diverged."""
+    on_edge: tuple[str, ...]
+    """Settings whose best value has at most one drawn value between it and the end of its range."""
+
+
+def choose(trials: Iterable[list[RunSpec]], store: Reader, space: Space) -> Choice | None:
+    """The trial (one spec a tuning seed) with the smallest mean E; None while a record is missing."""
+    scored: list[tuple[float, Pairs]] = []
+    diverged = 0
+    for specs in trials:
+        records = [store.get(spec) for spec in specs]
+        found = [r for r in records if r is not None]
+        if len(found) < len(records):
+            return None
+        diverged += any("validation_loss" not in r.metrics for r in found)
+        scored.append((fmean(final_loss(r) for r in found), specs[0].settings))
+    if not scored:
+        return None
+    loss, best = min(scored)
+    return Choice(best, loss, len(scored), diverged, _edges(best, [s for _, s in scored], space))
+
+
+def _edges(best: Pairs, tried: list[Pairs], space: Space) -> tuple[str, ...]:
+    edges = []
+    for name in space:
+        values = sorted({dict(s)[name] for s in tried})
+        place = values.index(dict(best)[name])
+        if len(values) > 4 and (place < 2 or place >= len(values) - 2):
+            edges.append(name)
+    return tuple(edges)

@@ -1,0 +1,119 @@
+"""What is trained: data, its three disjoint parts, and the network, as a value.
+
+The canonical form leaves out every field that holds its default, so that a field added later with a
+default keeps the identity of the runs that were made before it existed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Value = bool | int | float | str
+Pairs = tuple[tuple[str, Value], ...]
+Spec = TypeVar("Spec", bound="DataclassInstance")
+
+
+class SpecError(ValueError):
+    """A run was described with something that does not exist or is out of range."""
+
+
+def pairs(settings: Mapping[str, Value] | Pairs) -> Pairs:
+    """Settings as sorted, hashable pairs; the form in which a spec keeps them."""
+    return tuple(sorted(dict(settings).items()))
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """What is trained: data, its three disjoint parts, and the network."""
+
+    dataset: str
+    """A name of `tasks.sources.DATASETS`: "mnist", "mnist5k" (the embedded 5,000), "cifar10" ..."""
+    train: int
+    """Training images."""
+    validation: int
+    """Images of the outer loss E and of every choice of a setting; disjoint from training."""
+    test: int
+    """Images of the headline figures; never used for a choice."""
+    split_seed: int = 0
+    """Which images fall into which part."""
+    model: str = "mlp"
+    hidden: tuple[int, ...] = (500, 500)
+    """Units of each hidden layer of an mlp."""
+    activation: str = "relu"
+    """Of an mlp."""
+    batch: int = 100
+    """Images of one training step."""
+    width: float = 1.0
+    """Factor on the channels of a convolutional network."""
+    scaling: str = "unit"
+    """Pixels from 0 to 1, or "standard": mean 0 and variance 1 of each channel over the training images."""
+    augment: str = "none"
+    """Of training batches: "none", or "crop_flip" (4 pixels of padding, random crop, random flip)."""
+
+    def __post_init__(self) -> None:
+        for name in ("train", "validation", "test", "batch"):
+            whole(name, getattr(self, name), 1)
+        whole("split_seed", self.split_seed, 0)
+        object.__setattr__(self, "hidden", tuple(self.hidden))
+        for width in self.hidden:
+            whole("hidden", width, 1)
+        if self.batch > self.train:
+            raise SpecError(f"batch {self.batch} is larger than the {self.train} training images")
+        for name, allowed in (("scaling", ("unit", "standard")), ("augment", ("none", "crop_flip"))):
+            one_of(name, getattr(self, name), allowed)
+        # A setting that the network does not have would give one run two identities.
+        foreign = ("width",) if self.flat else ("hidden", "activation")
+        for f in fields(self):
+            if f.name in foreign and getattr(self, f.name) != f.default:
+                raise SpecError(f"{f.name} is no setting of the network {self.model!r}: leave it out")
+
+    @property
+    def flat(self) -> bool:
+        """Whether the network takes [batch, features], as every mlp does; the others take images."""
+        return self.model.startswith("mlp")
+
+
+def whole(name: str, value: object, least: int) -> None:
+    """Raises SpecError unless the value is a whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise SpecError(f"{name} must be a whole number of at least {least}, not {value!r}")
+
+
+def one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Raises SpecError unless the value is one of those that are allowed."""
+    if value not in allowed:
+        raise SpecError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
+
+
+def canonical(spec: DataclassInstance) -> dict[str, Any]:
+    """Plain data of a frozen dataclass, without the fields that hold their default."""
+    plain: dict[str, Any] = {}
+    for f in fields(spec):
+        value = getattr(spec, f.name)
+        if f.default is not MISSING and value == f.default:
+            continue
+        if isinstance(value, TaskSpec):
+            value = canonical(value)
+        elif f.name in ("settings", "optimizer_settings"):
+            value = dict(value)
+        elif isinstance(value, tuple):
+            value = list(value)
+        plain[f.name] = value
+    return plain
+
+
+def build(cls: type[Spec], data: Mapping[str, Any]) -> Spec:
+    """The inverse of `canonical`; raises SpecError for unknown or missing names."""
+    known = [f.name for f in fields(cls)]
+    unknown = sorted(set(data) - set(known))
+    if unknown:
+        raise SpecError(f"unknown name {unknown[0]!r} in a {cls.__name__}; allowed: {', '.join(known)}")
+    missing = [f.name for f in fields(cls) if f.default is MISSING and f.name not in data]
+    if missing:
+        raise SpecError(f"a {cls.__name__} needs {missing[0]!r}")
+    return cls(**data)

@@ -1,0 +1,1 @@
+"""Finding settings by short trials: a hyper-rate, a learning rate."""
