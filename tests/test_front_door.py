@@ -1,11 +1,13 @@
 """The front door: one set of versions everywhere, a Makefile that explains itself, workflows that fit it."""
 
+import email
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
@@ -14,6 +16,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
+
+import adatune_lite
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -305,10 +309,42 @@ def test_ci_script_is_sound_and_executable():
 
 def test_citation_names_the_version_and_the_reproduced_papers():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
-    assert citation["version"] == PROJECT["version"]
+    assert citation["version"] == adatune_lite.__version__
     assert citation["license"] == PROJECT["license"]
     cited = {identity["value"] for paper in citation["references"] for identity in paper["identifiers"]}
     assert cited == {"arXiv:1910.08525", "OpenReview:SkgtbaVYvH", "arXiv:1703.04782", "arXiv:1703.01785"}
+
+
+def test_wheel_says_what_it_is(tmp_path):
+    """The metadata of a real wheel: the package's version, authors, classifiers, the README as Markdown."""
+    copy = tmp_path / "project"
+    skip = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    shutil.copytree(ROOT / "adatune_lite", copy / "adatune_lite", ignore=skip)
+    for name in ("pyproject.toml", "README.md", *PROJECT["license-files"]):
+        shutil.copy(ROOT / name, copy)
+    build = [
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-deps",
+        "--no-build-isolation",
+    ]
+    build += ["--wheel-dir", str(tmp_path), str(copy)]
+    subprocess.run([sys.executable, *build], check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        (place,) = (name for name in names if name.endswith(".dist-info/METADATA"))
+        facts = email.message_from_bytes(archive.read(place))
+    assert facts["Version"] == adatune_lite.__version__ and facts["Author"] == "The adatune_lite authors"
+    assert facts["License-Expression"] == PROJECT["license"]
+    assert facts["Description-Content-Type"] == "text/markdown"
+    assert facts.get_payload().startswith("# adatune_lite")
+    assert facts.get_all("Classifier") == PROJECT["classifiers"]
+    assert facts.get_all("Project-URL") is None, "there is none yet"
+    assert "adatune_lite/py.typed" in names and not any(name.startswith("tests") for name in names)
 
 
 def test_licences_are_whole():
