@@ -29,6 +29,9 @@ timed = @echo "== $(1)"; start=$$(date +%s); { $(2); } || { \
 	code=$$?; echo "== $(1): FAILED after $$(($$(date +%s) - start)) s" >&2; exit $$code; }; \
 	echo "== $(1): $$(($$(date +%s) - start)) s"
 
+# Tests side by side, one process for each core up to eight (each holds torch in memory), one thread each.
+side_by_side := -n logical --maxprocesses 8 --dist worksteal
+
 .PHONY: help env reproduce test lint book data bench clean
 .NOTPARALLEL:
 
@@ -75,7 +78,7 @@ reproduce: env ## all notebooks and the site; EXP=01 for one experiment, PROFILE
 
 test: env ## lint, types, unit tests, planted faults, notebooks, site, browser check
 	$(call timed,lint and types,$(MAKE) --no-print-directory lint)
-	$(call timed,unit tests,$(py) -m pytest tests -m "not site")
+	$(call timed,unit tests,OMP_NUM_THREADS=1 $(py) -m pytest tests -m "not site" $(side_by_side))
 	$(call timed,planted faults,$(py) tests/mutate.py)
 	$(call timed,notebooks,$(py) -m pytest --nbval-lax --nbval-current-env notebooks)
 	$(call timed,site,$(MAKE) --no-print-directory book)
