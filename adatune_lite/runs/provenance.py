@@ -9,13 +9,14 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from adatune_lite.files import PACKAGE
+from adatune_lite.runs.remembered import remembered
 
 DECIDING = (
     "rules",
@@ -64,11 +65,35 @@ def code_hash(function: str, package: Path = PACKAGE) -> str:
 
 @lru_cache
 def _code_hash(function: str, package: Path) -> str:
-    digest = hashlib.sha256()
-    for path in deciding_files(function, package):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        digest.update(f"{path.relative_to(package).as_posix()}\n{_text(_Essence().visit(tree))}\n".encode())
+    sources = {
+        path.relative_to(package).as_posix(): path.read_bytes() for path in deciding_files(function, package)
+    }
+    checkout = package.parent
+    place = checkout / "data" / "scratch" / "code_hashes.json"
+    known = place if (checkout / "pyproject.toml").is_file() else None
+    return remembered(_fingerprint(sources), lambda: _hash_of(sources), known)
+
+
+def _fingerprint(sources: Mapping[str, bytes]) -> str:
+    """What `_hash_of` follows from: the files byte by byte, this module and the version of Python."""
+    digest = hashlib.sha256(f"{sys.version}\n".encode() + Path(__file__).read_bytes())
+    for name, content in sources.items():
+        digest.update(f"{name} {hashlib.sha256(content).hexdigest()}\n".encode())
     return digest.hexdigest()
+
+
+def _hash_of(sources: Mapping[str, bytes]) -> str:
+    digest = hashlib.sha256()
+    for name, content in sources.items():
+        digest.update(f"{name}\n{_essence(content)}\n".encode())
+    return digest.hexdigest()
+
+
+@lru_cache(maxsize=512)
+def _essence(content: bytes) -> str:
+    # Most files decide the numbers of most functions: each is parsed once.
+    text = content.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
+    return _text(_Essence().visit(ast.parse(text)))
 
 
 def deciding_files(function: str, package: Path = PACKAGE) -> list[Path]:
