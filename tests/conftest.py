@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tiny_cifar import tiny as tiny
 
 from adatune_lite import files
 from adatune_lite.tasks.data import load_images

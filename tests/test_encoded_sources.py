@@ -3,97 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import io
 import os
 import pickle
-import struct
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from tiny_cifar import LABELS, PIXELS, Tiny, python2, same, write_parquet, write_pickles
 
-from adatune_lite import files, notebook
-from adatune_lite.runs import provenance
-from adatune_lite.runs.record import Record
+from adatune_lite import files
 from adatune_lite.tasks import sources
 from adatune_lite.tasks.sources import DataError, DataMissing, encoded, load_images, readers
 from adatune_lite.tasks.spec import TaskSpec
 from adatune_lite.training.outcome import Outcome
 from adatune_lite.training.spec import RunSpec
-
-rng = np.random.default_rng(1)
-PIXELS = {part: rng.integers(0, 256, (n, 3, 32, 32), np.uint8) for part, n in (("train", 30), ("test", 12))}
-LABELS = {part: np.arange(len(pixels)) % 10 for part, pixels in PIXELS.items()}
-Tiny = Callable[..., sources.Dataset]
-
-
-@pytest.fixture
-def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Tiny:
-    """Registers a small CIFAR of 30 + 12 images; the data folder is tmp_path/data, scratch beside it."""
-    monkeypatch.setenv("ADATUNE_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr(files, "scratch_folder", lambda: tmp_path / "scratch")
-    (tmp_path / "data").mkdir()
-    sources._load.cache_clear()
-
-    def register(name: str = "cifar10", **changes: Any) -> sources.Dataset:
-        parts = {part: sources.Part(len(pixels)) for part, pixels in PIXELS.items()}
-        entry = dataclasses.replace(
-            sources.DATASETS[name], name="tiny", parts=parts, torchvision="", **changes
-        )
-        monkeypatch.setitem(sources.DATASETS, "tiny", entry)
-        return entry
-
-    return register
-
-
-def python2(pixels: np.ndarray, labels: list[int], label: str) -> bytes:
-    """A batch as CIFAR's authors pickled it: Python 2, strings of bytes, NumPy's old module names."""
-    raw = pixels.reshape(len(pixels), -1)
-    array = (
-        b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R(K\x01"
-        + b"".join(b"J" + struct.pack("<i", n) for n in raw.shape)
-        + b"\x86cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R(K\x03U\x01|NNN"
-        + b"J\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89T"
-        + struct.pack("<i", raw.size)
-        + raw.tobytes()
-        + b"tb"
-    )
-    key = b"U" + bytes([len(label)]) + label.encode()
-    numbers = b"](" + b"".join(b"K" + bytes([k]) for k in labels) + b"e"
-    return b"\x80\x02}(U\x04data" + array + key + numbers + b"u."
-
-
-def write_pickles(entry: sources.Dataset, root: Path) -> Path:
-    folder = root / entry.folder
-    folder.mkdir(parents=True)
-    for part, names in entry.files.items():
-        places = np.array_split(np.arange(len(PIXELS[part])), len(names))
-        for name, place in zip(names, places, strict=True):
-            batch = python2(PIXELS[part][place], LABELS[part][place].tolist(), f"{entry.label}s")
-            (folder / name).write_bytes(batch)
-    return folder
-
-
-def write_parquet(path: Path, part: str, kind: str = "PNG", label: str = "label", **changes: Any) -> None:
-    pyarrow = pytest.importorskip("pyarrow")
-    parquet = pytest.importorskip("pyarrow.parquet")
-    image = pytest.importorskip("PIL.Image")
-    rows = []
-    for pixels in changes.get("pixels", PIXELS[part]):
-        buffer = io.BytesIO()
-        image.fromarray(pixels.transpose(1, 2, 0)).save(buffer, kind)
-        rows.append({"bytes": buffer.getvalue(), "path": None})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    labels = changes.get("labels", LABELS[part])
-    parquet.write_table(pyarrow.table({changes.get("column", "img"): rows, label: labels}), path)
-
-
-def same(found: sources.ImageSet, part: str) -> bool:
-    equal = np.array_equal(found.images.numpy(), PIXELS[part])
-    return equal and np.array_equal(found.labels.numpy(), LABELS[part])
 
 
 def test_a_batch_of_python_2_is_what_plain_unpickling_gives() -> None:
@@ -103,21 +27,16 @@ def test_a_batch_of_python_2_is_what_plain_unpickling_gives() -> None:
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
-def test_pickles_are_read_and_known_by_their_md5(tiny: Tiny, tmp_path: Path, name: str) -> None:
+def test_pickles_are_read_and_known_by_their_checksum(tiny: Tiny, tmp_path: Path, name: str) -> None:
     entry = tiny(name)
-    folder = write_pickles(entry, tmp_path / "data")
+    write_pickles(entry, tmp_path / "data")
     for part in entry.parts:
         found = load_images("tiny", part)
         assert same(found, part) and not found.verified
         assert found.source == f"{entry.folder}/{entry.files[part][0]}"
-    names = [name for part in entry.files.values() for name in part]
-    md5 = {name: hashlib.md5((folder / name).read_bytes()).hexdigest() for name in names}
-    tiny(name, md5=md5)
+    tiny(name, published=True)
     sources._load.cache_clear()
     assert all(load_images("tiny", part).verified for part in entry.parts)
-    tiny(name, md5={**md5, entry.files["train"][0]: "0" * 32})
-    sources._load.cache_clear()
-    assert not load_images("tiny", "train").verified and load_images("tiny", "test").verified
 
 
 def test_pickles_of_today_are_read_too(tiny: Tiny, tmp_path: Path) -> None:
@@ -184,24 +103,6 @@ def test_shards_of_parquet_are_joined(tiny: Tiny, tmp_path: Path) -> None:
         path = tmp_path / "data" / "tiny" / f"train-0000{shard}-of-00002.parquet"
         write_parquet(path, "train", pixels=PIXELS["train"][place], labels=LABELS["train"][place])
     assert same(load_images("tiny", "train"), "train")
-
-
-def test_a_jpeg_copy_is_named_wherever_it_goes(tiny: Tiny, tmp_path: Path) -> None:
-    """In the source, in the facts of a record, and in what `data pack` makes of it."""
-    entry = tiny()
-    for part in entry.parts:
-        write_parquet(tmp_path / "data" / "tiny" / f"{part}.parquet", part, "JPEG")
-    found = load_images("tiny", "test")
-    assert found.source == "tiny/test.parquet (JPEG copy)" and not found.verified
-    assert not same(found, "test")
-    facts = provenance.data("tiny")
-    assert facts["data_source"].count("(JPEG copy)") == 2 and facts["data_verified"] is False
-    spec = RunSpec("training", TaskSpec("cifar10", 9, 3, 3, batch=3, model="conv4"), "constant", 1, 0)
-    record = Record.of(spec, Outcome("finished"), code="c" * 64, device="cpu", provenance=facts)
-    assert "tiny/test.parquet (JPEG copy), unverified" in notebook.provenance([record]).data
-    sources.pack("tiny", tmp_path / "elsewhere" / "tiny.npz")
-    packed = load_images("tiny", "test", root=tmp_path / "elsewhere")
-    assert packed.source == "tiny.npz (JPEG copy)" and packed.checksum == found.checksum
 
 
 def test_parquet_is_decoded_once(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,13 +178,6 @@ def test_parquet_without_its_readers_says_what_to_do(
         load_images("tiny", "test")
 
 
-def test_originals_come_before_copies(tiny: Tiny, tmp_path: Path) -> None:
-    entry = tiny()
-    write_parquet(tmp_path / "data" / "tiny" / "test.parquet", "test", "JPEG")
-    write_pickles(entry, tmp_path / "data")
-    assert load_images("tiny", "test").source == "cifar-10-batches-py/test_batch"
-
-
 @pytest.mark.parametrize(
     ("name", "what"),
     [
@@ -300,9 +194,9 @@ def test_missing_sets_say_what_to_put_where(tmp_path: Path, name: str, what: str
 def test_a_download_leaves_what_can_be_known_again(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """torchvision unpacks: the gzipped files stay, whose MD5 is published, and pickles as they are."""
+    """torchvision unpacks: the gzipped files stay, and pickles as they are."""
     datasets = pytest.importorskip("torchvision.datasets")
-    cifar = tiny(md5={})
+    cifar = tiny()
 
     def fetch(folder: str, download: bool) -> None:
         write_pickles(cifar, Path(folder))
@@ -330,6 +224,17 @@ def test_padded_digits_are_the_embedded_ones() -> None:
     for channel in range(3):
         assert (padded.images[:, channel, 2:30, 2:30] == digits.images).all()
     assert int(padded.images.sum(dtype=int)) == 3 * int(digits.images.sum(dtype=int)), "zeros around"
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100", "fashion_mnist"])
+def test_every_part_has_a_checksum_and_real_data_have_it(name: str) -> None:
+    """A copy with loss has another one, and says so."""
+    for part in sources.DATASETS[name].parts:
+        try:
+            found = load_images(name, part, download=False)
+        except DataMissing as error:
+            pytest.skip(f"needs {name}: {error}")
+        assert found.verified or "copy" in found.source
 
 
 def test_real_cifar10_where_it_is_there() -> None:

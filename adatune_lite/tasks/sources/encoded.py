@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import io
 import pickle
+import struct
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,6 +16,10 @@ import numpy as np
 from adatune_lite import files
 from adatune_lite.tasks.sources.dataset import DataError, Dataset, Found
 from adatune_lite.tasks.sources.readers import content, unreadable
+
+_DECODER = b"2"
+"""Part of the key of what is kept decoded; the first one called lossless WebP a copy."""
+_LOSSLESS_WEBP = "lossless WEBP"
 
 
 class _Arrays(pickle.Unpickler):
@@ -40,12 +45,9 @@ def read_pickles(entry: Dataset, part: str, root: Path) -> Found | None:
     paths = [root / entry.folder / name for name in entry.files[part]]
     if not all(path.is_file() for path in paths):
         return None
-    contents = {path.name: content(path, root) for path in paths}
-    batches = [_unpickled(path.relative_to(root), contents[path.name], entry) for path in paths]
+    batches = [_unpickled(path.relative_to(root), content(path, root), entry) for path in paths]
     images, labels = (np.concatenate(arrays) for arrays in zip(*batches, strict=True))
-    return Found(
-        images, labels, f"{entry.folder}/{entry.files[part][0]}", published=entry.published(contents)
-    )
+    return Found(images, labels, f"{entry.folder}/{entry.files[part][0]}")
 
 
 def _unpickled(name: Path, content: bytes, entry: Dataset) -> tuple[np.ndarray, np.ndarray]:
@@ -60,22 +62,31 @@ def _unpickled(name: Path, content: bytes, entry: Dataset) -> tuple[np.ndarray, 
 def read_parquet(entry: Dataset, part: str, root: Path) -> Found | None:
     """The Hugging Face layout: NAME/PART.parquet or NAME/.../PART-00000-of-00001.parquet (all shards).
 
-    Column img holds {bytes, path} with one encoded image each. Images that were stored with loss are used
-    and named, for example "JPEG copy". Decoding takes seconds, so what came out is kept in the scratch folder
-    under the SHA-256 of the files.
+    Column img holds {bytes, path} with one encoded image each. PNG and lossless WebP are the pixels
+    themselves; images that were stored with loss are used and named, for example "JPEG copy". Decoding takes
+    seconds, so what came out is kept in the scratch folder under the SHA-256 of the files.
     """
-    paths = sorted((root / entry.name).rglob(f"{part}*.parquet"))
+    return _read_folder(entry, part, root, entry.name)
+
+
+def read_lossless_parquet(entry: Dataset, part: str, root: Path) -> Found | None:
+    """The same layout in a folder NAME_lossless, which may lie beside a copy with loss."""
+    return _read_folder(entry, part, root, f"{entry.name}_lossless")
+
+
+def _read_folder(entry: Dataset, part: str, root: Path, folder: str) -> Found | None:
+    paths = sorted((root / folder).rglob(f"{part}*.parquet"))
     if not paths:
         return None
     source = paths[0].relative_to(root).as_posix()
-    digest = hashlib.sha256(b"".join(content(path, root) for path in paths)).hexdigest()
-    cache = files.scratch_folder() / f"{entry.name}-{part}.npz"
+    digest = hashlib.sha256(_DECODER + b"".join(content(path, root) for path in paths)).hexdigest()
+    cache = files.scratch_folder() / f"{folder}-{part}.npz"
     # A cache that is absent or damaged is made again. NumPy would leave a damaged one open.
     with contextlib.suppress(Exception), open(cache, "rb") as file, np.load(file) as kept:
         if str(kept["files"]) == digest:
             return Found(kept["images"], kept["labels"], source, str(kept["note"]))
     images, labels, formats = zip(*(_rows(path, root, entry) for path in paths), strict=True)
-    lossy = sorted(set().union(*formats) - {"PNG"})
+    lossy = sorted(set().union(*formats) - {"PNG", _LOSSLESS_WEBP})
     found = Found(
         np.concatenate(images),
         np.concatenate(labels),
@@ -108,7 +119,7 @@ def _rows(path: Path, root: Path, entry: Dataset) -> tuple[np.ndarray, np.ndarra
         for row, encoded in enumerate(table["img"].to_pylist()):
             with Image.open(io.BytesIO(encoded["bytes"])) as image:
                 pixels = np.asarray(image)
-                formats.add(str(image.format))
+                formats.add(_LOSSLESS_WEBP if _is_lossless_webp(encoded["bytes"]) else str(image.format))
             if pixels.shape != images.shape[1:]:
                 raise DataError(
                     f"{name}: image {row} is {pixels.shape} instead of {images.shape[1:]}: "
@@ -118,3 +129,16 @@ def _rows(path: Path, root: Path, entry: Dataset) -> tuple[np.ndarray, np.ndarra
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise error if isinstance(error, DataError) else unreadable(name, error) from error
     return np.ascontiguousarray(images.transpose(0, 3, 1, 2)), labels, formats
+
+
+def _is_lossless_webp(encoded: bytes) -> bool:
+    """Whether it is one WebP image whose pixels are in a VP8L chunk, alone or among those of a VP8X file."""
+    if encoded[:4] != b"RIFF" or encoded[8:12] != b"WEBP":
+        return False
+    place = 12
+    while place + 8 <= len(encoded):
+        kind, size = struct.unpack_from("<4sI", encoded, place)
+        if kind in (b"VP8L", b"VP8 "):  # Pixels without and with loss.
+            return bool(kind == b"VP8L")
+        place += 8 + size + size % 2
+    return False

