@@ -79,17 +79,18 @@ def load(
     from adatune_lite.runs.compare import store_for_again
     from adatune_lite.runs.execute import complete, default_jobs
     from adatune_lite.runs.freshness import Shown
+    from adatune_lite.runs.one_data import on_one_data
     from adatune_lite.runs.store import stores_for
 
     module = find(experiment)
     store = stores_for(profile) if reuse == "store" else store_for_again()
     if missing == "skip":
-        return module.results(profile, Shown(store))
+        return module.results(profile, on_one_data(module, profile, Shown(store)))
     workers = jobs or default_jobs(profile)
     summary = complete(module, profile, store, jobs=workers, device=device)
     if summary.failed:
         raise RuntimeError(f"{len(summary.failed)} runs failed; the first: {summary.failed[0]}")
-    return module.results(profile, store)
+    return module.results(profile, on_one_data(module, profile, store))
 
 
 def differences(experiment: str, results: Any) -> Markdown:
@@ -199,11 +200,13 @@ def best_profile(experiment: str) -> str | None:
     """
     from adatune_lite.experiments import find
     from adatune_lite.runs.freshness import Shown
+    from adatune_lite.runs.one_data import on_one_data
     from adatune_lite.runs.store import stores_for
 
     module = find(experiment)
     store = Shown(stores_for("desk"))
-    if all(store.get(planned.spec) for planned in module.plan("paper", store)):
+    paper = on_one_data(module, "paper", store)
+    if all(paper.get(planned.spec) for planned in module.plan("paper", paper)):
         return "paper"
     if any(store.get(planned.spec) for planned in module.plan("desk", store)):
         return "desk"
@@ -233,12 +236,13 @@ def includes() -> dict[str, str]:
 
 def _committed(experiment: types.ModuleType, text: Callable[[Any], str]) -> str:
     from adatune_lite.runs.freshness import Shown
+    from adatune_lite.runs.one_data import on_one_data
     from adatune_lite.runs.store import stores_for
 
     profile = best_profile(experiment.NAME)
     if profile is None:
         return "No committed records yet."
-    results = experiment.results(profile, Shown(stores_for("desk")))
+    results = experiment.results(profile, on_one_data(experiment, profile, Shown(stores_for("desk"))))
     return "\n\n".join(filter(None, (stale_badge(results.all_records()), text(results))))
 
 

@@ -140,6 +140,17 @@ def test_computing_again_compares_with_what_was_there(
     assert {p: p.read_bytes() for p in (checkout / "data/scratch/runs").glob("*/*.json")} == before
 
 
+def test_computing_again_compares_no_figures_of_other_data(
+    capsys: pytest.CaptureFixture[str], checkout: Path
+) -> None:
+    call(capsys, *RUN)
+    store = Store(checkout / "data/scratch/runs")
+    for path, record in [(path, Record.from_json(path.read_bytes())) for path in store.paths()]:
+        path.unlink()
+        store.put(dataclasses.replace(record, provenance=record.provenance | {"data_checksum": "all:other"}))
+    assert "There were no records to compare with" in call(capsys, *RUN, "--reuse", "none")[1]
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"), [("90s", 90), ("25m", 1500), ("1.5h", 5400), ("1h30m", 5400), ("1h1m1s", 3661)]
 )

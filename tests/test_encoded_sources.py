@@ -15,9 +15,6 @@ from tiny_cifar import LABELS, PIXELS, Tiny, python2, same, write_parquet, write
 from adatune_lite import files
 from adatune_lite.tasks import sources
 from adatune_lite.tasks.sources import DataError, DataMissing, encoded, load_images, readers
-from adatune_lite.tasks.spec import TaskSpec
-from adatune_lite.training.outcome import Outcome
-from adatune_lite.training.spec import RunSpec
 
 
 def test_a_batch_of_python_2_is_what_plain_unpickling_gives() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import multiprocessing
 import os
@@ -29,7 +30,6 @@ from adatune_lite.runs.selection import Selection, SelectionError, parse_seeds
 from adatune_lite.runs.store import Store, StoreError
 from adatune_lite.runs.worker import Setting, perform
 from adatune_lite.training.context import Context, SourceMissing
-from adatune_lite.training.outcome import Outcome
 from adatune_lite.training.spec import RunSpec
 
 execute = partial(execution.execute, functions="fake_runs", progress=quiet)
@@ -250,7 +250,7 @@ def test_conflict_is_told_and_both_are_kept(store: Store) -> None:
     path = next(store.paths())
     record = Record.from_json(path.read_bytes())
     path.unlink()
-    other = Record.of(record.spec, Outcome("finished"), code=record.code, device="cpu")
+    other = dataclasses.replace(record, metrics={})
     store.put(other)
     summary = execute([run(0)], store)
     assert len(summary.failed) == 1 and "is there with another outcome" in summary.failed[0]
@@ -395,10 +395,5 @@ class TestContext:
 def test_summaries_add_up() -> None:
     total = Summary(done=1, failed=["a"])
     total.add(Summary(done=2, diverged=1, failed=["b"], out_of_time=True, left=4))
-    assert (total.done, total.diverged, total.failed, total.left, total.out_of_time) == (
-        3,
-        1,
-        ["a", "b"],
-        4,
-        True,
-    )
+    ended = (total.done, total.diverged, total.failed, total.left, total.out_of_time)
+    assert ended == (3, 1, ["a", "b"], 4, True)

@@ -87,7 +87,10 @@ def test_parquet_holds_the_same_with_types(tmp_path: Path) -> None:
 
 
 def test_each_identity_once() -> None:
-    assert unique([*RECORDS, RECORDS[0]]) == RECORDS
+    on_other_data = dataclasses.replace(RECORDS[0], provenance={"data_checksum": "all:other"})
+    assert unique([*RECORDS, on_other_data, RECORDS[0], on_other_data]) == [*RECORDS, on_other_data]
+    runs, points = runs_table([RECORDS[0], on_other_data]), series_table([RECORDS[0], on_other_data])
+    assert runs["data_checksum"] == ["", "all:other"] and set(points["data_checksum"]) == {"", "all:other"}
 
 
 def test_what_cannot_be_written_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

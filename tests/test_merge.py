@@ -74,6 +74,24 @@ class TestMerge:
             assert sentence.startswith(made(0).name) and "another outcome and was kept" in sentence
         assert contents(here) == contents(there) | {f"{made(0).name}.json": made(0, loss=0.25).to_json()}
 
+    def test_one_spec_on_two_copies_of_the_data_is_two_records(
+        self, here: Store, there: Store, tmp_path: Path
+    ) -> None:
+        """Packed, merged and merged again; they meet a third, and a fourth that is in conflict."""
+        one, two, three = (made(0, loss, provenance={"data_checksum": f"all:{loss}"}) for loss in (1, 2, 3))
+        there.put(one)
+        there.put(two)
+        assert pack(there.root, tmp_path / "packs").records == 7
+        here.put(three)
+        assert len(into(here, tmp_path / "packs").new) == 7
+        assert into(here, there.root).present == 7
+        held = [r for r in here.records() if r.spec == one.spec]
+        assert sorted(r.data_checksum for r in held) == ["", "all:1", "all:2", "all:3"]
+        assert not list(here.verify())
+        Store(tmp_path / "other").put(dataclasses.replace(two, metrics={"loss": 9.0}))
+        (sentence,) = into(here, tmp_path / "other").refused
+        assert "another outcome and was kept" in sentence
+
     def test_two_that_disagree_are_both_refused(self, here: Store, there: Store, tmp_path: Path) -> None:
         Store(tmp_path / "both" / "one").put(made(0))
         Store(tmp_path / "both" / "two").put(made(0, loss=0.25))

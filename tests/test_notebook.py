@@ -57,8 +57,11 @@ def test_the_best_profile_is_paper_only_when_complete(monkeypatch: pytest.Monkey
     held: set[str] = set()
 
     class Held:
-        def get(self, spec: RunSpec, stale: bool = False) -> object | None:
+        def get(self, spec: RunSpec, stale: bool = False, data: str | None = None) -> object | None:
             return spec.hash if spec.hash in held else None
+
+        def candidates(self, prefix: str) -> list[object]:
+            return []
 
     monkeypatch.setattr("adatune_lite.runs.store.stores_for", lambda profile: Held())
     assert notebook.best_profile("01") is None

@@ -48,13 +48,14 @@ def scorecard(experiment: str | None = None, profile: str | None = None) -> list
 
 
 def _results(module: ModuleType, profile: str) -> Any:
+    from adatune_lite.runs.one_data import on_one_data
     from adatune_lite.runs.store import stores_for
 
     if profile not in module.PROFILES:
         raise ClaimError(
             f"unknown profile {profile!r} of {module.NAME}; allowed: {', '.join(module.PROFILES)}"
         )
-    return module.results(profile, stores_for(profile))
+    return module.results(profile, on_one_data(module, profile, stores_for(profile)))
 
 
 def _judged(claims: Sequence[Claim], judges: dict[str, Judge]) -> list[Claim]:

@@ -6,22 +6,18 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Protocol
 
 import numpy as np
 
 from adatune_lite.runs.record import Record
+from adatune_lite.runs.store import Reader
 from adatune_lite.tasks.spec import Pairs, Value, pairs
 from adatune_lite.training.spec import RunSpec
 
+__all__ = ["Choice", "LogUniform", "Reader", "Space", "choose", "draws", "final_loss"]
+
 DRAWS_TAG = 1910_08525
 """Purpose of the generator of draws; a change would be another search."""
-
-
-class Reader(Protocol):
-    """What a plan needs of a store."""
-
-    def get(self, spec: RunSpec) -> Record | None: ...
 
 
 @dataclass(frozen=True)

@@ -42,11 +42,12 @@ def store_for_again() -> Store:
 
 
 def compare(planned: Iterable[Planned], before: Store, now: Store) -> Comparison:
-    """Status and final metrics of the planned runs in two stores."""
+    """Status and final metrics of the planned runs in two stores, where they are on the same data."""
     rows: list[tuple[float, Row]] = []
     compared = 0
     for run in planned:
-        old, new = before.get(run.spec), now.get(run.spec)
+        new = now.get(run.spec)
+        old = new and before.get(run.spec, data=new.data_checksum)
         if old is None or new is None:
             continue
         compared += 1

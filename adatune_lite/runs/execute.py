@@ -12,9 +12,10 @@ from typing import Protocol
 
 from adatune_lite.runs import provenance
 from adatune_lite.runs.durations import Durations
+from adatune_lite.runs.one_data import AtHand
 from adatune_lite.runs.progress import Progress, State, console
 from adatune_lite.runs.selection import Selection
-from adatune_lite.runs.store import Store
+from adatune_lite.runs.store import Reader, Store
 from adatune_lite.runs.worker import FUNCTIONS, RESUMABLE, Done, Group, Planned, Setting, Workers, perform
 from adatune_lite.training.spec import RunSpec
 
@@ -50,7 +51,7 @@ class Experiment(Protocol):
     def PROFILES(self) -> Mapping[str, object]:
         """How large it is, by profile."""
 
-    def plan(self, profile: str, store: Store) -> list[Planned]:
+    def plan(self, profile: str, store: Reader) -> list[Planned]:
         """All runs known so far: later stages appear when the records they depend on are there."""
 
 
@@ -84,7 +85,7 @@ class Summary:
         self.left = other.left
 
 
-def missing(planned: Iterable[Planned], store: Store) -> list[Planned]:
+def missing(planned: Iterable[Planned], store: Reader) -> list[Planned]:
     """The planned runs without a record that is not stale: each once, the most valuable first."""
     unique: dict[str, Planned] = {}
     for run in planned:
@@ -109,6 +110,8 @@ def complete(
 ) -> Summary:
     """Plan, run what is missing, and plan again, until nothing is missing or nothing more succeeds.
 
+    Runs whose records are on other data are missing where the published data are at hand (see `AtHand`).
+
     Args:
         selection: the runs that are made; by default all.
         others: as `execute`.
@@ -124,12 +127,13 @@ def complete(
             f"{experiment.NAME} has the profiles {', '.join(experiment.PROFILES)}, not {profile!r}"
         )
     selection = selection or Selection()
-    selection.check(experiment.plan(profile, store))
+    present = AtHand(store)
+    selection.check(experiment.plan(profile, present))
     summary, tried = Summary(), set[str]()
     start = time.monotonic()
 
     def wanted() -> list[Planned]:
-        return missing(filter(selection.holds, experiment.plan(profile, store)), store)
+        return missing(filter(selection.holds, experiment.plan(profile, present)), present)
 
     def fresh_runs() -> list[Planned]:
         runs = [run for run in wanted() if run.spec.hash not in tried]

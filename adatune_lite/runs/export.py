@@ -27,14 +27,13 @@ FACTS = (
     "threads",
     "deterministic",
     "data_source",
-    "data_checksum",
     "data_verified",
     "start",
     "peak_memory",
 )
 """What is exported of a record's provenance."""
 
-KEY = ("spec_hash", "code_hash", "device", "precision")
+KEY = ("spec_hash", "code_hash", "data_checksum", "device", "precision")
 """Columns that name a record, in both tables."""
 
 Columns = dict[str, list[Any]]

@@ -157,9 +157,13 @@ class Shown:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def get(self, spec: RunSpec) -> Record | None:
-        """The newest record that is not stale, else the newest stale one, else None."""
-        return self._store.get(spec) or self._store.get(spec, stale=True)
+    def get(self, spec: RunSpec, data: str | None = None) -> Record | None:
+        """The record that is not stale, else the stale one, else None; see `Store.get`."""
+        return self._store.get(spec, data=data) or self._store.get(spec, stale=True, data=data)
+
+    def candidates(self, prefix: str) -> list[Record]:
+        """See `Store.candidates`."""
+        return self._store.candidates(prefix)
 
 
 def _dumps(small: Small) -> str:

@@ -116,14 +116,29 @@ class Record:
         return self.spec.precision
 
     @property
-    def identity(self) -> tuple[str, str, str, str]:
-        """(spec hash, code hash, device kind, precision): records that agree in it must agree in content."""
-        return self.spec.hash, self.code, self.device, self.precision
+    def data_checksum(self) -> str:
+        """Of the pixels and labels that it was made from; empty in a record that does not say."""
+        return str(self.provenance.get("data_checksum", ""))
+
+    @property
+    def verified(self) -> bool:
+        """Whether it was made from data as they are published."""
+        return self.provenance.get("data_verified") is True
+
+    @property
+    def identity(self) -> tuple[str, str, str, str, str]:
+        """(spec hash, code hash, data checksum, device kind, precision): equal ones have equal content."""
+        return self.spec.hash, self.code, self.data_checksum, self.device, self.precision
 
     @property
     def name(self) -> str:
-        """File name without its ending."""
+        """File name without its ending, unless a record on other data has it already."""
         return f"{self.spec.hash[:16]}-{self.code[:8]}-{self.device}-{self.precision}"
+
+    @property
+    def longer_name(self) -> str:
+        """File name without its ending beside a record that differs from this one in its data alone."""
+        return f"{self.name}-{data_digits(self.data_checksum)}"
 
     @property
     def finished(self) -> bool:
@@ -230,6 +245,11 @@ class Record:
             raise
         except (ValueError, TypeError, AttributeError) as error:
             raise RecordError(f"it holds what a record cannot hold ({error})") from error
+
+
+def data_digits(checksum: str) -> str:
+    """8 hexadecimal digits for a data set's checksum, which names each of its parts."""
+    return hashlib.sha256(checksum.encode()).hexdigest()[:8]
 
 
 def is_status(text: str) -> bool:

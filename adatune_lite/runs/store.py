@@ -1,16 +1,18 @@
 """A folder of records: written whole or not at all, never overwritten, readable by many at once.
 
 A record is ROOT/ab/abcdef0123456789-CODEHASH-cpu-float32.json: spec hash, code hash, kind of device and
-precision are its identity, the folder is the first two characters. Writers of a shared folder need no lock:
-a complete temporary file is linked to its final name, which succeeds for exactly one of them.
+precision; the folder is the first two characters. The checksum of the data completes its identity: a further
+record of one name, on other data, has 8 digits of its checksum at the end. Writers of a shared folder need no
+lock: a complete temporary file is linked to its final name, which succeeds for exactly one of them.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from adatune_lite import files
 from adatune_lite.runs import provenance
@@ -31,6 +33,13 @@ class StoreError(OSError):
 
 class Conflict(ValueError):
     """Two records of equal identity differ in what came out; both are kept."""
+
+
+class Reader(Protocol):
+    """What a plan needs of a store."""
+
+    def get(self, spec: RunSpec) -> Record | None:
+        """The record of a spec, if there is one."""
 
 
 class Problem(NamedTuple):
@@ -60,11 +69,12 @@ class Store:
                 under another name.
             StoreError: the folder cannot be written or the disk is full: nothing is changed.
         """
-        path = self.path(record)
         content = record.to_json()
         try:
-            if files.create(path, content):
-                return path
+            for _ in range(2):  # Another writer may take the name first, for other data.
+                path = self.path(record)
+                if files.create(path, content):
+                    return path
             try:
                 if self.holds(record):
                     return path
@@ -119,16 +129,35 @@ class Store:
         return StoreError(f"cannot write to {self.root} ({why}): make room there or choose another folder")
 
     def path(self, record: Record) -> Path:
-        """Where a record belongs."""
-        return self.root / record.name[:2] / f"{record.name}.json"
+        """Where a record belongs: under its longer name beside one that differs in its data alone."""
+        folder = self.root / record.name[:2]
+        plain, longer = folder / f"{record.name}.json", folder / f"{record.longer_name}.json"
+        if longer.exists():
+            return longer
+        try:
+            present = Record.from_json(plain.read_bytes())
+        except (FileNotFoundError, RecordError):
+            return plain
+        other_data = replace(present, provenance=record.provenance)
+        alike = other_data.identity == record.identity
+        return longer if alike and present.identity != record.identity else plain
 
-    def get(self, spec: RunSpec, stale: bool = False) -> Record | None:
-        """The newest sound record of a spec, or None; a stale one only if asked for."""
-        return self.find(spec.hash, stale)
+    def get(self, spec: RunSpec, stale: bool = False, data: str | None = None) -> Record | None:
+        """The newest sound record of a spec, one on verified data before all others, or None.
 
-    def find(self, spec_hash: str, stale: bool = False) -> Record | None:
+        Args:
+            stale: one made by other code, too.
+            data: only on data of this checksum.
+        """
+        return self.find(spec.hash, stale, data)
+
+    def find(self, spec_hash: str, stale: bool = False, data: str | None = None) -> Record | None:
         """As `get`, by the hash of the spec."""
-        return newest([r for r in self.candidates(spec_hash) if stale or not is_stale(r)])
+        return preferred(
+            r
+            for r in self.candidates(spec_hash)
+            if (stale or not is_stale(r)) and data in (None, r.data_checksum)
+        )
 
     def candidates(self, prefix: str) -> list[Record]:
         """All sound records whose spec hash begins with `prefix` (2 characters at least)."""
@@ -179,7 +208,7 @@ class Store:
         except (RecordError, OSError) as error:
             yield Problem(path, str(error))
             return
-        if path.stem != record.name or path.parent.name != record.name[:2]:
+        if path.stem not in (record.name, record.longer_name) or path.parent.name != record.name[:2]:
             yield Problem(path, f"its content belongs under the name {record.name}.json")
         for what in impossible(record):
             yield Problem(path, what)
@@ -224,9 +253,9 @@ def is_stale(record: Record) -> bool:
     return record.code != present and not equal_codes(experiment, function, record.code, present)
 
 
-def newest(records: Sequence[Record]) -> Record | None:
-    """The record that was started last."""
-    return max(records, key=lambda r: str(r.provenance.get("start", "")), default=None)
+def preferred(records: Iterable[Record]) -> Record | None:
+    """Of those on verified data, else of all, the record that was started last."""
+    return max(records, key=lambda r: (r.verified, str(r.provenance.get("start", ""))), default=None)
 
 
 def stores_for(profile: str, out: Path | str | None = None) -> Store:

@@ -30,7 +30,7 @@ import torch
 from adatune_lite import files
 from adatune_lite.checkpoint import Checkpoint, folder
 from adatune_lite.runs import provenance
-from adatune_lite.runs.record import Record
+from adatune_lite.runs.record import Record, data_digits
 from adatune_lite.runs.store import Conflict, Store, StoreError
 from adatune_lite.training.context import Context
 from adatune_lite.training.outcome import Outcome
@@ -103,7 +103,8 @@ def perform(group: Group, setting: Setting, report: Callable[[int, int], None]) 
     """Do the runs of a group and write their records; what goes wrong is told, not raised."""
     try:
         code = provenance.code_hash(group[0].spec.function)
-        checkpoint = _checkpoint(group, code, setting.device)
+        data = provenance.data(group[0].spec.task.dataset)
+        checkpoint = _checkpoint(group, code, data["data_checksum"], setting.device)
         context = Context(setting.device, setting.store, checkpoint, report, setting.deadline)
         start = datetime.now(UTC).isoformat(timespec="seconds")
         with one_thread(), seeded(group[0].spec, setting.device), without_log():
@@ -116,7 +117,7 @@ def perform(group: Group, setting: Setting, report: Callable[[int, int], None]) 
             seconds = checkpoint.seconds() / len(group)
             if outcomes[0].status == "stopped by budget":
                 return [Done("stopped by budget", seconds)] * len(group)  # The checkpoint carries them on.
-            facts = provenance.describe(setting.device) | provenance.data(group[0].spec.task.dataset)
+            facts = provenance.describe(setting.device) | data
             facts |= {"start": start, "peak_memory": provenance.peak_memory(setting.device)}
             if len(group) > 1:
                 facts["side_by_side"] = len(group)
@@ -147,10 +148,10 @@ def _outcomes(group: Group, setting: Setting, context: Context) -> list[Outcome]
     return [table[name](group[0].spec, context)]
 
 
-def _checkpoint(group: Group, code: str, device: str) -> Checkpoint:
+def _checkpoint(group: Group, code: str, data: str, device: str) -> Checkpoint:
     first = group[0].spec
     seeds = "-".join(["", *(str(planned.spec.seed) for planned in group)]) if len(group) > 1 else ""
-    name = f"{first.hash[:16]}{seeds}-{code[:8]}-{device}-{first.precision}"
+    name = f"{first.hash[:16]}{seeds}-{code[:8]}-{device}-{first.precision}-{data_digits(data)}"
     return Checkpoint(folder() / f"{name}.pt", name)
 
 
