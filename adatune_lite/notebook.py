@@ -78,14 +78,14 @@ def load(
     from adatune_lite.experiments import find
     from adatune_lite.runs.compare import store_for_again
     from adatune_lite.runs.execute import complete, default_jobs
-    from adatune_lite.runs.freshness import Shown
+    from adatune_lite.runs.freshness import WithStale
     from adatune_lite.runs.one_data import on_one_data
     from adatune_lite.runs.store import stores_for
 
     module = find(experiment)
     store = stores_for(profile) if reuse == "store" else store_for_again()
     if missing == "skip":
-        return module.results(profile, on_one_data(module, profile, Shown(store)))
+        return module.results(profile, on_one_data(module, profile, WithStale(store)))
     workers = jobs or default_jobs(profile)
     summary = complete(module, profile, store, jobs=workers, device=device)
     if summary.failed:
@@ -187,9 +187,9 @@ def _commit(record: Record) -> str:
     return str(record.provenance.get("commit") or "unknown")[:10] + changed
 
 
-def table(text: str) -> Markdown:
-    """A Markdown table or paragraph."""
-    return _markdown(text)
+def table(found: object) -> Markdown:
+    """A table or a paragraph."""
+    return _markdown(str(found))
 
 
 def best_profile(experiment: str) -> str | None:
@@ -199,12 +199,12 @@ def best_profile(experiment: str) -> str | None:
     records count: they are shown with a mark.
     """
     from adatune_lite.experiments import find
-    from adatune_lite.runs.freshness import Shown
+    from adatune_lite.runs.freshness import WithStale
     from adatune_lite.runs.one_data import on_one_data
     from adatune_lite.runs.store import stores_for
 
     module = find(experiment)
-    store = Shown(stores_for("desk"))
+    store = WithStale(stores_for("desk"))
     paper = on_one_data(module, "paper", store)
     if all(paper.get(planned.spec) for planned in module.plan("paper", paper)):
         return "paper"
@@ -224,9 +224,10 @@ def includes() -> dict[str, str]:
     from adatune_lite.experiments import is_the_hypergradient_right as second
     from adatune_lite.experiments import lrs_opt_vs_marthe as first
     from adatune_lite.experiments.autolr_vs_schedules import findings
+    from adatune_lite.experiments.lrs_opt_vs_marthe import tables as first_tables
 
     return {
-        "finding.md": _committed(first, lambda results: first.finding(results.profile, results.store)),
+        "finding.md": _committed(first, first_tables.finding),
         "decision.md": _committed(first, decision.chapter),
         "optimizers.md": _committed(second, decision.optimizers),
         "schedules.md": _committed(sixth, findings.chapter),
@@ -234,16 +235,16 @@ def includes() -> dict[str, str]:
     }
 
 
-def _committed(experiment: types.ModuleType, text: Callable[[Any], str]) -> str:
-    from adatune_lite.runs.freshness import Shown
+def _committed(experiment: types.ModuleType, text: Callable[[Any], object]) -> str:
+    from adatune_lite.runs.freshness import WithStale
     from adatune_lite.runs.one_data import on_one_data
     from adatune_lite.runs.store import stores_for
 
     profile = best_profile(experiment.NAME)
     if profile is None:
         return "No committed records yet."
-    results = experiment.results(profile, on_one_data(experiment, profile, Shown(stores_for("desk"))))
-    return "\n\n".join(filter(None, (stale_badge(results.all_records()), text(results))))
+    results = experiment.results(profile, on_one_data(experiment, profile, WithStale(stores_for("desk"))))
+    return "\n\n".join(filter(None, (stale_badge(results.all_records()), str(text(results)))))
 
 
 def _markdown(text: str) -> Markdown:

@@ -25,7 +25,7 @@ def main() -> int:
     mpl.use("Agg")
     profile = best_profile("01")
     results = find("01").results(profile or "desk", stores_for(profile or "desk"))
-    if not results.reported("marthe") or not results.reported("constant"):
+    if not results["report", "marthe"] or not results["report", "constant"]:
         print("make_picture: the reporting runs of experiment 01 are not there yet", file=sys.stderr)
         return 1
     PICTURE.parent.mkdir(exist_ok=True)

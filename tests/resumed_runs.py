@@ -1,39 +1,45 @@
-"""Trainings and runs that are stopped at a boundary and taken up again: run as a program by test_resume.py.
+"""Trainings and runs that are stopped at a boundary and taken up again, for test_resume.py.
 
-python resumed_runs.py stop FOLDER      every case to each of its boundaries, where its state is kept
-python resumed_runs.py finish FOLDER    in a new process: from there to the end
-python resumed_runs.py whole FOLDER     every case from its start to its end
-python resumed_runs.py patient FOLDER   one run that saves after every step, to be killed meanwhile
+A `Case` is one of them at one boundary. Their full product is thousands; `trainings` and `runs` choose those
+in which all pairs occur.
+
+python resumed_runs.py FOLDER KILLS    one run, in processes killed at random moments until it is done
 """
 
 from __future__ import annotations
 
-import importlib
 import os
+import random
+import re
+import signal
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Hashable
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache, partial
+from functools import cache, partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import oracles
 import torch
+from pairwise import Factors, covering, pairs
 from torch import nn
 from tuner_registry import TUNERS
 
 from adatune_lite.checkpoint import Checkpoint
 from adatune_lite.experiments import EXPERIMENTS
-from adatune_lite.runs import canary, provenance
+from adatune_lite.runs import canary
+from adatune_lite.runs.record import Record
 from adatune_lite.runs.store import Store
-from adatune_lite.runs.worker import RESUMABLE, one_thread, seeded
+from adatune_lite.runs.worker import one_thread, seeded
 from adatune_lite.tasks.data import ImageTask, image_task
 from adatune_lite.tasks.spec import TaskSpec
+from adatune_lite.training import registry
 from adatune_lite.training.context import Context
 from adatune_lite.training.loop import train
-from adatune_lite.training.methods import superbatches
+from adatune_lite.training.making import superbatches
 from adatune_lite.training.outcome import Series
-from adatune_lite.training.run_functions import RUN_FUNCTIONS
 from adatune_lite.training.spec import RunSpec
 
 STEPS, HYPER_STEP, EPOCH = 8, 4, 5
@@ -48,8 +54,33 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 """What lets values move at the boundaries above, where a registered tuner would move them elsewhere."""
 LOOKS = ("autolr", "plateau")
-EACH_RULE = ("fixed", "hd", "hd_outer", "rtho", "marthe")
-"""Of the other tuners, which keep nothing more of a rule or know nothing of it, three rules stand for all."""
+RUN_STOPS = (3, 4, 7, 8)
+"""Of the canaries' runs: around a look of their tuners, and around the end of their first epoch."""
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "plain": lambda: nn.Sequential(nn.Linear(784, 8), nn.Tanh(), nn.Linear(8, 10)),
+    "random": lambda: nn.Sequential(
+        *(nn.Linear(784, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Dropout(0.3), nn.Linear(8, 10))
+    ),
+}
+"""The second has running statistics, and random numbers of its own."""
+
+State = dict[str, Any]
+"""What a training or run leaves: numbers, texts and tensors, nested."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A training or a run that stops after `stop` of its steps."""
+
+    name: str
+    stop: int
+    factors: Factors
+    """What it is made of, the boundary among it."""
+    run: Callable[[Path, int], State]
+    """Of the file of its state and the steps after which to stop, 0 for none; it goes on from that state."""
+
+    def __str__(self) -> str:
+        return f"{re.sub(r'[^a-z0-9_]+', '-', self.name.lower())}-{self.stop}"
 
 
 class Stopped(Exception):
@@ -78,28 +109,34 @@ class Keeper:
         return True
 
 
-def trainings() -> Iterator[tuple[str, Callable[[Path, int], dict[str, Any]]]]:
-    """Every tuner with every rule on a network with running statistics and random numbers of its own."""
-    for tuner in TUNERS:
-        for setting in oracles.SETTINGS:
-            if setting.options.get("eps") == 0.0:
-                continue  # torch divides 0 by 0 at pixels that are always black
-            if tuner not in EACH_RULE and setting.name not in ("momentum_decay", "adamw", "rmsprop_all"):
-                continue
-            yield f"{tuner} {setting.name}", partial(_training, tuner, setting)
+def training_product() -> list[Case]:
+    """Every tuner with every rule on both networks, stopped at each of STOPS."""
+    found = []
+    for tuner, setting, network, stop in product(TUNERS, oracles.SETTINGS, NETWORKS, STOPS):
+        if setting.options.get("eps") == 0.0:
+            continue  # torch divides 0 by 0 at pixels that are always black
+        factors = {"tuner": tuner, "rule": setting.name, "network": network, "stop": stop}
+        run = partial(_training, tuner, setting, network)
+        found.append(Case(f"{tuner} {setting.name} {network}", stop, factors, run))
+    return found
 
 
-@lru_cache(maxsize=1)
+def trainings() -> list[Case]:
+    """Of the `training_product` few, in which all pairs of values occur."""
+    every = training_product()
+    return [every[k] for k in covering([pairs(case.factors) for case in every])]
+
+
+@cache
 def _task() -> ImageTask:
     return image_task(TASK, dtype=torch.float64)
 
 
-def _training(tuner_name: str, setting: oracles.Setting, path: Path, stop: int) -> dict[str, Any]:
+def _training(tuner_name: str, setting: oracles.Setting, network: str, path: Path, stop: int) -> State:
     task = _task()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
-        layers = (nn.Linear(784, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Dropout(0.3), nn.Linear(8, 10))
-        net = nn.Sequential(*layers).double()
+        net = NETWORKS[network]().double()
         optimizer, kind = setting.optimizer(list(net.parameters()), 0.01), TUNERS[tuner_name]
         tuner = kind(optimizer, 1e-5, **OPTIONS.get(tuner_name, {}))
         trace = train(
@@ -136,16 +173,41 @@ class Stopping(Context):
         return self.asked == self.stop
 
 
-def runs() -> Iterator[tuple[str, Callable[[Path, int], dict[str, Any]]]]:
-    """The canary of every experiment: each kind of run that it makes and that keeps its state."""
+def run_product() -> list[Case]:
+    """Every run of every experiment's canary that keeps its state, stopped at each of RUN_STOPS."""
+    found: dict[tuple[str, int], Case] = {}
     for number, experiment in EXPERIMENTS.items():
-        specs = importlib.import_module(f"{experiment.__name__}.canary")
-        for name, spec in specs.runs().items():
-            if spec.function in RESUMABLE:
-                yield f"{number[:2]} {name}", partial(_run, spec, canary.sources(specs))
+        wanted, sources = canary.specs(experiment)
+        for name, spec in wanted.items():
+            # One that diverges is over before it can be stopped.
+            if not registry.function(spec.function).resumable or "diverging" in name:
+                continue
+            for stop in RUN_STOPS:
+                case = Case(f"{number[:2]} {name}", stop, _factors(spec, stop), partial(_run, spec, sources))
+                found.setdefault((spec.hash, stop), case)  # experiments share some
+    return list(found.values())
 
 
-def _run(spec: RunSpec, sources: list[Any], path: Path, stop: int) -> dict[str, Any]:
+def _factors(spec: RunSpec, stop: int) -> dict[str, Hashable]:
+    options = dict(spec.optimizer_settings)
+    return {
+        "function": spec.function,
+        "method": spec.method,
+        "optimizer": spec.optimizer,
+        "momentum": bool(options.get("momentum")),
+        "weight decay": bool(options.get("weight_decay")),
+        "network": (spec.task.model, len(spec.task.hidden), spec.task.activation),
+        "stop": stop,
+    }
+
+
+def runs() -> list[Case]:
+    """Of the `run_product` few, in which all pairs of values and every run occur."""
+    every = run_product()
+    return [every[k] for k in covering([pairs(case.factors) | {case.name} for case in every])]
+
+
+def _run(spec: RunSpec, sources: list[Record], path: Path, stop: int) -> State:
     store = Store(path.parent / "sources")
     for record in sources:
         store.put(record)
@@ -157,7 +219,7 @@ def _run(spec: RunSpec, sources: list[Any], path: Path, stop: int) -> dict[str, 
     context = Stopping("cpu", store, Checkpoint(path, path.stem), report)
     context.stop = min(stop, spec.steps - 1)  # a run that is over keeps no state
     with seeded(spec, "cpu"):
-        outcome = RUN_FUNCTIONS[spec.function](spec, context)
+        outcome = registry.function(spec.function).run(spec, context)
         random = torch.get_rng_state()
     series = {k: _plain(v) for k, v in outcome.series.items()}
     cost = {k: v for k, v in outcome.cost.items() if not k.endswith("seconds")}
@@ -178,45 +240,56 @@ def _plain(series: Any) -> Any:
     return [float(x) for x in series]
 
 
-def cases() -> dict[str, Callable[[Path, int], dict[str, Any]]]:
-    """All of them by name; each takes the file of its state and the step to stop after (0: none)."""
-    return {**dict(trainings()), **dict(runs())}
+@cache
+def cases() -> dict[str, Case]:
+    """Those of `trainings` and of `runs` by their names with the boundary."""
+    return {str(case): case for case in (*trainings(), *runs())}
 
 
-def place(folder: Path, name: str, stop: int) -> Path:
-    """The file of a case's state."""
-    return folder / f"{name.replace(' ', '-').replace(',', '')}-{stop}.pt"
+def finish(name: str, path: Path, result: Path) -> None:
+    """Take a case up where its state is, to its end; what it leaves goes to a file.
+
+    To be called in a process in which no part of it has run.
+    """
+    with one_thread():
+        torch.save(cases()[name].run(path, 0), result)
 
 
 def patient(folder: Path) -> None:
-    """A training of 120 steps that keeps its state after each; its record says when it is done."""
-    spec = RunSpec("training", TASK, "marthe", 120, 1, (("lr", 0.05), ("mu", 0.9), ("hyper_lr", 1e-4)))
+    """A training of 40 steps that keeps its state after each; its record says when it is done."""
+    spec = RunSpec("training", TASK, "marthe", 40, 1, (("lr", 0.05), ("mu", 0.9), ("hyper_lr", 1e-4)))
     checkpoint = Checkpoint(folder / "patient.pt", "patient")
     context = Context("cpu", Store(folder / "store"), checkpoint, save_every=0.0)
     with seeded(spec, "cpu"):
-        outcome = RUN_FUNCTIONS["training"](spec, context)
+        outcome = registry.function("training").run(spec, context)
     torch.save({"lr": outcome.series["lr"], "metrics": outcome.metrics}, folder / f"done-{os.getpid()}.pt")
     checkpoint.remove()
 
 
-def main(command: str, folder: Path) -> None:
-    with one_thread():
-        provenance.data("mnist5k")
-        if command == "patient":
-            patient(folder)
-            return
-        results = {}
-        for name, case in cases().items():
-            for stop in (0,) if command == "whole" else STOPS:
-                try:
-                    results[f"{name} {stop}"] = case(
-                        place(folder, name, stop), stop if command == "stop" else 0
-                    )
-                except Stopped:
-                    continue
-        if command != "stop":
-            torch.save(results, folder / f"{command}.pt")
+def killed(folder: Path, kills: int) -> int:
+    """Let processes make the run of `patient` and kill the first of them, each after a step or more.
+
+    Returns how many were killed. Forked, so that only this one imports torch, which takes seconds.
+    """
+    moments, done, known = random.Random(1), 0, folder / "patient.pt"
+    while not list(folder.glob("done-*.pt")):
+        before = known.read_bytes() if known.exists() else b""
+        process = os.fork()
+        if not process:
+            try:
+                patient(folder)
+            finally:
+                os._exit(0)
+        if done < kills:
+            while not known.exists() or known.read_bytes() == before:
+                time.sleep(0.01)
+            time.sleep(moments.uniform(0.0, 0.15))
+            os.kill(process, signal.SIGKILL)
+        _, status = os.waitpid(process, 0)
+        done += os.WIFSIGNALED(status)
+    return done
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    with one_thread():
+        print(killed(Path(sys.argv[1]), int(sys.argv[2])))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from adatune_lite.experiments import lrs_opt_vs_marthe as experiment
+from adatune_lite.experiments.lrs_opt_vs_marthe.groups import INNER_MUS, START
 from adatune_lite.experiments.lrs_opt_vs_marthe.reading import Results
 from adatune_lite.runs.record import Record
 from adatune_lite.training.spec import RunSpec
@@ -52,9 +52,9 @@ def _record(spec: RunSpec, status: str, rates: list[float], metrics: dict[str, f
 def kind(spec: RunSpec) -> str:
     """The name under which a test gives a run's E: the method, "start", or "mu 0.9" on the grid of mu."""
     settings = dict(spec.settings)
-    if spec.method == "constant" and settings["lr"] == experiment.START:
+    if spec.method == "constant" and settings["lr"] == START:
         return "start"
-    if spec.method == "marthe" and settings["mu"] in experiment.INNER_MUS:
+    if spec.method == "marthe" and settings["mu"] in INNER_MUS:
         return f"mu {settings['mu']:g}"
     return spec.method
 
@@ -93,8 +93,12 @@ def world(reported: dict[str, float | Sequence[float] | None] | None = None) -> 
     return loss
 
 
-def shapes(spec: RunSpec) -> np.ndarray:
-    """Schedules of that world: LRS-OPT high, then low; MARTHE nearly so; HD low from the start."""
+def shapes(spec: RunSpec, swapped: Mapping[str, str] | None = None) -> np.ndarray:
+    """Schedules of that world: LRS-OPT high, then low; MARTHE nearly so; HD low from the start.
+
+    swapped: methods that have the schedule of another one.
+    """
+    method = (swapped or {}).get(spec.method, spec.method)
     t = np.linspace(0, 1, spec.steps)
     falls = 0.3 * np.exp(-4 * t)
     wavy = 0.02 * np.sin(9 * t + spec.seed)
@@ -104,7 +108,7 @@ def shapes(spec: RunSpec) -> np.ndarray:
         "rtho": 0.15 + wavy,
         "hd": 0.02 + wavy / 2,
         "hd_validation": 0.03 + wavy / 2,
-    }.get(spec.method, falls + 0.05).clip(1e-4)
+    }.get(method, falls + 0.05).clip(1e-4)
 
 
 def results(loss: Value | None = None, profile: str = "desk", rates: Shape = shapes) -> Results:

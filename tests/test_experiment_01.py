@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,15 @@ from smoke_runs import Changed, smoke
 from adatune_lite.experiments import EXPERIMENTS, UnknownExperiment, decision, find
 from adatune_lite.experiments import lrs_opt_vs_marthe as experiment
 from adatune_lite.experiments.invariants import InvariantError
-from adatune_lite.experiments.lrs_opt_vs_marthe import invariants, plots, tables
-from adatune_lite.experiments.lrs_opt_vs_marthe.reading import LABELS, Results
+from adatune_lite.experiments.lrs_opt_vs_marthe import groups, invariants, plots, tables
+from adatune_lite.experiments.lrs_opt_vs_marthe.groups import CLASSICAL, LABELS, MUS, ONLINE, SPACES, START
+from adatune_lite.experiments.lrs_opt_vs_marthe.reading import Results, plain_steps
+from adatune_lite.experiments.lrs_opt_vs_marthe.scale import Scale
+from adatune_lite.report.groups import Group, Page, Role, Search
 from adatune_lite.report.search import final_loss
 from adatune_lite.runs.record import Record
 from adatune_lite.runs.store import Store
+from adatune_lite.training.spec import RunSpec
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -33,18 +38,39 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
 def test_every_planned_run_has_a_record_and_the_invariants_hold(results: Results) -> None:
     plan = experiment.plan("smoke", results.store)  # type: ignore[arg-type]
     assert invariants.check(results) == len(plan)
-    assert {p.role for p in plan} == set(experiment._PRIORITY) - {"lrs_opt_long"}
+    roles = {role.name for role in vars(groups).values() if isinstance(role, Role)}
+    assert {p.role for p in plan} == roles - {"lrs_opt_long"}
 
 
 def test_every_method_gets_the_same_number_of_trials_on_the_same_seeds() -> None:
     for profile, scale in experiment.PROFILES.items():
-        counts = {m: [len(trial) for trial in experiment.trials(scale, m)] for m in experiment.SPACES}
-        assert set(map(tuple, counts.values())) == {(len(scale.tuning_seeds),) * scale.draws}, profile
-        at_mu = {len(experiment.mu_trials(scale, mu)) for mu in experiment.MUS}
-        assert at_mu == {scale.mu_draws}
+        page = experiment.results(profile, Nothing())
+        searches = page.under("tuning")
+        assert tuple(searches) == tuple(SPACES)
+        assert {seeds_of(search) for search in searches.values()} == {(scale.tuning_seeds,) * scale.draws}
+        at_mu = page.under("mu tuning")
+        assert tuple(at_mu) == MUS
+        assert {seeds_of(search) for search in at_mu.values()} == {(scale.tuning_seeds,) * scale.mu_draws}
         assert not set(scale.tuning_seeds) & set(scale.report_seeds), (
             "settings must be reported on other seeds"
         )
+
+
+def seeds_of(search: Group) -> tuple[tuple[int, ...], ...]:
+    assert isinstance(search, Search)
+    return tuple(tuple(spec.seed for spec in trial) for trial in search.trials)
+
+
+class Nothing:
+    """A store without records."""
+
+    def get(self, spec: RunSpec) -> Record | None:
+        return None
+
+
+def test_every_profile_and_store_has_the_same_groups(results: Results) -> None:
+    pages = [results, *(experiment.results(profile, Nothing()) for profile in experiment.PROFILES)]
+    assert len({tuple(page.groups) for page in pages}) == 1
 
 
 def test_the_desk_profile_is_the_papers_setting() -> None:
@@ -52,7 +78,7 @@ def test_the_desk_profile_is_the_papers_setting() -> None:
     task = scale.task
     assert (task.train, task.validation, task.batch, task.hidden) == (7000, 700, 100, (500, 500))
     assert (scale.steps, scale.draws, len(scale.tuning_seeds), len(scale.report_seeds)) == (512, 30, 3, 5)
-    assert (scale.outer_steps, scale.long_outer_steps, experiment.START) == (60, 150, 0.01)
+    assert (scale.outer_steps, scale.long_outer_steps, START) == (60, 150, 0.01)
     assert scale.variant_outer_steps == 20, (
         "smaller than the main runs to keep to the budget: the page says so"
     )
@@ -70,26 +96,28 @@ def test_figures_draw_with_all_records_and_with_none(results: Results, name: str
 def test_tables_hold_numbers_with_all_records_and_say_so_with_none(
     results: Results, name: str, tmp_path: Path
 ) -> None:
-    full = getattr(tables, name)(results)
+    full = str(getattr(tables, name)(results))
     assert "nan" not in full.lower()
     assert any(c.isdigit() for c in full)
-    empty = getattr(tables, name)(experiment.results("desk", Store(tmp_path)))
+    empty = str(getattr(tables, name)(experiment.results("desk", Store(tmp_path))))
     assert "No records yet" in empty or "not complete" in empty or "Not all runs" in empty
 
 
 def test_a_diverged_run_counts_as_guessing_in_the_table(results: Results) -> None:
-    run = results.reported("marthe")[0]
+    run = results["report", "marthe"][0]
     diverged = dataclasses.replace(run, status="diverged at step 3", metrics={})
     changed = Results("smoke", Changed(results.store, {run.spec.hash: diverged}))
-    row, before = changed.row("marthe"), results.row("marthe")
-    assert row is not None
-    assert before is not None
-    assert row.diverged == 1
-    line = next(x for x in tables.comparison(changed).splitlines() if LABELS[row.method] in x)
+    table, before = tables.comparison(changed), tables.comparison(results)
+    lost, whole = (
+        dict(zip(t["method"], t["test loss"], strict=True))[LABELS["marthe"]] for t in (table, before)
+    )
+    assert (lost.lost, lost.runs) == (1, 2)
+    line = next(x for x in str(table).splitlines() if LABELS["marthe"] in x)
+    assert line.endswith("| 2 (1) |")
     assert "±" not in line, "the spread of values that were put in by hand is no interval"
-    assert "±" in tables.comparison(results)
-    assert row.test_loss.mean * 2 == pytest.approx(
-        before.test_loss.mean * 2 - run.metrics["test_loss"] + math.log(10)
+    assert "±" in str(before)
+    assert lost.interval.mean * 2 == pytest.approx(
+        whole.interval.mean * 2 - run.metrics["test_loss"] + math.log(10)
     )
 
 
@@ -99,10 +127,10 @@ def test_the_finding_says_so_when_the_constant_rate_wins_and_when_it_loses(resul
             r.spec.hash: dataclasses.replace(
                 r, metrics={**r.metrics, "test_loss": loss + 0.001 * r.spec.seed}
             )
-            for r in results.reported(method)
+            for r in results["report", method]
         }
 
-    losers = {h: r for m in experiment.ONLINE for h, r in shifted(m, 1.0).items()}
+    losers = {h: r for m in ONLINE for h, r in shifted(m, 1.0).items()}
     wins = Results("smoke", Changed(results.store, {**losers, **shifted("constant", 0.1)}))
     assert tables.finding(wins).startswith("**A tuned constant learning rate beats every online method**")
     loses = Results("smoke", Changed(results.store, {**losers, **shifted("constant", 3.0)}))
@@ -110,7 +138,7 @@ def test_the_finding_says_so_when_the_constant_rate_wins_and_when_it_loses(resul
 
 
 def test_there_is_no_finding_while_a_method_lacks_a_run(results: Results) -> None:
-    hidden = results.reported("marthe")[1]
+    hidden = results["report", "marthe"][1]
     text = tables.finding(Results("smoke", Changed(results.store, {hidden.spec.hash: None})))
     assert text.startswith("The runs of this experiment are not complete enough")
     assert "MARTHE" in text
@@ -131,7 +159,7 @@ def test_there_is_no_finding_while_a_method_lacks_a_run(results: Results) -> Non
 def test_check_raises_when_a_record_breaks_an_invariant(
     results: Results, method: str, change: dict[str, object], words: str
 ) -> None:
-    run = results.reported(method)[0]
+    run = results["report", method][0]
     broken = dataclasses.replace(run, **change)  # type: ignore[arg-type]
     with pytest.raises(InvariantError, match=words):
         invariants.check(Results("smoke", Changed(results.store, {run.spec.hash: broken})))
@@ -145,40 +173,41 @@ def test_experiments_are_found_by_number_and_name_and_refused_otherwise() -> Non
 
 def test_the_readme_says_what_the_committed_records_say() -> None:
     committed = experiment.results("desk", Store(ROOT / "data" / "runs"))
-    constant, marthe = committed.row("constant"), committed.row("marthe")
-    assert constant is not None and marthe is not None
+    ranked = {row.key: row for row in committed.ranked}
+    constant, marthe = ranked["constant"], ranked["marthe"]
     readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
-    said = f"test loss {constant.test_loss.text()} against {marthe.test_loss.text()} for MARTHE"
+    losses = [tables.TEST_LOSS.text(row) for row in (constant, marthe)]
+    said = "test loss {} against {} for MARTHE".format(*losses)
     assert " ".join(said.split()) in readme  # with plain spaces
-    assert f"{constant.runs} seeds" in readme
-    assert marthe.plain_steps / constant.plain_steps == pytest.approx(10), "at a tenth of its cost"
-    one_cycle = next(x for x in decision.table(committed).splitlines() if x.startswith("| one-cycle |"))
+    assert f"{len(constant.records)} seeds" in readme
+    assert plain_steps(marthe.records) / plain_steps(constant.records) == pytest.approx(10), (
+        "at a tenth of its cost"
+    )
+    one_cycle = next(x for x in str(decision.table(committed)).splitlines() if x.startswith("| one-cycle |"))
     assert "cannot be told apart" in one_cycle, "the best schedule: the chapter for practice says it too"
-    assert "beats every online method" in experiment.finding("desk", committed.store)
+    assert "beats every online method" in tables.finding(committed)
 
 
 def test_near_draws_are_those_within_a_tenth_of_the_best(results: Results) -> None:
-    found = decision.search(results, "constant")
-    assert found is not None
-    losses = {}
-    for specs in experiment.trials(results.scale, "constant"):
-        losses[dict(specs[0].settings)["lr"]] = sum(map(final_loss, results.records(specs))) / len(specs)
-    near = [lr for lr, loss in losses.items() if loss <= 1.1 * min(losses.values())]
-    assert found.draws == len(losses)
-    assert found.near == len(near)
-    assert found.ranges == {"lr": (min(near), max(near))}
+    losses: dict[float, list[float]] = {}
+    for record in results["tuning", "constant"]:
+        losses.setdefault(record.spec.get("lr"), []).append(final_loss(record))
+    means = {lr: sum(found) / len(found) for lr, found in losses.items()}
+    near = [lr for lr, loss in means.items() if loss <= 1.1 * min(means.values())]
+    table = decision.table(results)
+    assert table["method"][0] == LABELS["constant"]
+    assert table["draws near the best"][0] == f"{len(near)} of {len(means)}"
+    assert table["settings that come near the best"][0] == f"lr {min(near):.3g} to {max(near):.3g}"
 
 
 def test_the_table_has_a_line_for_each_method_and_costs_relative_to_the_constant_rate(
     results: Results,
 ) -> None:
-    lines = decision.table(results).splitlines()[2:]
-    assert len(lines) == len(experiment.CLASSICAL) + len(experiment.ONLINE) + 1
+    lines = str(decision.table(results)).splitlines()[2:]
+    assert len(lines) == len(CLASSICAL) + len(ONLINE) + 1
     assert "| 1 × |" in lines[0]
-    marthe, constant = results.row("marthe"), results.row("constant")
-    assert marthe is not None
-    assert constant is not None
-    cost = f"| {marthe.plain_steps / constant.plain_steps:,.0f} × |"
+    marthe, constant = (plain_steps(results["report", m]) for m in ("marthe", "constant"))
+    cost = f"| {marthe / constant:,.0f} × |"
     assert any("MARTHE" in line and cost in line for line in lines)
     assert "has the smallest test loss" in decision.advice(results)
 
@@ -186,3 +215,24 @@ def test_the_table_has_a_line_for_each_method_and_costs_relative_to_the_constant
 def test_without_records_nothing_is_claimed(tmp_path_factory: pytest.TempPathFactory) -> None:
     empty = experiment.results("smoke", Store(tmp_path_factory.mktemp("empty")))
     assert decision.chapter(empty) == "*No records yet.*"
+
+
+class WithFamily(Results):
+    """The page with one more arm: what MARTHE and its two ends found best together, on a seed of its own."""
+
+    @staticmethod
+    def declare(scale: Scale, page: Page[Scale]) -> Iterator[Group]:
+        yield from groups.groups(scale, page)
+        for member in ("marthe", "rtho", "hd_validation"):
+            yield dataclasses.replace(page.groups["tuning", member], key=("family", member))
+        yield Group(("fresh", "family"), "the family", groups.REPORT, groups._arm(page, ("family",), [9]))
+
+
+def test_an_arm_that_chooses_among_the_draws_of_several_methods_is_one_group(results: Results) -> None:
+    page = WithFamily("smoke", results.store)
+    members = [page.choice("tuning", m) for m in ("marthe", "rtho", "hd_validation")]
+    best = min((c for c in members if c), key=lambda c: c.mean_loss)
+    (planned,) = [run.spec for run in page.planned if run.spec not in {p.spec for p in results.planned}]
+    assert (planned.method, planned.settings, planned.seed) == (best.method, best.settings, 9)
+    family = page.choice("family")
+    assert family is not None and family.trials == 3 * page.scale.draws

@@ -14,18 +14,21 @@ from smoke_runs import Changed, smoke
 
 from adatune_lite import claims
 from adatune_lite.experiments import find, quadratic_fit, superbatch
-from adatune_lite.experiments.autolr_tasks import OPTIMIZERS
+from adatune_lite.experiments.autolr_tasks import base
 from adatune_lite.experiments.invariants import InvariantError
 from adatune_lite.experiments.quadratic_fit import invariants as invariants_03
 from adatune_lite.experiments.quadratic_fit import plots as plots_03
 from adatune_lite.experiments.quadratic_fit import tables as tables_03
-from adatune_lite.experiments.quadratic_fit.reading import breakdown, optimizer_of, probes, row
+from adatune_lite.experiments.quadratic_fit.groups import threshold
+from adatune_lite.experiments.quadratic_fit.reading import Fits, breakdown, inside, outside, probes
 from adatune_lite.experiments.superbatch import invariants as invariants_04
 from adatune_lite.experiments.superbatch import overhead
 from adatune_lite.experiments.superbatch import plots as plots_04
 from adatune_lite.experiments.superbatch import tables as tables_04
-from adatune_lite.experiments.superbatch.reading import Cell, Group, at_bound, slope
+from adatune_lite.experiments.superbatch.groups import Scale
+from adatune_lite.experiments.superbatch.reading import Measured, at_bound, slope
 from adatune_lite.plotting import panels
+from adatune_lite.report.tables import NONE
 from adatune_lite.runs.record import Record
 from adatune_lite.runs.store import Store
 from adatune_lite.runs.worker import Planned
@@ -53,9 +56,9 @@ def sizes(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def test_the_trust_bound_is_that_of_the_data_set() -> None:
-    at = {p.spec.task.dataset: quadratic_fit.threshold(p.spec.task) for p in _planned("paper")}
+    at = {p.spec.task.dataset: threshold(p.spec.task) for p in _planned("paper")}
     assert at == {"cifar10": 5e-3, "mnist": 1e-3, "fashion_mnist": 1e-3}
-    assert {quadratic_fit.threshold(p.spec.task) for p in _planned("smoke")} == {1e-3}
+    assert {threshold(p.spec.task) for p in _planned("smoke")} == {1e-3}
 
 
 def _planned(profile: str) -> list[Planned]:
@@ -75,18 +78,20 @@ def test_every_planned_run_has_a_record_and_the_invariants_hold(fits: Any, sizes
 
 
 def test_the_table_of_fits_covers_every_run_once(fits: Any) -> None:
-    rows = fits.table()
-    assert sum(r.runs for r in rows) == len(fits.all_records())
-    assert {r.optimizer for r in rows} == set(OPTIMIZERS)
-    by_rate = {(r.optimizer, r.lr) for r in rows}
-    assert ("sgd", 0.1) in by_rate and ("sgd", 0.01) in by_rate
-    slow = next(r for r in rows if r.optimizer == "sgd" and r.lr < 0.05)
-    assert slow.r2 > 0.999 and slow.radius >= 1, "a small step of a network with few kinks"
-    assert all(r.probes == 4 * r.runs and 0 <= r.convex <= 1 for r in rows)
+    rows = fits.table
+    assert sum(len(row.records) for row in rows) == len(fits.all_records())
+    assert {row.optimizer for row in rows} == {"SGD", "momentum", "Adam"}
+    by_rate = {(row.optimizer, row.records[0].spec.get("lr")): row for row in rows}
+    assert ("SGD", 0.1) in by_rate and ("SGD", 0.01) in by_rate
+    slow = by_rate["SGD", 0.01]
+    assert slow.quantile(lambda p: p.five.r2) > 0.999, "a small step of a network with few kinks"
+    assert slow.quantile(lambda p: p.five.radius) >= 1
+    assert all(len(row.found) == 4 * len(row.records) for row in rows)
+    assert all(0 <= share <= 1 for share in tables_03.fits(fits)["convex"])
 
 
 def made_up(losses: Any, low: float, there: float) -> Record:
-    spec = dataclasses.replace(quadratic_fit.main_runs(quadratic_fit.PROFILES["smoke"], "sgd")[0], steps=10)
+    spec = dataclasses.replace(_planned("smoke")[0].spec, steps=10)
     series = {
         "line 10": [losses(u) for u in GRID],
         "fit_minimum": Series([low], [10]),
@@ -104,8 +109,9 @@ def test_a_probe_reads_what_was_measured() -> None:
     assert probe.five.r2 == pytest.approx(1) and probe.wide_r2 == pytest.approx(1)
     assert probe.minimum == pytest.approx(0.3) and probe.minimum_error == pytest.approx(0.02 / 2.02)
     assert probe.move == pytest.approx(0.3) and probe.move_3 == pytest.approx(0.3)
-    found = row([made_up(lambda u: 2 + (u - 0.3) ** 2, 0.3, 2.02)], [probe])
-    assert found.outside_error == pytest.approx(0.02 / 2.02) and math.isnan(found.inside_error)
+    found = Fits(("main", "sgd"), "", [], probes=[[probe]])
+    assert found.quantile(lambda p: p.minimum_error, among=outside) == pytest.approx(0.02 / 2.02)
+    assert math.isnan(found.quantile(lambda p: p.minimum_error, among=inside))
     (cubic,) = probes(made_up(lambda u: 2 + (u - 0.3) ** 2 + u**3, 0.3, 2.02))
     assert cubic.wide_r2 < cubic.five.r2 < 1
     assert cubic.five.radius < cubic.radius_5 < 4
@@ -123,18 +129,22 @@ def test_a_predicted_minimum_below_all_losses_is_in_the_picture() -> None:
     assert frame.y0 <= drawn.y0 and drawn.y1 <= frame.y1
 
 
-def test_the_optimizer_of_a_run_is_told_by_its_options() -> None:
-    for name in OPTIMIZERS:
-        spec = quadratic_fit.main_runs(quadratic_fit.PROFILES["smoke"], name)[0]
-        assert optimizer_of(spec) == name
+def test_further_tasks_have_the_seeds_of_both_groups_and_no_run_is_told_twice(tmp_path: Path) -> None:
+    desk = quadratic_fit.results("desk", Store(tmp_path))
+    cifar10 = desk.under("others", "adam", "cifar10", "resnet18")
+    assert [s.seed for group in cifar10.values() for s in group.specs] == [0, 1, 2, 3, 4]
+    assert [group.role.name for group in cifar10.values()] == ["others", "repeated"]
+    for key, group in desk.groups.items():
+        used = {(s.optimizer, s.optimizer_settings) for s in group.specs}
+        assert used <= {(b.optimizer, b.options) for b in (base(key[1], s.task) for s in group.specs)}
 
 
 def test_the_groups_of_superbatches_have_every_size(sizes: Any) -> None:
-    (group,) = sizes.groups()
-    assert [cell.size for cell in group.cells] == [1, 2, 5, 10]
-    assert group.cells[0].loss_std > group.cells[-1].loss_std > 0
-    assert group.slopes[0] == pytest.approx(-0.5, abs=0.25)  # 10 draws a size
-    assert [c.cost[5] for c in group.cells] == [overhead(5, c.size) for c in group.cells]
+    (row,) = sizes.measured
+    assert [cell.size for cell in row.cells] == [1, 2, 5, 10]
+    assert np.median(row.cells[0].spread) > np.median(row.cells[-1].spread) > 0
+    assert slope(row.records[0]) == pytest.approx(-0.5, abs=0.25)  # 10 draws a size
+    assert tables_04.sizes(sizes)["mini-batches"] == [1, 2, 5, 10]
 
 
 def test_cost_is_that_of_appendix_c() -> None:
@@ -143,32 +153,39 @@ def test_cost_is_that_of_appendix_c() -> None:
 
 
 def test_slope_of_independent_mini_batches_is_a_half() -> None:
-    spec = superbatch.part_runs(*_smoke(), "momentum")[0]
     count = 20  # measured
     spreads = {
         f"loss_std {s}": Series([0.3 * math.sqrt((1 - s / count) / s)] * 2, [1, 2]) for s in (1, 2, 5, 10)
     }
-    record = Record.of(spec, Outcome("finished", spreads), code="0" * 64, device="cpu")
-    assert slope(record, (1, 2, 5, 10)) == pytest.approx(-0.5, abs=1e-6)
+    assert slope(made_up_sizes(spreads)) == pytest.approx(-0.5, abs=1e-6)
 
 
-def _smoke() -> tuple[Any, Any]:
-    scale = superbatch.PROFILES["smoke"]
-    return scale, scale.parts[0]
+def made_up_sizes(series: dict[str, Any]) -> Record:
+    (planned,) = superbatch.plan("smoke", Store(Path("nowhere")))
+    return Record.of(planned.spec, Outcome("finished", series), code="0" * 64, device="cpu")
+
+
+@pytest.mark.parametrize("module", [quadratic_fit, superbatch])
+def test_every_profile_has_the_same_groups(module: ModuleType, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    found = [set(module.results(profile, store).groups) for profile in module.PROFILES]
+    assert all(keys == found[0] for keys in found)
 
 
 def test_the_smallest_superbatch_is_one_from_which_on_all_decide_alike() -> None:
-    def cell(size: int, agree: float, error: float) -> Cell:
-        both = {5: agree, 3: 0.0}
-        return Cell(size, 0.1, both, {5: error, 3: error}, {5: 0.0, 3: 0.0}, 1.0, 0.0, 0.1)
+    def smallest(samples: int, *cells: tuple[float, float]) -> int | None:
+        """Of sizes that agree so often and are so far away, with 5 samples; with 3 none agrees."""
+        series = {}
+        for size, (agree, error) in zip((1, 2, 5, 10), cells, strict=True):
+            for name, value in (("agree_5", agree), ("agree_3", 0.0), ("error_5", error), ("error_3", error)):
+                series[f"{name} {size}"] = Series([value] * 2, [1, 2])
+        found = Measured(("mnist", "mlp", "momentum"), "", [made_up_sizes(series)]).smallest(samples)
+        return found.size if found else None
 
-    cells = [cell(1, 1.0, 0.05), cell(2, 0.9, 0.05), cell(5, 0.96, 0.05), cell(10, 0.99, 0.01)]
-    group = Group(_smoke()[1], "momentum", [], cells, [], [])
-    smallest = group.smallest(5)
-    assert smallest is not None and smallest.size == 5, "one mini-batch did by chance, two did not"
-    assert group.smallest(3) is None
-    far = Group(_smoke()[1], "momentum", [], [cell(1, 1.0, 0.2)], [], [])
-    assert far.smallest(5) is None
+    cells = ((1.0, 0.05), (0.9, 0.05), (0.96, 0.05), (0.99, 0.01))
+    assert smallest(5, *cells) == 5, "one mini-batch did by chance, two did not"
+    assert smallest(3, *cells) is None
+    assert smallest(5, *cells[:3], (1.0, 0.2)) is None
 
 
 def replaced(record: Record, name: str, values: list[float]) -> dict[str, Any]:
@@ -188,7 +205,7 @@ def replaced(record: Record, name: str, values: list[float]) -> dict[str, Any]:
 def test_03_check_raises_when_a_record_breaks_an_invariant(
     fits: Any, change: dict[str, Any], words: str
 ) -> None:
-    record = fits.main("sgd")[0]
+    record = fits["main", "sgd"][0]
     (name, value), *_ = change.items()
     broken = dataclasses.replace(record, **(change if name == "status" else replaced(record, name, value)))
     with pytest.raises(InvariantError, match=words):
@@ -223,9 +240,10 @@ def test_desk_is_what_the_issue_asks_for() -> None:
     desk = quadratic_fit.PROFILES["desk"]
     assert desk.main.model == "conv4" and desk.main.train == 10_000 and len(desk.seeds) == 5
     assert desk.probes >= 50, "the claims ask for 50 recomputations of one run"
-    for part in superbatch.PROFILES["desk"].parts:
-        assert max(superbatch.sizes(part)) >= 100 and len(part.seeds) == 5
-        assert part.superbatch <= part.task.train // part.task.batch
+    scale: Scale = superbatch.PROFILES["desk"]
+    assert len(scale.seeds) == 5
+    for task, measured in scale.tasks.items():
+        assert 200 <= measured <= task.train // task.batch, "sizes up to 100 are compared"
     assert np.isclose(overhead(5, 100), 100 / 6)
 
 
@@ -244,10 +262,10 @@ def test_figures_are_functions_of_the_records(module: ModuleType, name: str, fit
 @pytest.mark.parametrize(("module", "name"), TABLES, ids=lambda x: x if isinstance(x, str) else "")
 def test_tables_are_functions_of_the_records(module: ModuleType, name: str, fits: Any, sizes: Any) -> None:
     results = of(module, fits, sizes)
-    text = getattr(module, name)(results)
+    text = str(getattr(module, name)(results))
     assert "nan" not in text and "No records" not in text and "Not all runs" not in text
     again = type(results)("smoke", results.store)
-    assert getattr(module, name)(again) == text
+    assert str(getattr(module, name)(again)) == text
 
 
 def test_an_empty_store_has_pages_without_numbers(tmp_path: Path) -> None:
@@ -257,21 +275,21 @@ def test_an_empty_store_has_pages_without_numbers(tmp_path: Path) -> None:
     for module, name in FIGURES:
         assert not any(panel.axison for panel in getattr(module, name)(of(module, fits, sizes)).axes), name
     for module, name in TABLES:
-        text = getattr(module, name)(of(module, fits, sizes))
-        assert text == module.NONE or name in ("setting", "costs"), name
+        text = str(getattr(module, name)(of(module, fits, sizes)))
+        assert text == NONE or name in ("setting", "costs"), name
     assert "missing: 6" in tables_03.setting(fits) and "missing: 1" in tables_04.setting(sizes)
-    assert "16.7 % |  |" in tables_04.costs(sizes), "arithmetic needs no run, a count does"
+    assert "16.7 % |  |" in str(tables_04.costs(sizes)), "arithmetic needs no run, a count does"
     assert invariants_03.check(fits) == invariants_04.check(sizes) == 0
-    for number, results in (("03", fits), ("04", sizes)):
-        assert {v.outcome for v in claims.verdicts(number, results)} == {"not run"}
+    for results in (fits, sizes):
+        assert {v.outcome for v in claims.verdicts(results)} == {"not run"}
 
 
 def test_the_tables_say_what_was_measured(fits: Any, sizes: Any) -> None:
-    text = tables_03.fits(fits)
-    assert text.count("\n") == len(fits.table()) + 1
+    text = str(tables_03.fits(fits))
+    assert text.count("\n") == len(fits.table) + 1
     assert "digits, dense, SGD, rate 0.01" in text
-    assert tables_04.sizes(sizes).count("\n") == 4 + 1 + 2
-    assert tables_04.costs(sizes).count("| 16.7 % | 16.7 % |") == 1, "counted as appendix C counts"
+    assert str(tables_04.sizes(sizes)).count("\n") == 4 + 1 + 2
+    assert str(tables_04.costs(sizes)).count("| 16.7 % | 16.7 % |") == 1, "counted as appendix C counts"
     assert "reduced scale" in tables_03.setting(fits) and "reduced scale" in tables_04.setting(sizes)
 
 
@@ -284,15 +302,15 @@ def test_moves_to_the_bound_are_counted(sizes: Any) -> None:
     mixed = dataclasses.replace(record, **replaced(record, "move", [-most[0], *(0.1 * most[1:])]))
     assert at_bound(mixed).tolist() == [True, False] and not at_bound(inside).any()
     again = superbatch.reading.Results("smoke", Changed(sizes.store, {record.spec.hash: mixed}))
-    assert "to the bound at 1 of 2 measured steps (50%)" in tables_04.sizes(again)
+    assert "to the bound at 1 of 2 measured steps (50%)" in str(tables_04.sizes(again))
 
 
 def test_examples_are_chosen_by_rule(fits: Any) -> None:
-    found = fits.examples()
+    found = fits.examples
     for case, low, high in (("inside", 0.0, 0.2), ("outside", 0.2, 0.5)):
         if case in found:
             assert low <= abs(found[case][1].minimum) <= high
-    every = [p for name in OPTIMIZERS for r in fits.main(name) for p in probes(r)]
+    every = [p for r in fits["main"] for p in probes(r)]
     worst = found["far"][1]
     assert breakdown(worst) == max(map(breakdown, every)) > 0
-    assert {key[1] for key in fits.typical()} == {"mlp"}
+    assert {task.model for task in fits.typical} == {"mlp"}

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -58,7 +58,7 @@ def test_the_best_profile_is_paper_only_when_complete(monkeypatch: pytest.Monkey
 
     class Held:
         def get(self, spec: RunSpec, stale: bool = False, data: str | None = None) -> object | None:
-            return spec.hash if spec.hash in held else None
+            return SimpleNamespace(spec=spec) if spec.hash in held else None
 
         def candidates(self, prefix: str) -> list[object]:
             return []

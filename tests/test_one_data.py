@@ -20,16 +20,18 @@ from adatune_lite.report.search import choose
 from adatune_lite.runs import execute as execution
 from adatune_lite.runs import one_data, provenance, state
 from adatune_lite.runs.durations import Durations
-from adatune_lite.runs.freshness import Shown
+from adatune_lite.runs.freshness import WithStale
 from adatune_lite.runs.one_data import AtHand, on_one_data
 from adatune_lite.runs.progress import quiet
 from adatune_lite.runs.record import Record
 from adatune_lite.runs.store import Reader, Store
 from adatune_lite.runs.worker import Planned
 from adatune_lite.tasks import sources
-from adatune_lite.tasks.spec import TaskSpec
+from adatune_lite.tasks.spec import TaskSpec, pairs
 from adatune_lite.training.outcome import Outcome
-from adatune_lite.training.spec import RunSpec, pairs
+from adatune_lite.training.spec import RunSpec
+
+pytestmark = pytest.mark.usefixtures("fakes")
 
 COPY, PUBLISHED, OTHER = "all:copy", "all:published", "all:other"
 SMALL = dataclasses.replace(fake_runs.TASK, hidden=(7,))
@@ -65,7 +67,7 @@ def record(made: RunSpec, loss: float, data: str = COPY, **changes: str) -> Reco
         "finished", {"lr": [0.1] * 8}, {"validation_loss": loss, "loss": loss}, {"seconds": 1.0}
     )
     facts = {"data_checksum": data, "data_verified": data == PUBLISHED, "data_source": data}
-    code = changes.pop("code", provenance.code_hash("noise"))
+    code = changes.pop("code", provenance.code_hash(provenance.Kind.of(made)))
     return Record.of(made, outcome, code=code, device="cpu", provenance=facts | changes)
 
 
@@ -90,7 +92,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def shown(store: Store) -> Reading[int]:
-    return Reading(EXPERIMENT, "desk", on_one_data(EXPERIMENT, "desk", Shown(store)))
+    return Reading(EXPERIMENT, "desk", on_one_data(EXPERIMENT, "desk", WithStale(store)))
 
 
 def data_of(records: Sequence[Record]) -> set[str]:
@@ -101,7 +103,7 @@ class TestPage:
     """A cell, a search and all that is compared: from one copy, changed as a whole or not at all."""
 
     def test_without_a_choice_to_make_the_store_is_read_as_it_is(self, store: Store) -> None:
-        reader = Shown(store)
+        reader = WithStale(store)
         assert on_one_data(EXPERIMENT, "desk", reader) is reader
         assert on_one_data(EXPERIMENT, "desk", Store(store.root / "empty")).get(spec(0.1, 0)) is None
 
@@ -258,12 +260,12 @@ class TestRun:
 
         monkeypatch.setattr(sources, "load_images", load)
         with pytest.raises(sources.DataError, match="cannot be read"):
-            execution.complete(EXPERIMENT, "desk", store, functions="fake_runs", progress=quiet)
+            execution.complete(EXPERIMENT, "desk", store, progress=quiet)
 
     def test_records_on_published_data_need_no_data(self, store: Store, published: list[str]) -> None:
         searched(store, best=0.1, data=PUBLISHED)
         put(store, [*report(0.1), spec(0.1, 0, SMALL)], 2.0, PUBLISHED)
-        summary = execution.complete(EXPERIMENT, "desk", store, functions="fake_runs", progress=quiet)
+        summary = execution.complete(EXPERIMENT, "desk", store, progress=quiet)
         assert (summary.done, summary.left) == (0, 0) and not published
 
     def test_complete_makes_them_beside_the_others(self, checkout: Path) -> None:
@@ -272,7 +274,7 @@ class TestRun:
         planned = fake_runs.plan("smoke", store)
         put(store, [p.spec for p in planned], 1.0)
         first = {path: path.read_bytes() for path in store.paths()}
-        made = partial(execution.complete, functions="fake_runs", progress=quiet)
+        made = partial(execution.complete, progress=quiet)
         summary = made(fake_runs, "smoke", store)
         assert (summary.done, summary.left, summary.failed) == (3, 0, [])
         assert made(fake_runs, "smoke", store).done == 0
@@ -293,7 +295,7 @@ def test_a_checkpoint_on_other_data_is_not_taken_up(checkout: Path, monkeypatch:
     """A run that counts to three, one step a call; in between it is called on other pixels."""
     store, execute = (
         Store(checkout / "data" / "runs"),
-        partial(execution.execute, functions="fake_runs", progress=quiet),
+        partial(execution.execute, progress=quiet),
     )
     planned, original = fake_runs.run(0, method="resume"), provenance.data
 

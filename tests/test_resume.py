@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
-import random
-import signal
 import subprocess
 import sys
-import time
+from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from functools import cache
+from itertools import combinations
+from multiprocessing import get_context
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import oracles
 import pytest
 import resumed_runs
 import torch
+from resumed_runs import State
+from tuner_registry import TUNERS
 
 from adatune_lite.checkpoint import Checkpoint, CheckpointError
 from adatune_lite.runs.worker import one_thread
+from adatune_lite.training import registry
 
-PROGRAM = Path(__file__).parent / "resumed_runs.py"
 
-
-def python(command: str, folder: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, str(PROGRAM), command, str(folder)])
+@pytest.fixture(scope="module")
+def elsewhere() -> Iterator[Executor]:
+    """Another process, for what is taken up again: nothing that stopped here is in its memory."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        yield pool
 
 
 def differences(a: Any, b: Any, where: str = "") -> list[str]:
@@ -47,54 +56,78 @@ def differences(a: Any, b: Any, where: str = "") -> list[str]:
     return [] if same else [f"{where}: {a!r}, not {b!r}"]
 
 
-def test_every_tuner_rule_and_experiment_resumes_bit_for_bit_at_every_boundary(tmp_path: Path) -> None:
-    both = python("stop", tmp_path), python("whole", tmp_path)
-    assert [process.wait() for process in both] == [0, 0]
-    assert python("finish", tmp_path).wait() == 0
-    whole, resumed = (torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in ("whole", "finish"))
-    cases, stops = resumed_runs.cases(), resumed_runs.STOPS
-    assert len(resumed) == len(cases) * len(stops)
-    faults = []
-    for name in cases:
-        for stop in stops:
-            where = f"{name} after {stop} steps: "
-            faults += differences(whole[f"{name} 0"], resumed[f"{name} {stop}"], where)
-            if not whole[f"{name} 0"].get("status", "").startswith("diverged"):
-                assert resumed_runs.place(tmp_path, name, stop).is_file(), f"{where} it kept no state"
-    assert not faults, "\n".join(faults[:20])
+@cache
+def whole(name: str) -> State:
+    """What a training or run leaves that nothing stops; the same at each boundary."""
+    case = next(case for case in resumed_runs.cases().values() if case.name == name)
+    with TemporaryDirectory() as folder, one_thread():
+        return case.run(Path(folder) / "whole.pt", 0)
+
+
+@pytest.mark.parametrize("name", resumed_runs.cases())
+def test_resumes_bit_for_bit(name: str, tmp_path: Path, elsewhere: Executor) -> None:
+    """In another process, from the state at a boundary.
+
+    Covered, which the next test proves: every tuner with every rule, and each of both on both networks and
+    at every boundary. Of the runs of experiments every one once, and all pairs of run function, method,
+    optimizer, momentum, weight decay and network that meet in a run, and each of these at every boundary.
+    """
+    case, kept = resumed_runs.cases()[name], tmp_path / "state.pt"
+    with one_thread(), contextlib.suppress(resumed_runs.Stopped):
+        case.run(kept, case.stop)
+    assert kept.is_file(), "it kept no state"
+    elsewhere.submit(resumed_runs.finish, name, kept, tmp_path / "resumed.pt").result()
+    resumed = torch.load(tmp_path / "resumed.pt", weights_only=True)
+    assert differences(whole(case.name), resumed) == []
+
+
+@pytest.mark.parametrize("kind", ["training", "run"])
+def test_every_pair_of_values_of_two_factors_is_resumed(kind: str) -> None:
+    every = getattr(resumed_runs, f"{kind}_product")()
+    chosen = getattr(resumed_runs, f"{kind}s")()
+    assert {str(case) for case in chosen} <= resumed_runs.cases().keys()
+    factors = list(every[0].factors)
+    for one, other in combinations(factors, 2):
+        meet = {(case.factors[one], case.factors[other]) for case in every}
+        assert {(case.factors[one], case.factors[other]) for case in chosen} == meet, f"{one} with {other}"
+    assert {case.name for case in chosen} == {case.name for case in every} or kind == "training"
+    assert len(chosen) <= len(every) / 2, "else the full product costs little more"
+
+
+def test_nothing_is_missing_from_the_product() -> None:
+    trainings, runs = resumed_runs.training_product(), resumed_runs.run_product()
+    assert {case.factors["tuner"] for case in trainings} == set(TUNERS)
+    rules = {setting.name for setting in oracles.SETTINGS if setting.options.get("eps") != 0.0}
+    assert {case.factors["rule"] for case in trainings} == rules
+    registry.load()
+    resumable = {name for name, function in registry.FUNCTIONS.items() if function.resumable}
+    assert {case.factors["function"] for case in runs} == resumable
+    assert len(trainings) == len(TUNERS) * len(rules) * 2 * 4
 
 
 def test_a_network_with_dropout_resumes_bit_for_bit(tmp_path: Path) -> None:
-    """One case of the above in this process, which is quick: what a look at one fault needs."""
-    case = resumed_runs.cases()["marthe momentum"]
+    """One case of the above in this process alone, which is quick: what a look at one fault needs."""
+    case = next(c for c in resumed_runs.training_product() if c.name == "marthe momentum random")
     with one_thread():
-        whole = case(tmp_path / "whole.pt", 0)
-        stopped = case(tmp_path / "kept.pt", 3)
-        resumed = case(tmp_path / "kept.pt", 0)
+        stopped = case.run(tmp_path / "kept.pt", 3)
+        resumed = case.run(tmp_path / "kept.pt", 0)
+        never_stopped = case.run(tmp_path / "whole.pt", 0)
     assert stopped["trace"]["status"] == "stopped by budget"
-    assert differences(whole, resumed) == []
+    assert differences(never_stopped, resumed) == []
 
 
 def test_killed_at_any_moment_it_goes_on_from_its_last_step(tmp_path: Path) -> None:
+    one, other = tmp_path / "killed", tmp_path / "whole"
+    one.mkdir()
+    other.mkdir()
+    program = [sys.executable, str(resumed_runs.__file__), str(one), "3"]
+    process = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert process.stdout.split() == ["3"], process.stderr
     with one_thread():
-        (tmp_path / "whole").mkdir()
-        resumed_runs.patient(tmp_path / "whole")
-    (whole,) = (tmp_path / "whole").glob("done-*.pt")
-    moments, kills, known = random.Random(1), 0, tmp_path / "patient.pt"
-    while not list(tmp_path.glob("done-*.pt")):
-        process = python("patient", tmp_path)
-        before = known.read_bytes() if known.exists() else b""
-        while process.poll() is None and (not known.exists() or known.read_bytes() == before):
-            time.sleep(0.01)
-        if kills < 3:
-            time.sleep(moments.uniform(0.0, 0.15))
-            process.kill()
-            kills += 1
-        assert process.wait() in (0, -signal.SIGKILL)
-    (done,) = tmp_path.glob("done-*.pt")
-    assert kills and not known.exists()
-    one, other = (torch.load(path, weights_only=True) for path in (whole, done))
-    assert differences(one, other) == []
+        resumed_runs.patient(other)
+    assert not (one / "patient.pt").exists()
+    states = [torch.load(next(folder.glob("done-*.pt")), weights_only=True) for folder in (one, other)]
+    assert differences(*states) == []
 
 
 def test_checkpoint_comes_back_whole_with_the_time_spent(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -94,3 +95,21 @@ def test_a_best_value_near_the_end_of_what_was_drawn_is_named(best: int, edge: b
     found = choose([[spec(0, lr=v)] for v in values], Held(losses), {"lr": LogUniform(0.1, 0.2)})
     assert found is not None
     assert (found.on_edge == ("lr",)) is edge
+
+
+def test_a_family_is_as_good_as_its_best_member_and_says_which_one_that_is() -> None:
+    def family(seed: int, lr: float) -> RunSpec:
+        settings = (("hyper_lr", 1e-3), ("lr", lr), ("mu", 0.9))
+        return replace(spec(seed, lr=lr), method="marthe", settings=settings)
+
+    plain = [[spec(s, lr=lr) for s in (0, 1)] for lr in (0.1, 0.2, 0.3, 0.4, 0.5)]
+    other = [[family(s, lr) for s in (0, 1)] for lr in (0.6, 0.7)]
+    losses: dict[tuple[float, int], float | None] = {(k / 10, s): 1.0 for k in range(1, 8) for s in (0, 1)}
+    space = {"lr": LogUniform(0.1, 0.7), "mu": LogUniform(0.1, 1.0)}
+    one = choose([*plain, *other], Held({**losses, (0.7, 0): 0.2}), space)
+    assert one is not None and (one.method, dict(one.settings)["lr"]) == ("marthe", 0.7)
+    assert one.on_edge == (), "two draws of the method have no edge, though seven of the family would"
+    two = choose([*plain, *other], Held({**losses, (0.5, 0): 0.2}), space)
+    assert two is not None and (two.method, two.on_edge) == ("constant", ("lr",)), "it has no mu"
+    assert [loss for loss, _ in two.scored] == [1.0] * 4 + [0.6] + [1.0] * 2
+    assert [dict(settings)["lr"] for _, settings in two.scored] == [k / 10 for k in range(1, 8)]

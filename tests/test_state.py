@@ -11,12 +11,14 @@ from fake_runs import run
 from adatune_lite.experiments import find
 from adatune_lite.runs import freshness, provenance, state
 from adatune_lite.runs.durations import Durations
-from adatune_lite.runs.freshness import Canary, Part
+from adatune_lite.runs.freshness import Canary, Evidence
 from adatune_lite.runs.record import Record
 from adatune_lite.runs.store import Store
 from adatune_lite.tasks.spec import TaskSpec
 from adatune_lite.training.outcome import Outcome
 from adatune_lite.training.spec import RunSpec
+
+pytestmark = pytest.mark.usefixtures("fakes")
 
 MACHINE = {
     "device_name": "A | B processor",
@@ -35,7 +37,7 @@ def put(
 ) -> None:
     """A record of two hours."""
     outcome = Outcome(status, {"lr": [0.1] * spec.steps}, {"loss": 1.0 + spec.seed}, {"seconds": 7200.0})
-    made = code or provenance.code_hash(spec.function)
+    made = code or provenance.code_hash(provenance.Kind.of(spec))
     store.put(
         Record.of(
             spec,
@@ -83,8 +85,9 @@ class TestState:
     def test_a_canary_clears_the_mark(self, store: Store) -> None:
         put(store, run(0).spec, code="0" * 64)
         assert "badge-profile stale" in state.state_markdown(read(store))
-        codes = ("0" * 64, provenance.code_hash("noise"))
-        freshness.write(Canary(fake_runs.NAME, {"noise": Part(codes, "2.0", {})}))
+        kind = provenance.Kind.of(run(0).spec)
+        codes = ("0" * 16, provenance.code_hash(kind)[:16])
+        freshness.write(Canary(fake_runs.NAME, {kind: Evidence(codes, "2.0", {})}))
         assert "badge-profile stale" not in state.state_markdown(read(store))
 
     def test_where_it_was_made(self, store: Store) -> None:

@@ -42,7 +42,7 @@ def record(
     return Record.of(
         spec(seed),
         outcome,
-        code=code or provenance.code_hash("training"),
+        code=code or provenance.code_hash(provenance.Kind.of(spec(seed))),
         device="cpu",
         labels=labels,
         provenance={"start": start},
@@ -106,7 +106,7 @@ class TestRecord:
         made = Record.of(
             spec(),
             Outcome("finished", series, {f"m{k}": rng.random() for k in range(10)}),
-            code=provenance.code_hash("training"),
+            code=provenance.code_hash(provenance.Kind.of(spec())),
             device="cpu",
             provenance=provenance.describe("cpu") | provenance.data("mnist5k"),
         )
@@ -170,7 +170,10 @@ class TestRecord:
     @pytest.mark.parametrize(("rate", "problems"), [(-0.1, 0), (np.nan, 1)])
     def test_rates_may_be_negative_where_they_are_not_projected(self, rate: float, problems: int) -> None:
         unprojected = dataclasses.replace(
-            spec(), settings=(("faults", "no_decay,no_projection"), ("lr", 0.1))
+            spec(),
+            function="published",
+            method="marthe_as_published",
+            settings=(("faults", "no_decay,no_projection"), ("lr", 0.1)),
         )
         made = Record.of(unprojected, Outcome("finished", {"lr": [0.1, rate]}), code="c" * 64, device="cpu")
         assert len(list(impossible(made))) == problems

@@ -9,11 +9,12 @@ import pytest
 
 from adatune_lite import files
 from adatune_lite.runs import provenance
-from adatune_lite.runs.freshness import Shown
+from adatune_lite.runs.freshness import WithStale
 from adatune_lite.runs.record import Record
 from adatune_lite.runs.store import Conflict, Store
 from adatune_lite.training.outcome import Outcome
 
+pytestmark = pytest.mark.usefixtures("fakes")
 COPY, PUBLISHED = f"train:{'a' * 64} test:{'b' * 64}", f"train:{'a' * 64} test:{'c' * 64}"
 
 
@@ -27,9 +28,10 @@ def record(
 ) -> Record:
     facts: dict[str, object] = {"start": start}
     facts |= {"data_checksum": data, "data_verified": verified} if data else {}
-    made = code or provenance.code_hash("noise")
+    spec = fake_runs.run(seed).spec
+    made = code or provenance.code_hash(provenance.Kind.of(spec))
     outcome = Outcome("finished", {"lr": [0.1] * 8}, {"test_loss": loss})
-    return Record.of(fake_runs.run(seed).spec, outcome, code=made, device="cpu", provenance=facts)
+    return Record.of(spec, outcome, code=made, device="cpu", provenance=facts)
 
 
 def test_the_same_spec_on_other_data_is_another_record(tmp_path: Path) -> None:
@@ -80,12 +82,12 @@ def test_readers_take_the_record_on_verified_data(tmp_path: Path) -> None:
     assert store.get(copy.spec) == copy
     store.put(published := record(start="2026-01-01", data=PUBLISHED, verified=True))
     assert store.get(copy.spec) == store.find(copy.spec.hash) == published
-    assert store.get(copy.spec, stale=True) == Shown(store).get(copy.spec) == published
-    assert Shown(store).get(copy.spec, data=COPY) == store.get(copy.spec, data=COPY) == copy
+    assert store.get(copy.spec, stale=True) == WithStale(store).get(copy.spec) == published
+    assert WithStale(store).get(copy.spec, data=COPY) == store.get(copy.spec, data=COPY) == copy
     assert store.get(copy.spec, data="train:2") is None
     store.put(old := record(1, code="0" * 64, data=PUBLISHED, verified=True))
     store.put(fresh := record(1, data=COPY))
-    assert Shown(store).get(old.spec) == fresh, "a stale record is shown where there is no other"
+    assert WithStale(store).get(old.spec) == fresh, "a stale record is shown where there is no other"
 
 
 def test_damaged_and_misnamed_records_beside_others_are_named(tmp_path: Path) -> None:

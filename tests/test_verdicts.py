@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from adatune_lite import claims
 from adatune_lite.claims import Claim, Verdict
 from adatune_lite.claims.verdict import judges_of
 from adatune_lite.experiments import lrs_opt_vs_marthe as experiment
+from adatune_lite.experiments.lrs_opt_vs_marthe.groups import ONLINE
 from adatune_lite.experiments.lrs_opt_vs_marthe.reading import Results
 from adatune_lite.training.spec import RunSpec
 
@@ -31,7 +32,7 @@ def verdict(name: str, found: Results) -> Verdict:
 
 
 def test_a_world_in_which_all_of_them_hold() -> None:
-    held = claims.verdicts(experiment.NAME, results(profile="paper"))
+    held = claims.verdicts(results(profile="paper"))
     assert [(v.claim.id.split(".")[-1], v.outcome) for v in held] == [
         ("horizon", "reproduced"),
         ("lrsopt_beats_constant", "supported"),
@@ -75,7 +76,7 @@ WEAK = (-0.03, -0.01, -0.005, -0.01, -0.01)
 
 
 def online(losses: Sequence[float]) -> dict[str, float | Sequence[float] | None]:
-    return {"lrs_opt": [0.1] * 5, **dict.fromkeys(experiment.ONLINE, losses)}
+    return {"lrs_opt": [0.1] * 5, **dict.fromkeys(ONLINE, losses)}
 
 
 def test_lower_bound_is_corrected_for_its_four_comparisons() -> None:
@@ -126,23 +127,23 @@ def test_what_is_missing_is_named_and_leaves_no_verdict() -> None:
 
 
 def test_without_records_nothing_is_judged() -> None:
-    held = claims.verdicts("1", results(lambda spec: None))
+    held = claims.verdicts(results(lambda spec: None))
     assert [v.outcome for v in held] == ["not run"] * 6
     assert all(not v.profile and not v.runs and not v.statistic for v in held)
 
 
 def test_fewer_than_five_seeds_give_no_verdict() -> None:
     few = world()
-    held = claims.verdicts("01", results(lambda spec: None if 4 <= spec.seed < TUNING else few(spec)))
+    held = claims.verdicts(results(lambda spec: None if 4 <= spec.seed < TUNING else few(spec)))
     assert [v.outcome for v in held] == ["undecided"] * 6
     assert all(v.seeds == 4 and f"4 of the {v.claim.least_seeds} seeds" in v.why for v in held)
 
 
 def test_smoke_and_quick_are_no_results_and_say_so() -> None:
-    held = claims.verdicts("01", results(profile="quick"))
+    held = claims.verdicts(results(profile="quick"))
     assert not any(v.for_book for v in held)
     assert {v.scale for v in held} == {"quick (no result)"} and {v.outcome for v in held} == {"undecided"}
-    assert {v.scale for v in claims.verdicts("01", results())} == {"desk (reduced)"}
+    assert {v.scale for v in claims.verdicts(results())} == {"desk (reduced)"}
 
 
 @pytest.mark.parametrize("rival", ["hd", "hd_validation", "rtho"])
@@ -153,11 +154,7 @@ def test_marthe_has_to_be_below_each_rival(rival: str) -> None:
 
 
 def test_marthe_has_to_look_most_like_lrs_opt() -> None:
-    def swapped(spec: RunSpec) -> np.ndarray:
-        return shapes(
-            replace(spec, method={"rtho": "marthe", "marthe": "rtho"}.get(spec.method, spec.method))
-        )
-
+    swapped = partial(shapes, swapped={"rtho": "marthe", "marthe": "rtho"})
     given = verdict("marthe_closest", results(rates=swapped))
     assert given.outcome == "undecided" and given.statistic["p"] < 0.05
     flat = verdict("marthe_closest", results(rates=lambda spec: np.full(spec.steps, 0.1)))

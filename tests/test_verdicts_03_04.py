@@ -10,11 +10,11 @@ import pytest
 from adatune_lite import claims
 from adatune_lite.claims import Verdict
 from adatune_lite.experiments import quadratic_fit, superbatch
-from adatune_lite.experiments.autolr_tasks import OPTIMIZERS
 from adatune_lite.experiments.quadratic_fit import tables as tables_03
 from adatune_lite.experiments.quadratic_fit import verdicts as verdicts_03
 from adatune_lite.runs.record import Record
 from adatune_lite.training.outcome import Outcome, Series
+from adatune_lite.training.probes import SIZES
 from adatune_lite.training.quadratic import GRID, SAMPLES
 from adatune_lite.training.spec import RunSpec
 
@@ -30,7 +30,8 @@ class Made:
 
 
 def verdict(number: str, results: Any, claim: str) -> Verdict:
-    return next(v for v in claims.verdicts(number, results) if v.claim.id == claim)
+    assert results.name.startswith(number)
+    return next(v for v in claims.verdicts(results) if v.claim.id == claim)
 
 
 COUNT = 12
@@ -40,11 +41,10 @@ COUNT = 12
 def lines(profile: str, losses: Any, low: float, there: float) -> Any:
     """Records at the seed rate; losses(u, x), x a small number that changes by probe and seed."""
     records = []
-    scale = quadratic_fit.PROFILES[profile]
-    for optimizer in OPTIMIZERS:
-        others = quadratic_fit.other_runs(scale, optimizer)
-        for spec in (*quadratic_fit.main_runs(scale, optimizer), *others):
+    for run in quadratic_fit.plan(profile, Made([])):
+        if run.role in ("main", "others"):
             at = list(range(1, COUNT + 1))
+            spec = run.spec
             series: dict[str, Any] = {
                 f"line {s}": [losses(u, 0.01 * s + 1e-3 * spec.seed) for u in GRID] for s in at
             }
@@ -64,7 +64,7 @@ def test_expanding_in_eps_is_judged_recomputation_by_recomputation() -> None:
     assert found.outcome == "supported" and found.seeds == 5, found.why
     bent = lines("desk", lambda u, x: 2 + u**2 + (0.1 + x) * (u in SAMPLES[3:]), 0.0, 2.0)
     assert verdict("03", bent, name).outcome == "contradicted", "wrong nearby, right from afar"
-    assert "Fashion" in tables_03.fits(cubic)
+    assert "Fashion" in str(tables_03.fits(cubic))
     quick = lines("quick", lambda u, x: 2 + (u - 0.3) ** 2, 0.3, 2.0)
     for other in ("autolr.fig5.quadratic_cifar", "autolr.fig5.minimum_value"):
         assert verdict("03", quick, other).outcome == "not run", "other tasks than the claim's"
@@ -101,23 +101,21 @@ def test_figure_5_is_judged_on_its_own_task(
 def spreads(profile: str, power: float = -0.5, **change: float) -> Any:
     """Records of every run: spread size^power, drawn without repetition, decisions as all the claims say."""
     records = []
-    scale = superbatch.PROFILES[profile]
-    for part in scale.parts:
-        for optimizer in part.optimizers:
-            for spec in superbatch.part_runs(scale, part, optimizer):
-                wobble = 1 + 0.01 * spec.seed
-                values = {"loss": 0.5, "move": 0.1, "move_3": 0.1}
-                for size in superbatch.sizes(part):
-                    left = math.sqrt(1 - size / part.superbatch)
-                    values[f"loss_std {size}"] = 0.1 * wobble * left * size ** (power * wobble)
-                    for name in ("agree_5", "agree_3", "samples_agree"):
-                        values[f"{name} {size}"] = change.get(name, 0.99)
-                    for name in ("error_5", "error_3", "samples_difference", "variance_ratio"):
-                        values[f"{name} {size}"] = change.get(name, 0.01) * wobble
-                looks = 5 * part.superbatch * scale.probes * change.get("price", 1 / 3)
-                series = {n: Series([v, v], [1, 2]) for n, v in values.items()}
-                outcome = Outcome("finished", series, cost={"look_steps": looks})
-                records.append(Record.of(spec, outcome, code="0" * 64, device="cpu"))
+    for spec in (p.spec for p in superbatch.plan(profile, Made([]))):
+        wobble = 1 + 0.01 * spec.seed
+        values = {"loss": 0.5, "move": 0.1, "move_3": 0.1}
+        measured = int(spec.get("superbatch"))
+        for size in (s for s in SIZES if 2 * s <= measured):
+            left = math.sqrt(1 - size / measured)
+            values[f"loss_std {size}"] = 0.1 * wobble * left * size ** (power * wobble)
+            for name in ("agree_5", "agree_3", "samples_agree"):
+                values[f"{name} {size}"] = change.get(name, 0.99)
+            for name in ("error_5", "error_3", "samples_difference", "variance_ratio"):
+                values[f"{name} {size}"] = change.get(name, 0.01) * wobble
+        looks = 5 * measured * int(spec.get("probes")) * change.get("price", 1 / 3)
+        series = {n: Series([v, v], [1, 2]) for n, v in values.items()}
+        outcome = Outcome("finished", series, cost={"look_steps": looks})
+        records.append(Record.of(spec, outcome, code="0" * 64, device="cpu"))
     return superbatch.results(profile, Made(records))
 
 

@@ -11,6 +11,7 @@ from adatune_lite import experiments
 from adatune_lite.cli.tables import table
 from adatune_lite.runs.durations import Durations
 from adatune_lite.runs.execute import Experiment, missing
+from adatune_lite.runs.freshness import outstanding
 from adatune_lite.runs.one_data import on_one_data
 from adatune_lite.runs.progress import duration
 from adatune_lite.runs.record import Record, RecordError
@@ -122,6 +123,9 @@ def verify(given: argparse.Namespace) -> int:
     problems = list(store.verify())
     for problem in problems:
         print(problem)
+    canaries = [] if given.folder else [*filter(None, map(outstanding, experiments.EXPERIMENTS))]
+    for what in canaries:
+        print(what)
     count = sum(1 for _ in store.paths())
-    print(f"{count} records, {len(problems)} problems")
-    return 1 if problems else 0
+    print(f"{count} records, {len(problems) + len(canaries)} problems")
+    return 1 if problems or canaries else 0

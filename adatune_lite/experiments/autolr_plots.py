@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from adatune_lite.experiments.autolr_records import rates
-from adatune_lite.plotting import panels, style
+from adatune_lite.plotting import BLACK, BLUE, ORANGE, panels, style
 from adatune_lite.report.figures import COLOURS, not_run
 from adatune_lite.report.statistics import mean_interval
 from adatune_lite.runs.record import Record
@@ -31,6 +31,8 @@ LABELS = {
 }
 """How methods are called in figures and tables."""
 OPTIMIZER_LABELS = {"sgd": "SGD", "momentum": "SGD with momentum", "adam": "Adam"}
+SIGNS = {"sgd": (BLACK, "o"), "momentum": (ORANGE, "s"), "adam": (BLUE, "^")}
+"""Colour and marker of an optimizer."""
 LINES = {"autolr": "-", "constant": "--", "staircase": "--"}
 
 Curve = tuple[np.ndarray, np.ndarray]
@@ -146,6 +148,37 @@ def points(
     else:
         axes.plot(values, [place] * len(values), "|", color=colour, ms=9, alpha=0.5)
         axes.errorbar(mean.mean, place, xerr=error, **form)
+
+
+def rows_of_points(
+    held: Sequence[tuple[str, Sequence[float], str, str]], xlabel: str, height: float
+) -> tuple[Figure, Axes]:
+    """`points` for each (name, values, colour, marker), from below; an empty panel without any."""
+    figure, (axes,) = panels(height=height)
+    if not held:
+        not_run(axes)
+        return figure, axes
+    for place, (_, values, colour, marker) in enumerate(held):
+        points(axes, place, values, colour, marker)
+    axes.set_yticks(range(len(held)), [name for name, *_ in held])
+    axes.set_xlabel(xlabel)
+    return figure, axes
+
+
+def framed(held: Any, count: int, **shape: Any) -> tuple[Figure, list[Axes]]:
+    """Panels, each of which says that nothing was run where nothing is held. shape: see `panels`."""
+    figure, axes = panels(count, **shape)
+    for panel in axes if not held else ():
+        not_run(panel)
+    return figure, axes
+
+
+def keyed(figure: Figure, axes: Sequence[Axes], title: str | None = None) -> Figure:
+    """The figure with one legend for all panels, whose signs are the same."""
+    known = {name: h for a in axes for h, name in zip(*a.get_legend_handles_labels(), strict=True)}
+    if known:
+        figure.legend(known.values(), known.keys(), loc="outside lower center", ncols=3, title=title)
+    return figure
 
 
 def beside_printed(

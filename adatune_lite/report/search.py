@@ -61,8 +61,10 @@ def final_loss(record: Record, classes: int = 10) -> float:
 
 @dataclass(frozen=True)
 class Choice:
-    """The settings chosen for one method, with the evidence."""
+    """What a search chose, with the evidence."""
 
+    method: str
+    """Of the chosen draw: a family searches several."""
     settings: Pairs
     mean_loss: float
     """Mean E over the tuning seeds."""
@@ -71,11 +73,16 @@ class Choice:
     """Trials in which at least one tuning seed diverged."""
     on_edge: tuple[str, ...]
     """Settings whose best value has at most one drawn value between it and the end of its range."""
+    scored: tuple[tuple[float, Pairs], ...]
+    """Mean E and settings of every draw."""
 
 
 def choose(trials: Iterable[list[RunSpec]], store: Reader, space: Space) -> Choice | None:
-    """The trial (one spec a tuning seed) with the smallest mean E; None while a record is missing."""
-    scored: list[tuple[float, Pairs]] = []
+    """The trial (one spec a tuning seed) with the smallest mean E; None while a record is missing.
+
+    Trials of several methods are a family; settings that the best one does not have are on no edge.
+    """
+    scored: list[tuple[float, Pairs, str]] = []
     diverged = 0
     for specs in trials:
         records = [store.get(spec) for spec in specs]
@@ -83,17 +90,19 @@ def choose(trials: Iterable[list[RunSpec]], store: Reader, space: Space) -> Choi
         if len(found) < len(records):
             return None
         diverged += any("validation_loss" not in r.metrics for r in found)
-        scored.append((fmean(final_loss(r) for r in found), specs[0].settings))
+        scored.append((fmean(final_loss(r) for r in found), specs[0].settings, specs[0].method))
     if not scored:
         return None
-    loss, best = min(scored)
-    return Choice(best, loss, len(scored), diverged, _edges(best, [s for _, s in scored], space))
+    loss, best, method = min(scored)
+    drawn = tuple((loss, settings) for loss, settings, _ in scored)
+    alike = [settings for _, settings, of in scored if of == method]
+    return Choice(method, best, loss, len(scored), diverged, _edges(best, alike, space), drawn)
 
 
 def _edges(best: Pairs, tried: list[Pairs], space: Space) -> tuple[str, ...]:
     edges = []
-    for name in space:
-        values = sorted({dict(s)[name] for s in tried})
+    for name in filter(dict(best).__contains__, space):
+        values = sorted({dict(s)[name] for s in tried if name in dict(s)})
         place = values.index(dict(best)[name])
         if len(values) > 4 and (place < 2 or place >= len(values) - 2):
             edges.append(name)

@@ -17,10 +17,10 @@ from adatune_lite.tasks.spec import TaskSpec
 from adatune_lite.training.spec import RunSpec
 
 if TYPE_CHECKING:
-    from adatune_lite.runs.freshness import Shown
+    from adatune_lite.runs.freshness import WithStale
     from adatune_lite.runs.worker import Planned
 
-    Records = Store | Shown
+    Records = Store | WithStale
 
 
 class Plans(Protocol):

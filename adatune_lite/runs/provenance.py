@@ -9,105 +9,96 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from collections.abc import Iterator
+from functools import lru_cache, partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adatune_lite.files import PACKAGE
 from adatune_lite.runs.remembered import remembered
+from adatune_lite.tasks import models
+from adatune_lite.training import registry
 
-DECIDING = (
-    "rules",
-    "engine/curvature.py",
-    "engine/batchnorm.py",
-    "engine/hypergradient.py",
-    "tuners",
-    "schedules.py",
-    "training/loop.py",
-    "tasks",
-    "training/functions.py",
-    "training/methods.py",
-    "tuners/autolr/variants.py",
-)
-"""Modules and folders of the package whose code decides the numbers of every run."""
-
-_DERIVATIVES = ("tuners/as_published.py", "training/derivatives.py")
-_PROBES = ("training/probes.py", "training/line.py", "training/quadratic.py")
-DECIDING_ONE = {
-    "lrs_opt": ("engine/lrs_opt.py", "engine/seeds.py"),
-    "published": _DERIVATIVES,
-    "lean": _DERIVATIVES,
-    "hypergradient_error": _DERIVATIVES,
-    "locality": _DERIVATIVES,
-    "generalisation": ("training/generalisation.py", "engine/eigenvalue.py"),
-    "quadratic_fit": _PROBES,
-    "superbatch_size": _PROBES,
-    "lr_range": ("training/range_test.py", "tuning/lr_range.py", "tuning/rewind.py"),
-}
-"""Further modules by run function: a change of LRS-OPT leaves the records of online tuners valid."""
-
-NOT_DECIDING = ("tasks/sources", "tasks/spec.py")
-"""Where data are found: what it found is in the record by the checksum of the decoded pixels; and the spec,
-which the record holds whole."""
+if TYPE_CHECKING:
+    from adatune_lite.training.spec import RunSpec
 
 
-def code_hash(function: str, package: Path = PACKAGE) -> str:
-    """SHA-256 over the syntax trees of the modules that decide the numbers of a run function.
+class Kind(NamedTuple):
+    """What decides by which code a run gets its numbers; runs of one kind differ in settings and sizes."""
+
+    function: str
+    method: str
+    optimizer: str
+    network: str
+
+    @classmethod
+    def of(cls, spec: RunSpec) -> Kind:
+        """The kind of a run."""
+        return cls(spec.function, spec.method, spec.optimizer, spec.task.model)
+
+    @classmethod
+    def parse(cls, text: str) -> Kind:
+        """The inverse of `str`; raises ValueError for anything but four words."""
+        words = text.split(" ")
+        if len(words) != len(cls._fields):
+            raise ValueError(f"a kind of run is four words, not {text!r}")
+        return cls(*words)
+
+    def __str__(self) -> str:
+        return " ".join(self)
+
+
+def code_hash(kind: Kind, package: Path = PACKAGE) -> str:
+    """SHA-256 over what decides the numbers of a kind of run: syntax trees of modules, declared defaults.
 
     Comments, docstrings, layout and the wording of errors change nothing; a constant does. The same for
     every supported version of Python, so that records of several machines meet under one hash. Read once
     for each process: a run under way belongs to the code that it loaded.
+
+    Raises:
+        SpecError: there is no such function, method or optimizer, or they do not go together.
+        KeyError: there is no such network, or a module is declared that does not exist.
     """
-    return _code_hash(function, package)
+    entry = registry.declared(kind.function, kind.method, kind.optimizer)
+    return _code_hash(
+        deciding_files(kind), f"{entry.text}\n{models.MODELS[kind.network].__qualname__}", package
+    )
 
 
-@lru_cache
-def _code_hash(function: str, package: Path) -> str:
-    sources = {
-        path.relative_to(package).as_posix(): path.read_bytes() for path in deciding_files(function, package)
-    }
+def deciding_files(kind: Kind) -> tuple[str, ...]:
+    """The modules that `code_hash` reads, by their path below the package, sorted.
+
+    Raises SpecError and KeyError as `code_hash`.
+    """
+    own = registry.decides(kind.function, kind.method, kind.optimizer)
+    return tuple(sorted({*own, *models.decides(kind.network)}))
+
+
+@lru_cache(maxsize=1024)
+def _code_hash(names: tuple[str, ...], declared: str, package: Path) -> str:
+    digests = _digests(package)
+    lines = [declared, *(f"{name} {digests[name]}" for name in names)]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+@lru_cache(maxsize=8)
+def _digests(package: Path) -> dict[str, str]:
+    """A digest of each module of a package, as it was at the first question; by path."""
+    # Parsing takes longer than all the rest of `status`: it is remembered by the content.
+    by = hashlib.sha256(f"{sys.version}\n".encode() + Path(__file__).read_bytes()).hexdigest()
+    contents = {path.relative_to(package).as_posix(): path.read_bytes() for path in package.rglob("*.py")}
+    keys = {name: hashlib.sha256(by.encode() + content).hexdigest() for name, content in contents.items()}
+    wanted = {keys[name]: partial(_digest, content) for name, content in contents.items()}
     checkout = package.parent
     place = checkout / "data" / "scratch" / "code_hashes.json"
-    known = place if (checkout / "pyproject.toml").is_file() else None
-    return remembered(_fingerprint(sources), lambda: _hash_of(sources), known)
+    found = remembered(wanted, place if (checkout / "pyproject.toml").is_file() else None)
+    return {name: found[key] for name, key in keys.items()}
 
 
-def _fingerprint(sources: Mapping[str, bytes]) -> str:
-    """What `_hash_of` follows from: the files byte by byte, this module and the version of Python."""
-    digest = hashlib.sha256(f"{sys.version}\n".encode() + Path(__file__).read_bytes())
-    for name, content in sources.items():
-        digest.update(f"{name} {hashlib.sha256(content).hexdigest()}\n".encode())
-    return digest.hexdigest()
-
-
-def _hash_of(sources: Mapping[str, bytes]) -> str:
-    digest = hashlib.sha256()
-    for name, content in sources.items():
-        digest.update(f"{name}\n{_essence(content)}\n".encode())
-    return digest.hexdigest()
-
-
-@lru_cache(maxsize=512)
-def _essence(content: bytes) -> str:
-    # Most files decide the numbers of most functions: each is parsed once.
+def _digest(content: bytes) -> str:
     text = content.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
-    return _text(_Essence().visit(ast.parse(text)))
-
-
-def deciding_files(function: str, package: Path = PACKAGE) -> list[Path]:
-    """The files that `code_hash` reads, sorted."""
-    deciding = _modules((*DECIDING, *DECIDING_ONE.get(function, ())), package)
-    return sorted(deciding - _modules(NOT_DECIDING, package))
-
-
-def _modules(names: tuple[str, ...], package: Path) -> set[Path]:
-    found: set[Path] = set()
-    for name in names:
-        place = package / name
-        found.update(place.rglob("*.py") if place.is_dir() else [place] if place.is_file() else [])
-    return found
+    return hashlib.sha256(_text(_Essence().visit(ast.parse(text))).encode()).hexdigest()
 
 
 class _Essence(ast.NodeTransformer):

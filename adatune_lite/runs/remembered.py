@@ -9,32 +9,30 @@ import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from adatune_lite import files
 
-KEPT = 64
+KEPT = 1024
 """Entries of a file; the oldest are forgotten."""
 
 
-def remembered(key: str, compute: Callable[[], str], place: Path | None) -> str:
-    """What `compute` returns, 64 hexadecimal digits, or the same from an earlier call with this key.
+def remembered(wanted: Mapping[str, Callable[[], str]], place: Path | None) -> dict[str, str]:
+    """What each function returns, 64 hexadecimal digits, or the same from an earlier call under its key.
 
-    key: a digest of everything that the result follows from.
+    wanted: functions by a digest of everything that their result follows from.
     place: the file; None, or one that cannot be written: nothing is remembered.
     """
-    if place is None:
-        return compute()
-    entries = _read(place)
-    value = entries.get(key)
-    if value is None:
-        value = compute()
-        kept = dict([*entries.items(), (key, value)][-KEPT:])
+    entries = _read(place) if place else {}
+    new = {key: compute() for key, compute in wanted.items() if key not in entries}
+    found = {key: entries[key] if key in entries else new[key] for key in wanted}
+    if place and new:
+        kept = dict([*entries.items(), *new.items()][-KEPT:])
         body = {key: [value, _check(key, value)] for key, value in kept.items()}
         with contextlib.suppress(OSError):
             files.replace(place, json.dumps(body, indent=0).encode())
-    return value
+    return found
 
 
 def _read(place: Path) -> dict[str, str]:

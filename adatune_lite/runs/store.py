@@ -17,7 +17,9 @@ from typing import NamedTuple, Protocol
 from adatune_lite import files
 from adatune_lite.runs import provenance
 from adatune_lite.runs.freshness import equal_codes
+from adatune_lite.runs.provenance import Kind
 from adatune_lite.runs.record import LIMIT, NewerSchema, Record, RecordError, impossible
+from adatune_lite.tasks.spec import SpecError
 from adatune_lite.training.spec import RunSpec
 
 SMALL = ("smoke", "quick")
@@ -248,9 +250,13 @@ def is_stale(record: Record) -> bool:
     Raises:
         CanaryError: the canary of the record's experiment is needed and damaged.
     """
-    function, present = record.spec.function, provenance.code_hash(record.spec.function)
+    kind = Kind.of(record.spec)
+    try:
+        present = provenance.code_hash(kind)
+    except (SpecError, KeyError):
+        return True  # There is no such method any more, or no such network.
     experiment = record.labels.get("experiment", "")
-    return record.code != present and not equal_codes(experiment, function, record.code, present)
+    return record.code != present and not equal_codes(experiment, kind, record.code, present)
 
 
 def preferred(records: Iterable[Record]) -> Record | None:

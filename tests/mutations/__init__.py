@@ -1,9 +1,10 @@
 """The faults that are planted by tests/mutate.py."""
 
-from mutations.behaviour import AUTOLR, RUNS, TUNERS
+from mutations.behaviour import AUTOLR, RUNS, SPECS, TUNERS
+from mutations.canary import LATE
 from mutations.derivatives import RULES, SWEEPS
 from mutations.fault import Fault
 
 __all__ = ["FAULTS", "Fault"]
 
-FAULTS = [*RULES, *SWEEPS, *TUNERS, *AUTOLR, *RUNS]
+FAULTS = [*RULES, *SWEEPS, *TUNERS, *AUTOLR, *RUNS, *SPECS, *LATE]

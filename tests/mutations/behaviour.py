@@ -250,7 +250,7 @@ RUNS = [
     ),
     Fault(
         "final loss of LRS-OPT on the test images (3.3.10)",
-        "training/functions.py",
+        "training/lrs_opt.py",
         "x, y = task.validation()\n\n    def train_loss(weights: dict[str, Tensor], t: int) -> Tensor:",
         "x, y = task.test()\n\n    def train_loss(weights: dict[str, Tensor], t: int) -> Tensor:",
         tests("functions", "only_the_headline_sees_the_test_images"),
@@ -288,6 +288,53 @@ RUNS = [
         "tasks/sources/readers.py",
         "for part, found in parts.items() if found.note}",
         "for part, found in parts.items() if False}",
-        tests("encoded_sources", "a_jpeg_copy_is_named_wherever_it_goes"),
+        tests("copies", "a_jpeg_copy_is_named_wherever_it_goes"),
+    ),
+]
+
+SPECS = [
+    Fault(
+        "a setting beyond its bounds is taken",
+        "training/registry.py",
+        "self.least <= value <= self.most",
+        "value <= self.most",
+        ("tests/test_spec.py::TestEverySetting::test_each_is_refused_where_it_may_not_be[training-marthe]",),
+    ),
+    Fault(
+        "1 and 1.0 are two runs",
+        "training/registry.py",
+        "else float(value) + 0.0",
+        "else value",
+        ("tests/test_spec.py::TestIdentity::test_what_is_the_same_has_one",),
+    ),
+    Fault(
+        "the default of a spec is not the tuner's",
+        "training/methods.py",
+        '"steps between two decisions", 1000',
+        '"steps between two decisions", 100',
+        ("tests/test_spec.py::TestDefaults::test_of_tuners_made_by_hand",),
+    ),
+    Fault(
+        "test accuracy along a training is of the last images",
+        "training/functions.py",
+        "part[: spec.test_images]",
+        "part[-spec.test_images :]",
+        (
+            "tests/test_spec.py::TestObservations::test_test_accuracy_is_of_the_first_images_and_of_all_at_the_end",
+        ),
+    ),
+    Fault(
+        "a curve that was asked for is thinned",
+        "runs/record.py",
+        "if exact or name in observed else",
+        "if exact else",
+        ("tests/test_spec.py::TestObservations::test_a_long_schedule_costs_no_point_of_a_curve",),
+    ),
+    Fault(
+        "a default that changes leaves the code hash",
+        "training/registry.py",
+        "{s.name}={s.default!r}",
+        "{s.name}",
+        ("tests/test_spec.py::TestDeciding::test_a_default_is_part_of_what_decides",),
     ),
 ]

@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from adatune_lite.experiments.is_the_hypergradient_right import all_faults
-from adatune_lite.experiments.is_the_hypergradient_right.scale import CLIP, MU, TRAINED
+from adatune_lite.experiments.is_the_hypergradient_right.scale import CLIP, EXACT_METHODS, MU, RULES, TRAINED
+from adatune_lite.runs.canary import reaching
 from adatune_lite.tasks.spec import TaskSpec, Value, pairs
 from adatune_lite.training.derivatives import PUBLISHED, RATE_PER_TENSOR
 from adatune_lite.training.spec import RunSpec
@@ -46,7 +47,7 @@ def runs() -> dict[str, RunSpec]:
         **trained,
     }
     error = "hypergradient_error"
-    return {
+    found = {
         "error, hd": _run(error, "hd", 5, "momentum", hyper),
         "error, rtho": _run(error, "rtho", 5, "momentum", hyper),
         "error, marthe": _run(error, "marthe", 5, "adam", slow),
@@ -74,3 +75,34 @@ def runs() -> dict[str, RunSpec]:
         "lean, half": _run("lean", "marthe", 16, "momentum", {**marthe, **trained, "product_fraction": 0.5}),
         "training": _run("training", "constant", 16, "adam", {"lr": 1e-3}),
     }
+    for rule in ("SGD", "Adam", "AdamW", "RMSprop, eps 0.01"):
+        base = RULES[rule]
+        for method in EXACT_METHODS:
+            settings: dict[str, Value] = {"lr": base.lr}
+            if method != "reverse":
+                settings["hyper_lr"] = base.hyper_lr
+            if method == "marthe":
+                settings["mu"] = MU
+            spec = _run(error, method, 5, "sgd", settings)
+            found[f"error, {method}, {rule}"] = replace(
+                spec, optimizer=base.optimizer, optimizer_settings=base.options
+            )
+    found["error, BatchNorm, adam"] = _run(error, "marthe", 5, "adam", slow, NORMAL)
+    found["locality, plain network"] = replace(found["locality"], task=TASK)
+    for network, task in (("plain network", TASK), ("BatchNorm", NORMAL)):
+        found[f"locality, {network}, adam"] = _run("locality", "constant", 16, "adam", {"lr": 3e-3}, task)
+    found["training, momentum"] = _run("training", "constant", 16, "momentum", {"lr": 0.1})
+    # Runs of this function have 20 steps; differences through time at 72 would take a minute.
+    short = replace(TASK, train=75)
+    found["error, reaching"] = reaching(_run(error, "hd", 12, "momentum", hyper, short), steps=12)
+    single: dict[str, Value] = {"lr": 0.1}
+    for name, run in {
+        "locality": _run("locality", "constant", 16, "momentum", single),
+        "published": found["published, all"],
+        "lean": found["lean, half"],
+        "training": found["training, momentum"],
+    }.items():
+        found[f"{name}, reaching"] = reaching(run)
+        found[f"{name}, float32"] = replace(run, precision="float32")
+    found["lean, reaching"] = reaching(found["lean, half"], hyper_lr=1e-5)
+    return found

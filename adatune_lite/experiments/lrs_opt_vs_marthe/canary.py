@@ -1,6 +1,7 @@
 """The canary of experiment 01: every method and every kind of setting that its records have, very small.
 
-Two epochs of 8 steps on 400 embedded digits, so that the order of an epoch is drawn twice.
+Two epochs of 8 steps on 400 embedded digits, so that the order of an epoch is drawn twice; some runs reach
+farther.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from adatune_lite.runs.canary import reaching
 from adatune_lite.runs.record import Record
 from adatune_lite.tasks.spec import TaskSpec, Value, pairs
 from adatune_lite.training.outcome import Outcome
@@ -56,7 +58,7 @@ def runs() -> dict[str, RunSpec]:
     marthe = {**hyper, "mu": 0.9}
     outer = {"outer_batch": 30}
     offline = {"lr": 0.1, "outer_steps": 4}
-    return {
+    found = {
         "constant": _run("constant", {"lr": 0.3}),
         "constant, diverging": _run("constant", {"lr": 1e200}),
         "exponential": _run("exponential", {"lr": 0.5, "final": 0.01}),
@@ -78,3 +80,7 @@ def runs() -> dict[str, RunSpec]:
         "lrs_opt, three hidden": _run("lrs_opt", offline, THREE_HIDDEN),
         "lrs_opt, tanh": _run("lrs_opt", offline, TANH),
     }
+    for name in ("constant", "marthe", "lrs_opt"):
+        found[f"{name}, reaching"] = reaching(found[name])
+        found[f"{name}, float32"] = replace(found[name], precision="float32")
+    return found

@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from adatune_lite.engine.hypergradient import Problem, schedule_hypergradient
 from adatune_lite.experiments.invariants import refuse, wrong_records
-from adatune_lite.experiments.lrs_opt_vs_marthe import ONLINE, START
+from adatune_lite.experiments.lrs_opt_vs_marthe.groups import ONLINE, START
 from adatune_lite.experiments.lrs_opt_vs_marthe.reading import Results, schedule_of
 from adatune_lite.report.search import final_loss
 from adatune_lite.rules import SGD, Adam, Rule
@@ -41,8 +41,8 @@ def _record(record: Record, name: str) -> Iterator[str]:
 
 def _lrs_opt(results: Results) -> Iterator[str]:
     """LRS-OPT is not above its start, and its start is the constant run."""
-    start = {r.spec.seed: final_loss(r) for r in results.reported("start")}
-    for record in [*results.reported("lrs_opt"), *results.long()]:
+    start = {r.spec.seed: final_loss(r) for r in results["report", "start"]}
+    for record in [*results["report", "lrs_opt"], *results["long"]]:
         if not record.finished:
             continue
         name, seed = f"LRS-OPT seed {record.spec.seed}", record.spec.seed
@@ -62,7 +62,7 @@ def _lrs_opt(results: Results) -> Iterator[str]:
 def _starts(results: Results) -> Iterator[str]:
     """The first rate of every online method is the start (HD moves it before the second step)."""
     for method in ONLINE:
-        for record in results.reported(method):
+        for record in results["report", method]:
             if schedule_of(record)[0] != START:
                 yield f"{method} seed {record.spec.seed} starts at {schedule_of(record)[0]}, not {START}"
 

@@ -3,196 +3,98 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import numpy as np
 
-from adatune_lite.experiments import lrs_opt_vs_marthe as experiment
-from adatune_lite.experiments.lrs_opt_vs_marthe import CLASSICAL, MUS, ONLINE, Scale
-from adatune_lite.report.reading import Reading
-from adatune_lite.report.search import Choice, Reader, final_loss
-from adatune_lite.report.statistics import Interval, mean_interval
+from adatune_lite.experiments.lrs_opt_vs_marthe.groups import MUS, groups
+from adatune_lite.experiments.lrs_opt_vs_marthe.scale import PROFILES, Scale
+from adatune_lite.report.groups import Page
+from adatune_lite.report.search import final_loss
+from adatune_lite.report.tables import Column, Mean, Row, Value, rows
 from adatune_lite.runs.record import Record
-from adatune_lite.training.spec import RunSpec
 
+NAME = "01_lrs_opt_vs_marthe"
 WINDOW = 16
 """Steps of the moving average of a log schedule (claim marthe.mnist.marthe_closest)."""
 LR_FLOOR = 1e-5
 """Rates below count as this much where a logarithm is taken."""
 
-LABELS = {
-    "start": "constant 0.01 (the start)",
-    "constant": "constant",
-    "exponential": "exponential",
-    "staircase": "staircase",
-    "cosine": "cosine",
-    "one_cycle": "one-cycle",
-    "hd": "HD (training gradient)",
-    "hd_validation": "HD (validation gradient)",
-    "rtho": "RTHO",
-    "marthe": "MARTHE",
-    "lrs_opt": "LRS-OPT (offline)",
-}
-"""How the methods are called in figures and tables."""
+
+def metric(name: str, guessing: float) -> Callable[[Record], float]:
+    """A final metric of a run; where it diverged, that of guessing."""
+
+    def of(record: Record) -> float:
+        value = record.metrics.get(name, math.nan)
+        return value if math.isfinite(value) else guessing
+
+    return of
 
 
-@dataclass(frozen=True)
-class Row:
-    """One method on the reporting seeds."""
+final_test_loss, final_accuracy = metric("test_loss", math.log(10)), metric("test_accuracy", 10.0)
 
-    method: str
-    runs: int
-    diverged: int
-    test_loss: Interval
-    test_accuracy: Interval
-    validation_loss: Interval
-    gap: Interval
+
+def gap(record: Record) -> float:
     """Test loss minus E."""
-    plain_steps: float
-    """Mean cost of one run in plain steps; the search that chose the settings is `search_steps`."""
-    search_steps: float
-    seconds: float
-    """The fastest complete run, those of the search included: other work on the machine only adds to it."""
+    return final_test_loss(record) - final_loss(record)
 
 
-class Results(Reading[Scale]):
-    """Records of one profile, by what they are for."""
+def plain_steps(records: Sequence[Record]) -> float:
+    """What a run cost in plain steps, the mean."""
+    return float(np.mean([r.cost["plain_steps"] for r in records]))
 
-    def __init__(self, profile: str, store: Reader) -> None:
-        super().__init__(experiment, profile, store)
+
+def lost(records: Sequence[Record]) -> int:
+    """How many diverged."""
+    return sum(not r.finished for r in records)
+
+
+def averaged(name: str, value: Value, digits: int = 3) -> Column:
+    """The column of a mean, without an interval where a run is lost."""
+    return Column(name, lambda row: Mean.of(row.records, value), lambda mean: mean.text(digits))
+
+
+TEST_LOSS, ACCURACY = averaged("test loss", final_test_loss), averaged("test accuracy (%)", final_accuracy, 2)
+
+
+class Results(Page[Scale]):
+    """Records of one profile, by the keys of `groups`."""
+
+    name = NAME
+    profiles = PROFILES
+    declare = staticmethod(groups)
 
     @cached_property
-    def choices(self) -> dict[str, Choice]:
-        """Frozen settings by method."""
-        return experiment.choices(self.scale, self.store)
+    def ranked(self) -> list[Row]:
+        """All arms that have records on the reporting seeds, the best test loss first."""
+        held = [row for row in rows(self, "report") if row.records]
+        return sorted(held, key=lambda row: TEST_LOSS.of(row).interval.mean)
 
-    @cached_property
-    def mu_choices(self) -> dict[float, Choice]:
-        """Frozen hyper_lr by fixed mu."""
-        return experiment.mu_choices(self.scale, self.store)
-
-    def specs(self, method: str) -> list[RunSpec]:
-        """The reporting runs of a method; empty while its settings are not chosen."""
-        if method == "start":
-            return experiment.start_runs(self.scale)
-        if method == "lrs_opt":
-            return experiment.lrs_opt_runs(self.scale)
-        if method not in self.choices:
-            return []
-        return experiment.report_runs(self.scale, method, self.choices[method])
-
-    def reported(self, method: str) -> list[Record]:
-        """Records of the reporting runs of a method, by seed."""
-        return self.records(self.specs(method))
-
-    def at_mu(self, mu: float) -> list[Record]:
-        """Records of MARTHE at a fixed mu with its frozen hyper_lr, by seed."""
-        if mu not in self.mu_choices:
-            return []
-        return self.records(experiment.mu_runs(self.scale, mu, self.mu_choices[mu]))
-
-    def by_seed(self, records: Sequence[Record], metric: str = "validation_loss") -> dict[int, float]:
-        """A final metric by seed; a diverged run counts as guessing."""
-        return {r.spec.seed: metric_of(r, metric) for r in records}
-
-    def row(self, method: str) -> Row | None:
-        """The method's line of the table; None before its first record."""
-        records = self.reported(method)
-        if not records:
-            return None
-        search, tuned = 0.0, list[Record]()
-        if method == "start":  # as fast as any other constant rate
-            trials = experiment.trials(self.scale, "constant")
-            tuned = self.records([spec for trial in trials for spec in trial])
-        if method in self.choices:
-            tuned = self.records([s for trial in experiment.trials(self.scale, method) for s in trial])
-            search = sum(r.cost.get("plain_steps", 0.0) for r in tuned)
-        values = {
-            m: [metric_of(r, m) for r in records] for m in ("test_loss", "test_accuracy", "validation_loss")
-        }
-        gap = [t - v for t, v in zip(values["test_loss"], values["validation_loss"], strict=True)]
-        complete = [r for r in (*records, *tuned) if r.finished]
-        return Row(
-            method,
-            runs=len(records),
-            diverged=sum(r.diverged for r in records),
-            test_loss=mean_interval(values["test_loss"]),
-            test_accuracy=mean_interval(values["test_accuracy"]),
-            validation_loss=mean_interval(values["validation_loss"]),
-            gap=mean_interval(gap),
-            plain_steps=float(np.mean([r.cost["plain_steps"] for r in records])),
-            search_steps=search,
-            seconds=min(r.cost["training_seconds"] for r in complete or records),
-        )
-
-    def table(self) -> list[Row]:
-        """All methods that have records, the best test loss first."""
-        rows = [self.row(m) for m in ("start", *CLASSICAL, *ONLINE, "lrs_opt")]
-        return sorted((r for r in rows if r is not None), key=lambda r: r.test_loss.mean)
-
+    @property
     def map_losses(self) -> np.ndarray:
         """E on the mu x hyper_lr map, [len(MUS), len(hyper_lrs)]: NaN not run, +inf diverged."""
-        runs = experiment.map_runs(self.scale)
-        out = np.full((len(MUS), len(self.scale.map_hyper_lrs)), np.nan)
-        for i, mu in enumerate(MUS):
-            for j, hyper_lr in enumerate(self.scale.map_hyper_lrs):
-                record = self.store.get(runs[mu, hyper_lr])
-                if record is not None:
-                    out[i, j] = (
-                        record.metrics.get("validation_loss", math.inf) if record.finished else math.inf
-                    )
+        places = self.scale.map_hyper_lrs
+        out = np.full((len(MUS), len(places)), np.nan)
+        for record in self["map"]:
+            place = MUS.index(record.spec.get("mu")), places.index(record.spec.get("hyper_lr"))
+            out[place] = final_loss(record) if record.finished else math.inf
         return out
 
-    def map_records(self) -> list[Record]:
-        """Records of the mu x hyper_lr map."""
-        return self.records(list(experiment.map_runs(self.scale).values()))
+    def offline(self, record: Record) -> Record | None:
+        """LRS-OPT on the seed of a run; None unless both finished."""
+        found = (r for r in self["report", "lrs_opt"] if r.spec.seed == record.spec.seed)
+        return next((best for best in found if best.finished and record.finished), None)
 
-    def transfer_records(self) -> list[Record]:
-        """Records of learned schedules replayed on other seeds."""
-        return self.records(list(experiment.transfer_runs(self.scale, self.store, self.choices).values()))
+    def offline_gap(self, record: Record) -> float | None:
+        """E minus that of LRS-OPT on its seed."""
+        best = self.offline(record)
+        return final_loss(record) - final_loss(best) if best else None
 
-    def transfer(self) -> dict[str, tuple[list[float], list[float]]]:
-        """By method: (E on the seed it was learned on, E replayed on the other seeds)."""
-        out: dict[str, tuple[list[float], list[float]]] = {}
-        for (method, _, _), spec in experiment.transfer_runs(self.scale, self.store, self.choices).items():
-            record = self.store.get(spec)
-            if record is not None:
-                out.setdefault(method, ([], []))[1].append(final_loss(record))
-        for method, (own, _) in out.items():
-            own += [final_loss(r) for r in self.reported(method)]
-        return out
-
-    def warm(self) -> list[Record]:
-        """LRS-OPT from the best online schedule."""
-        return self.records(experiment.warm_runs(self.scale, self.store, self.choices))
-
-    def long(self) -> list[Record]:
-        """The longer LRS-OPT run."""
-        return self.records(experiment.long_runs(self.scale))
-
-    def sensitivity(self) -> dict[tuple[str, str], list[Record]]:
-        """Records of the variants, keyed (variant, method)."""
-        runs = experiment.sensitivity_runs(self.scale, self.choices)
-        return {key: records for key, specs in runs.items() if (records := self.records(specs))}
-
-    def nearness(self, method: str) -> list[tuple[int, float, float]]:
-        """(seed, correlation of the smoothed log schedule with LRS-OPT's, gap in E) by common seed."""
-        reference = {r.spec.seed: r for r in self.reported("lrs_opt") if r.finished}
-        out = []
-        for record in self.reported(method):
-            best = reference.get(record.spec.seed)
-            if best is not None and record.finished:
-                pair = smoothed_log(schedule_of(record)), smoothed_log(schedule_of(best))
-                out.append((record.spec.seed, correlation(*pair), final_loss(record) - final_loss(best)))
-        return out
-
-
-def metric_of(record: Record, metric: str) -> float:
-    """A final metric; where the run diverged, that of guessing among ten classes."""
-    value = record.metrics.get(metric, math.nan)
-    return value if math.isfinite(value) else (10.0 if metric.endswith("accuracy") else math.log(10))
+    def likeness(self, record: Record) -> float | None:
+        """Correlation of its smoothed log schedule with LRS-OPT's; None where one of them is constant."""
+        best = self.offline(record)
+        return correlation(smoothed_log(record), smoothed_log(best)) if best else None
 
 
 def schedule_of(record: Record) -> np.ndarray:
@@ -200,15 +102,14 @@ def schedule_of(record: Record) -> np.ndarray:
     return record.series("lr")[1]
 
 
-def smoothed_log(rates: np.ndarray, window: int = WINDOW) -> np.ndarray:
-    """Moving average of the logarithm of the rates (shorter schedules: of a quarter of them)."""
-    window = max(1, min(window, len(rates) // 4))
+def smoothed_log(record: Record) -> np.ndarray:
+    """Moving average of the logarithm of its rates (shorter schedules: of a quarter of them)."""
+    rates = schedule_of(record)
+    window = max(1, min(WINDOW, len(rates) // 4))
     logs = np.log(np.maximum(rates, LR_FLOOR))
     return np.convolve(logs, np.ones(window) / window, mode="valid")
 
 
-def correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Pearson correlation; NaN where one of the two is constant."""
-    if min(np.ptp(a), np.ptp(b)) < 1e-12:
-        return math.nan
-    return float(np.corrcoef(a, b)[0, 1])
+def correlation(a: np.ndarray, b: np.ndarray) -> float | None:
+    """Pearson's; None where one of the two is constant."""
+    return None if min(np.ptp(a), np.ptp(b)) < 1e-12 else float(np.corrcoef(a, b)[0, 1])

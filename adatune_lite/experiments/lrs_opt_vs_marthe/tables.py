@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
-from adatune_lite.experiments.lrs_opt_vs_marthe import CLASSICAL, ONLINE
-from adatune_lite.experiments.lrs_opt_vs_marthe.reading import LABELS, Results
-from adatune_lite.report.statistics import mean_interval, paired_less
+from typing import Any
+
+from adatune_lite.claims import ALPHA
+from adatune_lite.experiments.lrs_opt_vs_marthe.groups import LABELS, ONLINE, SPACES
+from adatune_lite.experiments.lrs_opt_vs_marthe.reading import (
+    ACCURACY,
+    TEST_LOSS,
+    Results,
+    averaged,
+    final_accuracy,
+    final_test_loss,
+    gap,
+    lost,
+    plain_steps,
+)
+from adatune_lite.report.data import DATASETS
+from adatune_lite.report.search import Choice, final_loss
+from adatune_lite.report.statistics import paired
+from adatune_lite.report.tables import Column, Mean, Row, Table, Value, by_seed, named, rows, values_of
 
 
 def setting(results: Results) -> str:
     """What this page shows, and where it is smaller than the paper's setting."""
     scale, task = results.scale, results.scale.task
-    data = {"mnist": "MNIST", "mnist5k": "the 5,000 embedded MNIST digits"}[task.dataset]
     text = (
         f"**This page** ({results.profile}): {task.train:,} training, {task.validation:,} validation and "
-        f"{task.test:,} test images of {data}, hidden layers of {' and '.join(map(str, task.hidden))} units, "
-        f"T = {scale.steps} steps ({scale.steps * task.batch / task.train:.1f} epochs); {scale.draws} random "
+        f"{task.test:,} test images of {DATASETS[task.dataset]}, hidden layers of "
+        f"{' and '.join(map(str, task.hidden))} units, T = {scale.steps} steps "
+        f"({scale.steps * task.batch / task.train:.1f} epochs); {scale.draws} random "
         f"draws for every method on {len(scale.tuning_seeds)} tuning seeds, {len(scale.report_seeds)} other "
         f"seeds reported; {scale.mu_draws} draws at each fixed mu; {scale.outer_steps:,} outer steps."
     )
@@ -29,135 +45,148 @@ def setting(results: Results) -> str:
     return text
 
 
-def comparison(results: Results) -> str:
-    """(b) What all methods are worth on the reporting seeds.
+E = averaged("E (validation)", final_loss)
+COST = Column("a run (plain steps)", lambda row: plain_steps(row.records), "{:,.0f}")
 
-    A method with diverged runs has no interval, as in the figure.
+
+def comparison(results: Results) -> Table:
+    """(b) What all methods are worth on the reporting seeds."""
+    runs = Column("runs (diverged)", lambda row: f"{len(row.records)} ({lost(row.records)})")
+    return Table(
+        results.ranked, [named("method"), TEST_LOSS, ACCURACY, E, averaged("test loss minus E", gap), runs]
+    )
+
+
+def costs(results: Results) -> Table:
+    """(b) What they cost, in plain training steps as they really were and in seconds of one thread.
+
+    The fastest complete run counts, those of the search included: other work on the machine only adds to it.
     """
-    lines = [
-        "| method | test loss | test accuracy (%) | E (validation) | test loss minus E | runs (diverged) |",
-        "|---|---|---|---|---|---|",
+
+    def fastest(row: Row) -> float:
+        like = "constant" if row.key == "start" else row.key
+        every = [*row.records, *(results["tuning", like] if like in SPACES else ())]
+        complete = [r for r in every if r.finished] or row.records
+        return min(r.cost["training_seconds"] for r in complete)
+
+    columns = [
+        named("method"),
+        COST,
+        Column("its fastest run (seconds)", fastest, "{:.1f}"),
+        Column(
+            "its search (plain steps)",
+            lambda row: searched(results, row.key),
+            lambda steps: f"{steps:,.0f}" if steps else "none",
+        ),
     ]
-    for row in results.table():
-        bare = row.diverged > 0
-        figures = (
-            row.test_loss.text(bare=bare),
-            row.test_accuracy.text(2, bare=bare),
-            row.validation_loss.text(bare=bare),
-            row.gap.text(bare=bare),
-        )
-        lines.append(f"| {LABELS[row.method]} | {' | '.join(figures)} | {row.runs} ({row.diverged}) |")
-    return "\n".join(lines) if len(lines) > 2 else "*No records yet.*"
+    return Table(sorted(results.ranked, key=COST.of), columns)
 
 
-def costs(results: Results) -> str:
-    """(b) What they cost, in plain training steps as they really were and in seconds of one thread."""
-    lines = [
-        "| method | a run (plain steps) | its fastest run (seconds) | its search (plain steps) |",
-        "|---|---|---|---|",
-    ]
-    for row in sorted(results.table(), key=lambda row: row.plain_steps):
-        search = f"{row.search_steps:,.0f}" if row.search_steps else "none"
-        lines.append(f"| {LABELS[row.method]} | {row.plain_steps:,.0f} | {row.seconds:.1f} | {search} |")
-    return "\n".join(lines) if len(lines) > 2 else "*No records yet.*"
+def searched(results: Results, method: str) -> float:
+    """Plain steps of its search; 0 without one."""
+    return sum(r.cost["plain_steps"] for r in results["tuning", method]) if method in SPACES else 0.0
 
 
-def settings(results: Results) -> str:
+def settings(results: Results) -> Table:
     """The frozen settings and how they were found."""
-    if not results.choices:
-        return "*No records yet.*"
-    lines = [
-        "| method | frozen settings | mean E on tuning seeds | draws (diverged) | at an edge of its range |",
-        "|---|---|---|---|---|",
+
+    def chosen(name: str, of: Any, form: str = "{}") -> Column:
+        return Column(name, lambda row: of(results.choice("tuning", row.key)), form)
+
+    def values(choice: Choice) -> str:
+        return ", ".join(f"{name} = {value:.4g}" for name, value in choice.settings)
+
+    columns = [
+        named("method"),
+        chosen("frozen settings", values),
+        chosen("mean E on tuning seeds", lambda choice: choice.mean_loss, "{:.4f}"),
+        chosen("draws (diverged)", lambda choice: f"{choice.trials} ({choice.diverged})"),
+        chosen("at an edge of its range", lambda choice: ", ".join(choice.on_edge) or "no"),
     ]
-    for method, choice in results.choices.items():
-        values = ", ".join(f"{name} = {value:.4g}" for name, value in choice.settings)
-        counts = f"{choice.trials} ({choice.diverged})"
-        edge = ", ".join(choice.on_edge) or "no"
-        lines.append(f"| {LABELS[method]} | {values} | {choice.mean_loss:.4f} | {counts} | {edge} |")
-    return "\n".join(lines)
+    complete = [row for row in rows(results, "tuning") if results.choice("tuning", row.key)]
+    return Table(complete, columns)
 
 
-def at_fixed_mu(results: Results) -> str:
+def at_fixed_mu(results: Results) -> Table:
     """MARTHE at each fixed mu with its own frozen hyper_lr."""
-    if not results.mu_choices:
-        return "*No records yet.*"
-    lines = [
-        "| μ | hyper-learning rate | E | test loss | test accuracy (%) | runs |",
-        "|---|---|---|---|---|---|",
+    columns = [
+        Column("μ", lambda row: row.key, "{:g}"),
+        Column("hyper-learning rate", lambda row: row.records[0].spec.get("hyper_lr"), "{:.3g}"),
+        _interval("E", final_loss),
+        _interval("test loss", final_test_loss),
+        _interval("test accuracy (%)", final_accuracy, 2),
+        Column("runs", lambda row: len(row.records)),
     ]
-    for mu, choice in results.mu_choices.items():
-        records = results.at_mu(mu)
-        if records:
-            parts = [
-                mean_interval(list(results.by_seed(records, m).values())).text(digits)
-                for m, digits in (("validation_loss", 3), ("test_loss", 3), ("test_accuracy", 2))
-            ]
-            rate = dict(choice.settings)["hyper_lr"]
-            lines.append(f"| {mu:g} | {rate:.3g} | {' | '.join(parts)} | {len(records)} |")
-    return "\n".join(lines) if len(lines) > 2 else "*No records yet.*"
+    return Table(rows(results, "mu"), columns)
 
 
-def nearness(results: Results) -> str:
+def _interval(name: str, value: Value, digits: int = 3) -> Column:
+    """A mean with its interval over the runs that have the number, lost ones with that of guessing."""
+    return Column(name, lambda row: Mean.of(row.records, value), lambda mean: mean.interval.text(digits))
+
+
+def nearness(results: Results) -> Table:
     """(e) Gap in E and correlation with LRS-OPT's schedule."""
-    lines = [
-        "| method | E minus LRS-OPT's E | correlation of smoothed log schedules | seeds |",
-        "|---|---|---|---|",
+    gaps, shapes = _interval("E minus LRS-OPT's E", results.offline_gap), _interval("", results.likeness)
+    columns = [
+        named("method"),
+        gaps,
+        Column(
+            "correlation of smoothed log schedules", lambda row: shapes.text(row) or "undefined (constant)"
+        ),
+        Column("seeds", lambda row: len(values_of(row.records, results.offline_gap))),
     ]
-    for method in (*CLASSICAL, *ONLINE):
-        near = results.nearness(method)
-        if near:
-            gaps, correlations = [gap for _, _, gap in near], [c for _, c, _ in near if c == c]
-            shape = mean_interval(correlations).text() if correlations else "undefined (constant)"
-            lines.append(f"| {LABELS[method]} | {mean_interval(gaps).text()} | {shape} | {len(near)} |")
-    return "\n".join(lines) if len(lines) > 2 else "*No records yet.*"
+    return Table([row for row in rows(results, "report") if row.key in SPACES and gaps.of(row)], columns)
 
 
-def transfer(results: Results) -> str:
+def transfer(results: Results) -> Table:
     """(f) Learned schedules on their own and on other seeds."""
-    lines = ["| schedule of | E on its own seed | E on other seeds | replays |", "|---|---|---|---|"]
-    for method, (own, other) in results.transfer().items():
-        figures = f"{mean_interval(own).text()} | {mean_interval(other).text()}"
-        lines.append(f"| {LABELS[method]} | {figures} | {len(other)} |")
-    return "\n".join(lines) if len(lines) > 2 else "*No records yet.*"
+    other = _interval("E on other seeds", final_loss)
+
+    def own(row: Row) -> Any:
+        return Mean.of(results["report", row.key], final_loss)
+
+    columns = [
+        named("schedule of"),
+        Column("E on its own seed", own, other.form),
+        other,
+        Column("replays", lambda row: len(row.records)),
+    ]
+    return Table(rows(results, "transfer"), columns)
 
 
 def finding(results: Results) -> str:
     """The main finding, in a paragraph; says so when a tuned fixed schedule beats the online methods."""
-    rows = {row.method: row for row in results.table()}
+    ranked = {row.key: row for row in results.ranked}
     wanted = len(results.scale.report_seeds)
-    absent = [LABELS[m] for m in ("constant", *ONLINE) if m not in rows or rows[m].runs < wanted]
+    absent = [LABELS[m] for m in ("constant", *ONLINE) if m not in ranked or len(ranked[m].records) < wanted]
     if absent:
         return (
             "The runs of this experiment are not complete enough for a finding: those of "
             f"{', '.join(absent)} on the reporting seeds are missing."
         )
-    online, constant = [rows[m] for m in ONLINE], rows["constant"]
-    best = min(online, key=lambda row: row.test_loss.mean)
-    constant_losses = results.by_seed(results.reported("constant"), "test_loss")
-    online_losses = results.by_seed(results.reported(best.method), "test_loss")
-    seeds = sorted(set(constant_losses) & set(online_losses))
-    pair = [constant_losses[s] for s in seeds], [online_losses[s] for s in seeds]
-    name = LABELS[best.method]
-    if paired_less(*pair) < 0.05:
+    best, constant = next(row for row in ranked.values() if row.key in ONLINE), ranked["constant"]
+    pair = paired(by_seed(constant.records, final_test_loss), by_seed(best.records, final_test_loss))
+    assert pair is not None
+    verdict = f"The best online method, {best.name}, and a tuned constant rate cannot be told apart: it has"
+    if pair.less < ALPHA:
         verdict = (
-            f"**A tuned constant learning rate beats every online method**: the best of them, {name}, has"
+            "**A tuned constant learning rate beats every online method**: the best of them, "
+            f"{best.name}, has"
         )
-    elif paired_less(*pair[::-1]) < 0.05:
-        verdict = f"The best online method, {name}, beats a tuned constant learning rate: it has"
-    else:
-        verdict = f"The best online method, {name}, and a tuned constant rate cannot be told apart: it has"
-    factor = best.plain_steps / constant.plain_steps
+    elif pair.greater < ALPHA:
+        verdict = f"The best online method, {best.name}, beats a tuned constant learning rate: it has"
     text = (
-        f"{verdict} a test loss of {best.test_loss.text()} and {best.test_accuracy.text(2)} % accuracy, "
-        f"the constant {constant.test_loss.text()} and {constant.test_accuracy.text(2)} % (mean ± half of "
-        f"the 95 % interval, {len(seeds)} seeds, equal tuning), at {factor:.0f} times the cost of a run."
+        f"{verdict} a test loss of {TEST_LOSS.text(best)} and {ACCURACY.text(best)} % accuracy, the constant "
+        f"{TEST_LOSS.text(constant)} and {ACCURACY.text(constant)} % (mean ± half of the 95 % interval, "
+        f"{len(pair.seeds)} seeds, equal tuning), at {COST.of(best) / COST.of(constant):.0f} times the cost "
+        "of a run."
     )
-    offline = rows.get("lrs_opt")
+    offline = ranked.get("lrs_opt")
     if offline is not None:
         text += (
             f" LRS-OPT, which fits all {results.scale.steps} rates offline to one batch order and is a "
-            f"reference and not a competitor, reaches E = {offline.validation_loss.text()} and "
-            f"a test loss of {offline.test_loss.text()}."
+            f"reference and not a competitor, reaches E = {E.text(offline)} and a test loss of "
+            f"{TEST_LOSS.text(offline)}."
         )
     return text

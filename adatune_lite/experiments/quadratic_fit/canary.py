@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from adatune_lite.experiments.autolr_canary import small
-from adatune_lite.experiments.autolr_tasks import CANARY_CONV4, CANARY_RESNET18, OPTIMIZERS, RESNET18, base
+from adatune_lite.experiments.autolr_canary import on_networks
 from adatune_lite.training.spec import RunSpec
 
 
 def runs() -> dict[str, RunSpec]:
-    """The small runs by name: with each optimizer, and on the two larger networks."""
+    """The small runs by name."""
+    # At Adam's seed rate the losses of a parabola differ too little for all processors to agree.
     settings = {"probes": 4, "superbatch": 2}
-    found = {name: small("quadratic_fit", base, settings) for name, base in OPTIMIZERS.items()}
-    found["4-layer network"] = replace(found["momentum"], task=CANARY_CONV4)
-    decayed = small("quadratic_fit", base("momentum", RESNET18), settings)
-    found["ResNet-18 with weight decay"] = replace(decayed, task=CANARY_RESNET18, steps=6)
-    return found
+    return on_networks("quadratic_fit", settings, resnet18={}, adam={"lr": 1e-2})

@@ -10,15 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from adatune_lite.experiments.autolr_tasks import OPTIMIZERS
-from adatune_lite.experiments.quadratic_fit.reading import (
-    DATASETS,
-    NAMES,
-    NETWORKS,
-    Probe,
-    Results,
-    Row,
-)
+from adatune_lite.experiments.autolr_plots import SIGNS, framed, keyed
+from adatune_lite.experiments.autolr_tasks import NETWORKS, OPTIMIZERS, SHORT
+from adatune_lite.experiments.quadratic_fit.groups import DATASETS
+from adatune_lite.experiments.quadratic_fit.reading import Fits, Probe, Results
 from adatune_lite.plotting import panels
 from adatune_lite.report.figures import not_run
 from adatune_lite.training.quadratic import FAR, GRID, SAMPLES
@@ -30,7 +25,6 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's: the paper's orange, blue and green, told apart by their signs as well.
 SAMPLE, CURVE, HELD, THERE = "#E69F00", "#0072B2", "#009E73", "#CC79A7"
-LINES = {"sgd": ("#000000", "o"), "momentum": ("#D55E00", "s"), "adam": ("#0072B2", "^")}
 LEAST = 1e-6
 """Errors below it are drawn at it: the logarithm of 0."""
 NARROW = min(abs(u) for u in GRID if u)
@@ -46,29 +40,24 @@ CASES = {
 def examples(results: Results) -> Figure:
     """Figures 1 and 5: one parabola for each of three cases, chosen by rule (see `Results.examples`)."""
     figure, axes = panels(3, width=9.6, height=4.4)
-    found = results.examples()
     for panel, (case, title) in zip(axes, CASES.items(), strict=True):
-        optimizer, probe = found.get(case, ("", None))
+        optimizer, probe = results.examples.get(case, ("", None))
         _one(panel, probe, far=case == "far")
-        panel.set_title(f"{title}\n({NAMES[optimizer]})" if probe else title)
-    return _keyed(figure, axes)
+        panel.set_title(f"{title}\n({optimizer})" if probe else title)
+    return keyed(figure, axes)
 
 
 def networks(results: Results) -> Figure:
     """Figure 6: the typical step of every task and optimizer, within the reach of AutoLR."""
-    rows = results.typical()
-    if not rows:
-        return _empty()
-    figure, axes = panels(
-        len(OPTIMIZERS) * len(rows), width=9.6, height=0.6 + 2.9 * len(rows), columns=len(OPTIMIZERS)
-    )
-    places = iter(axes)
-    for (dataset, model), cells in rows.items():
-        for optimizer in OPTIMIZERS:
-            panel = next(places)
-            _one(panel, cells.get(optimizer), far=False)
-            panel.set_title(f"{DATASETS[dataset]}, {NETWORKS[model]},\n{NAMES[optimizer]}", fontsize=9)
-    return _keyed(figure, axes)
+    cells = [(t, o, found.get(o)) for t, found in results.typical.items() for o in OPTIMIZERS]
+    columns = len(OPTIMIZERS) if cells else 1
+    height = 0.6 + 2.9 * max(1, len(results.typical))
+    figure, axes = framed(cells, len(cells) or 1, width=9.6, height=height, columns=columns)
+    for panel, (task, optimizer, probe) in zip(axes, cells, strict=False):
+        _one(panel, probe, far=False)
+        name = f"{DATASETS[task.dataset]}, {NETWORKS[task.model]},\n{SHORT[optimizer]}"
+        panel.set_title(name, fontsize=9)
+    return keyed(figure, axes)
 
 
 def _one(panel: Axes, probe: Probe | None, *, far: bool) -> None:
@@ -106,20 +95,6 @@ def _limits(losses: Sequence[float], ends: Sequence[float]) -> tuple[float, floa
     return max(min(low, *ends), low - room) - edge, min(max(high, *ends), high + room) + edge
 
 
-def _keyed(figure: Figure, axes: Sequence[Axes], title: str | None = None) -> Figure:
-    """One legend for all panels: the signs are the same."""
-    named = {name: h for a in axes for h, name in zip(*a.get_legend_handles_labels(), strict=True)}
-    if named:
-        figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=3, title=title)
-    return figure
-
-
-def _empty() -> Figure:
-    figure, (panel,) = panels(1)
-    not_run(panel)
-    return figure
-
-
 RADII = (0.03, 0.1, 0.3, 1.0, 4.0)
 CURVES: tuple[tuple[str, Callable[[Probe], float]], ...] = (
     ("1 - R² of held-out losses", lambda p: max(1 - p.five.r2, LEAST)),
@@ -132,68 +107,56 @@ def along_training(results: Results) -> Figure:
     """Held-out R^2, error at the predicted minimum and radius of validity over the whole of training."""
     figure, axes = panels(3, height=9.6, stacked=True)
     for panel, (name, of) in zip(axes, CURVES, strict=True):
-        drawn = [_curve(panel, results, optimizer, of) for optimizer in OPTIMIZERS]
-        if not any(drawn):
+        drawn = [_curve(panel, row, of) for row in results.main]
+        if any(drawn):
+            panel.set(yscale="log", ylabel=name, xlabel="step")
+        else:
             not_run(panel)
-            continue
-        panel.set_yscale("log")
-        panel.set_ylabel(name)
-        panel.set_xlabel("step")
     for panel in axes[:2]:
         panel.axhline(0.01, color="#888888", lw=1, ls="--")
     axes[2].set_yticks(RADII, [f"{r:g}" for r in RADII])
     axes[2].set_ylim(0.8 * NARROW, 1.25 * FAR)
-    return _keyed(figure, axes, "line: median of the seeds, band: smallest to largest seed")
+    return keyed(figure, axes, "line: median of the seeds, band: smallest to largest seed")
 
 
-def _curve(panel: Axes, results: Results, optimizer: str, of: Callable[[Probe], float]) -> bool:
+def _curve(panel: Axes, row: Fits, of: Callable[[Probe], float]) -> bool:
     """Median over seeds and the range of the seeds; a seed without a value at a step is left out there."""
-    values = {
-        r.spec.seed: {p.step: of(p) for p in results.probes(r)} for r in results.main(optimizer) if r.finished
-    }
-    steps = sorted({step for seed in values.values() for step in seed})
-    rows = [[v[s] for v in values.values() if s in v and np.isfinite(v[s])] for s in steps]
-    kept = [(step, row) for step, row in zip(steps, rows, strict=True) if row]
-    if not kept:
+    at: dict[int, list[float]] = {}
+    for probe in row.found:
+        if np.isfinite(value := of(probe)):
+            at.setdefault(probe.step, []).append(value)
+    if not at:
         return False
-    colour, marker = LINES[optimizer]
-    at = [step for step, _ in kept]
-    panel.plot(
-        at, [np.median(row) for _, row in kept], color=colour, marker=marker, ms=3, label=NAMES[optimizer]
-    )
-    panel.fill_between(
-        at, [min(row) for _, row in kept], [max(row) for _, row in kept], color=colour, alpha=0.15, lw=0
-    )
+    steps = sorted(at)
+    colour, marker = SIGNS[row.key[1]]
+    low, middle, high = np.transpose([(min(at[s]), np.median(at[s]), max(at[s])) for s in steps])
+    panel.plot(steps, middle, color=colour, marker=marker, ms=3, label=row.optimizer)
+    panel.fill_between(steps, low, high, color=colour, alpha=0.15, lw=0)
     return True
 
 
 def settings(results: Results) -> Figure:
     """How good and how wide the parabola is, for every task, optimizer and rate."""
-    rows = results.table()[::-1]
-    figure, axes = panels(2, width=9.6, height=max(3.0, 1.6 + 0.32 * len(rows)))
+    rows = results.table[::-1]
+    figure, axes = framed(rows, 2, width=9.6, height=max(3.0, 1.6 + 0.32 * len(rows)))
     if not rows:
-        for panel in axes:
-            not_run(panel)
         return figure
     for panel, (name, of) in zip(axes, (CURVES[0], CURVES[2]), strict=True):
         for place, row in enumerate(rows):
             _spread(panel, place, row, [v for p in row.found if np.isfinite(v := of(p))])
-        panel.set_yticks(range(len(rows)), [row.label for row in rows])
-        panel.set_ylim(-0.6, len(rows) - 0.4)
-        panel.set_xlabel(name)
-    axes[0].set_xscale("log")
+        panel.set_yticks(range(len(rows)), [row.name for row in rows])
+        panel.set(ylim=(-0.6, len(rows) - 0.4), xlabel=name, xscale="log")
     axes[0].axvline(0.01, color="#888888", lw=1, ls="--")
-    axes[1].set_xscale("log")
     axes[1].set_xticks(RADII, [f"{r:g}" for r in RADII])
     axes[1].set_xlim(0.8 * NARROW, 1.25 * FAR)
     axes[1].set_yticklabels([])
     return figure
 
 
-def _spread(panel: Axes, place: int, row: Row, values: Sequence[float]) -> None:
+def _spread(panel: Axes, place: int, row: Fits, values: Sequence[float]) -> None:
     if not values:
         return
     low, middle, high = np.quantile(values, (0.1, 0.5, 0.9))
-    colour, marker = LINES[row.optimizer]
+    colour, marker = SIGNS[row.key[1]]
     panel.plot([low, high], [place, place], color=colour, lw=1.5)
     panel.plot(middle, place, marker, color=colour, ms=6)

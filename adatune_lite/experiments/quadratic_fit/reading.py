@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
 
-from adatune_lite.experiments import quadratic_fit as experiment
-from adatune_lite.experiments.autolr_tasks import OPTIMIZERS, base
-from adatune_lite.experiments.quadratic_fit import Scale, threshold
-from adatune_lite.report.reading import Reading
-from adatune_lite.report.search import Reader
+from adatune_lite.experiments.autolr_tasks import OPTIMIZERS, SHORT
+from adatune_lite.experiments.quadratic_fit.groups import PROFILES, Scale, groups, threshold
+from adatune_lite.report.groups import Key, Page
+from adatune_lite.report.tables import Row
 from adatune_lite.runs.record import Record
+from adatune_lite.tasks.spec import TaskSpec
 from adatune_lite.training.quadratic import GRID, SAMPLES, WIDE, Quality, bound, minimum, move, quality
-from adatune_lite.training.spec import RunSpec
 from adatune_lite.tuners.autolr.fit import parabola
 
+NAME = "03_quadratic_fit"
 T = TypeVar("T")
-
-NAMES = {"sgd": "SGD", "momentum": "momentum", "adam": "Adam"}
-DATASETS = {
-    "mnist": "MNIST",
-    "mnist5k": "digits",
-    "fashion_mnist": "Fashion-MNIST",
-    "cifar10": "CIFAR-10",
-}
-NETWORKS = {"mlp": "dense", "conv4": "4-layer", "resnet18": "ResNet-18"}
 
 
 @dataclass(frozen=True)
@@ -61,95 +53,106 @@ def probes(record: Record) -> list[Probe]:
     """The probes of a run, in the order of their steps."""
     steps, rates = record.series("probe_lr")
     lows, there = record.series("fit_minimum")[1], record.series("loss_at_minimum")[1]
-    found, r = [], threshold(record.spec.task)
-    for k, step in enumerate(steps):
-        losses: list[float] = record.series(f"line {step}")[1].tolist()
-        middle = losses[GRID.index(0.0)]
-        most = bound(float(rates[k]), middle, r) if math.isfinite(middle) else 0.0
-        five = quality(losses, most)
-        sampled = [losses[GRID.index(u)] for u in SAMPLES]
-        predicted = parabola(five.fit, float(lows[k]))
-        found.append(
-            Probe(
-                int(step),
-                float(rates[k]),
-                tuple(losses),
-                most,
-                five,
-                quality(losses, most, tolerance=0.05).radius,
-                quality(losses, 1.0, samples=WIDE).r2,
-                minimum(five.fit),
-                float(there[k]),
-                abs(float(there[k]) - predicted) / abs(float(there[k])) if there[k] else math.nan,
-                move(SAMPLES, sampled, most),
-                move(SAMPLES[::2], sampled[::2], most),
-            )
-        )
-    return found
+    places = zip(steps.tolist(), rates.tolist(), lows.tolist(), there.tolist(), strict=True)
+    return [_probe(record, *place) for place in places]
+
+
+def _probe(record: Record, step: int, lr: float, low: float, there: float) -> Probe:
+    """low: where the run found the parabola's minimum; there: the true loss at it."""
+    losses: list[float] = record.series(f"line {step}")[1].tolist()
+    middle = losses[GRID.index(0.0)]
+    most = bound(lr, middle, threshold(record.spec.task)) if math.isfinite(middle) else 0.0
+    five = quality(losses, most)
+    sampled = [losses[GRID.index(u)] for u in SAMPLES]
+    return Probe(
+        step,
+        lr,
+        tuple(losses),
+        most,
+        five,
+        radius_5=quality(losses, most, tolerance=0.05).radius,
+        wide_r2=quality(losses, 1.0, samples=WIDE).r2,
+        minimum=minimum(five.fit),
+        true_minimum=there,
+        minimum_error=abs(there - parabola(five.fit, low)) / abs(there) if there else math.nan,
+        move=move(SAMPLES, sampled, most),
+        move_3=move(SAMPLES[::2], sampled[::2], most),
+    )
 
 
 @dataclass(frozen=True)
-class Row:
-    """The probes of some runs that differ in their seed alone, in medians and low quantiles."""
+class Fits(Row):
+    """Runs that differ in their seed alone, with their probes."""
 
-    dataset: str
-    model: str
-    optimizer: str
-    lr: float
-    runs: int
-    diverged: int
-    probes: int
-    r2: float
-    r2_tenth: float
-    """Its 10 % quantile."""
-    judged: int
-    """Probes whose bound holds at least five held-out points; the others have no R^2."""
-    wide_r2: float
-    inside_error: float
-    """Median error at minima inside the samples; outside: beyond them, within the bound."""
-    outside_error: float
-    radius: float
-    radius_5: float
-    convex: float
-    """Share of probes whose parabola has a minimum."""
-    found: tuple[Probe, ...]
+    probes: Sequence[Sequence[Probe]] = ()
+    """Of each run."""
 
     @property
-    def label(self) -> str:
-        """The group in a few words."""
-        return f"{DATASETS[self.dataset]}, {NETWORKS[self.model]}, {NAMES[self.optimizer]}, rate {self.lr:g}"
+    def found(self) -> list[Probe]:
+        """Those of all runs."""
+        return [probe for run in self.probes for probe in run]
+
+    @property
+    def optimizer(self) -> str:
+        """Its name in a word."""
+        return SHORT[self.key[1]]
+
+    @property
+    def judged(self) -> int:
+        """Probes whose bound holds at least five held-out points; the others have no R^2."""
+        return sum(math.isfinite(p.five.r2) for p in self.found)
+
+    def quantile(
+        self, of: Callable[[Probe], float], q: float = 0.5, among: Callable[[Probe], bool] = bool
+    ) -> float:
+        """Of a number of the probes, or of some of them."""
+        return quantile([of(p) for p in self.found if among(p)], q)
 
 
-class Results(Reading[Scale]):
-    """Records of one profile, by what they are for."""
+class Results(Page[Scale]):
+    """Records of one profile, by the keys of `groups`."""
 
-    def __init__(self, profile: str, store: Reader) -> None:
-        super().__init__(experiment, profile, store)
-        self._probes: dict[str, list[Probe]] = {}
+    name = NAME
+    profiles = PROFILES
+    declare = staticmethod(groups)
 
-    def main(self, optimizer: str) -> list[Record]:
-        """One optimizer on the main task, by seed."""
-        return self.records(experiment.main_runs(self.scale, optimizer))
+    @cached_property
+    def _probes(self) -> dict[str, list[Probe]]:
+        return {record.spec.hash: probes(record) for record in self.all_records()}
 
-    def probes(self, record: Record) -> list[Probe]:
-        """The probes of a run, read once."""
-        if record.spec.hash not in self._probes:
-            self._probes[record.spec.hash] = probes(record)
-        return self._probes[record.spec.hash]
+    def fits(self, key: Key, records: Sequence[Record]) -> Fits:
+        """Some runs under a key with their probes."""
+        name = next(iter(self.under(*key).values())).name
+        return Fits(key, name, records, probes=[self._probes[r.spec.hash] for r in records])
 
+    @cached_property
+    def main(self) -> list[Fits]:
+        """The finished runs of the main task, for each optimizer."""
+        return [self.fits(("main", o), [r for r in self["main", o] if r.finished]) for o in OPTIMIZERS]
+
+    @cached_property
+    def table(self) -> list[Fits]:
+        """Every group of runs that has records, those of the main task first.
+
+        Where two have the same runs the first is here; a smaller one of the same runs as a larger one is not.
+        """
+        # What is said of further tasks is said of all seeds.
+        keys = sorted(dict.fromkeys(key[:4] for key in self.groups), key=lambda key: key[0] != "main")
+        found: dict[frozenset[str], Key] = {}
+        for key in keys:
+            specs = frozenset(s.hash for group in self.under(*key).values() for s in group.specs)
+            found.setdefault(specs, key)
+        largest = [key for specs, key in found.items() if not any(specs < other for other in found)]
+        return [self.fits(key, self[key]) for key in largest if self[key]]
+
+    @cached_property
     def examples(self) -> dict[str, tuple[str, Probe]]:
         """One probe of the main task and its optimizer for each case of Figures 1 and 5; by rule, not by eye.
 
         inside, outside: of those with a minimum among the samples, or beyond them and within the bound, the
         one with the median error there. far: the one whose parabola is wrong by the most on the grid.
         """
-        found = [
-            (name, probe)
-            for name in OPTIMIZERS
-            for record in self.main(name)
-            if record.finished
-            for probe in self.probes(record)
-        ]
+        found = [(row.optimizer, probe) for row in self.main for probe in row.found]
         chosen = {
             "inside": _middle([p for p in found if inside(p[1])], lambda p: p[1].minimum_error),
             "outside": _middle([p for p in found if outside(p[1])], lambda p: p[1].minimum_error),
@@ -157,71 +160,15 @@ class Results(Reading[Scale]):
         }
         return {case: example for case, example in chosen.items() if example is not None}
 
-    def typical(self) -> dict[tuple[str, str], dict[str, Probe]]:
+    @cached_property
+    def typical(self) -> dict[TaskSpec, dict[str, Probe]]:
         """By task and optimizer, at its seed rate and first seed, the probe with the median R^2."""
-        out: dict[tuple[str, str], dict[str, Probe]] = {}
-        for optimizer in OPTIMIZERS:
-            specs = experiment.main_runs(self.scale, optimizer)[:1]
-            specs += experiment.other_runs(self.scale, optimizer)
-            for record in self.records(specs):
-                probe = _middle(self.probes(record), lambda p: p.five.r2)
-                if probe is not None:
-                    task = record.spec.task
-                    out.setdefault((task.dataset, task.model), {})[optimizer] = probe
+        out: dict[TaskSpec, dict[str, Probe]] = {}
+        for key in (key for key in self.groups if key[0] == "main" or key[-1] == "first seed"):
+            for record in (r for r in self[key] if r.spec.seed == self.scale.seeds[0]):
+                if probe := _middle(self._probes[record.spec.hash], lambda p: p.five.r2):
+                    out.setdefault(record.spec.task, {})[str(key[1])] = probe
         return out
-
-    def table(self) -> list[Row]:
-        """Every group of runs that has records: main, rates, others."""
-        groups: dict[tuple[RunSpec, ...], None] = {}
-        for optimizer in OPTIMIZERS:
-            groups[tuple(experiment.main_runs(self.scale, optimizer))] = None
-        for optimizer in OPTIMIZERS:
-            for specs in experiment.rate_runs(self.scale, optimizer).values():
-                groups[tuple(specs)] = None
-            more = experiment.repeated_runs(self.scale, optimizer)
-            for spec in experiment.other_runs(self.scale, optimizer):
-                groups[(spec, *(again for again in more if again.task == spec.task))] = None
-        # A smaller group of the same runs adds nothing to a larger one.
-        kept = [g for g in groups if not any(set(g) < set(other) for other in groups)]
-        return [
-            row(records, [probe for r in records for probe in self.probes(r)])
-            for group in kept
-            if (records := self.records(group))
-        ]
-
-
-def optimizer_of(spec: RunSpec) -> str:
-    """The name of a run's optimizer among the paper's three."""
-    bases = {name: base(name, spec.task) for name in OPTIMIZERS}
-    used = spec.optimizer, spec.optimizer_settings
-    return next(name for name, found in bases.items() if (found.optimizer, found.options) == used)
-
-
-def row(records: Sequence[Record], found: Sequence[Probe]) -> Row:
-    """The probes of these runs, taken together."""
-    spec = records[0].spec
-    among = [p.minimum_error for p in found if inside(p)]
-    beyond = [p.minimum_error for p in found if outside(p)]
-    r2 = [p.five.r2 for p in found]
-    return Row(
-        spec.task.dataset,
-        spec.task.model,
-        optimizer_of(spec),
-        float(spec.get("lr")),
-        len(records),
-        sum(r.diverged for r in records),
-        len(found),
-        quantile(r2, 0.5),
-        quantile(r2, 0.1),
-        sum(math.isfinite(x) for x in r2),
-        quantile([p.wide_r2 for p in found], 0.5),
-        quantile(among, 0.5),
-        quantile(beyond, 0.5),
-        quantile([p.five.radius for p in found], 0.5),
-        quantile([p.radius_5 for p in found], 0.5),
-        float(np.mean([p.five.fit[2] > 0 for p in found])) if found else math.nan,
-        tuple(found),
-    )
 
 
 def inside(probe: Probe) -> bool:
@@ -232,19 +179,6 @@ def inside(probe: Probe) -> bool:
 def outside(probe: Probe) -> bool:
     """Whether it lies beyond them and within the bound."""
     return max(SAMPLES) < abs(probe.minimum) <= probe.most
-
-
-def clipped_error(probe: Probe) -> float:
-    """|L - parabola| / L where the bound stops a minimum beyond it.
-
-    NaN where the minimum does not lie beyond the bound, and where the bound is no point of GRID: then the
-    true loss there was not measured. The bound is one wherever it is half the rate.
-    """
-    stopped = math.copysign(probe.most, probe.minimum)
-    if not abs(probe.minimum) > probe.most or stopped not in GRID:
-        return math.nan
-    true = probe.losses[GRID.index(stopped)]
-    return abs(true - parabola(probe.five.fit, stopped)) / abs(true) if true else math.nan
 
 
 def breakdown(probe: Probe) -> float:
@@ -260,7 +194,7 @@ def _middle(found: Sequence[T], of: Callable[[T], float]) -> T | None:
     return ordered[(len(ordered) - 1) // 2] if ordered else None
 
 
-def quantile(values: Sequence[float], q: float) -> float:
+def quantile(values: Iterable[float], q: float) -> float:
     """A quantile of the finite values; NaN where there is none."""
     finite = [v for v in values if math.isfinite(v)]
     return float(np.quantile(finite, q)) if finite else math.nan

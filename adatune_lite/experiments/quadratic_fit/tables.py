@@ -1,26 +1,19 @@
-"""The tables and sentences of experiment 03, in Markdown, every number from records."""
+"""The tables and sentences of experiment 03, every number from records."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from adatune_lite.experiments.autolr_records import copy_note
-from adatune_lite.experiments.autolr_tasks import OPTIMIZERS
-from adatune_lite.experiments.quadratic_fit import PROFILES, threshold
-from adatune_lite.experiments.quadratic_fit.reading import (
-    DATASETS,
-    NAMES,
-    NETWORKS,
-    Results,
-    Row,
-    inside,
-    outside,
-)
+from adatune_lite.experiments.autolr_records import reduced
+from adatune_lite.experiments.autolr_tasks import NETWORKS, SHORT
+from adatune_lite.experiments.quadratic_fit.groups import DATASETS, PROFILES, threshold
+from adatune_lite.experiments.quadratic_fit.reading import Fits, Probe, Results, inside, outside
+from adatune_lite.report.data import copy_note
+from adatune_lite.report.tables import NONE, Column, Table, named
 from adatune_lite.training.quadratic import SAMPLES
-
-NONE = "*No records yet.*"
 
 
 def setting(results: Results) -> str:
@@ -29,102 +22,101 @@ def setting(results: Results) -> str:
     others = ", ".join(f"{DATASETS[t.dataset]} with the {NETWORKS[t.model]} network" for t in scale.others)
     factors = " and ".join(f"{f:g}" for f in scale.factors)
     data = "the embedded MNIST digits" if task.dataset == "mnist5k" else DATASETS[task.dataset]
-    text = (
+    bounds = {DATASETS[t.dataset]: threshold(t) for t in (task, scale.rates, *scale.others)}
+    trusted = (
+        f"r = {r:g} on {' and '.join(d for d, found in bounds.items() if found == r)}"
+        for r in sorted(set(bounds.values()))
+    )
+    return (
         f"**This page** ({results.profile}). {task.train:,} images of {data}, the "
         f"{NETWORKS[task.model]} network, batches of {task.batch}, {scale.epochs} epochs at a constant rate, "
         f"{len(scale.seeds)} seeds; the loss along the step is measured at {scale.probes} steps, each time "
         f"on a superbatch of {scale.superbatch} mini-batches. The rate is varied by {factors} on "
         f"{DATASETS[scale.rates.dataset]} ({NETWORKS[scale.rates.model]}) with {len(scale.seeds[:2])} seeds"
+        f"{f'; also, on one seed: {others}' if others else ''}. The trust bound has {', '.join(trusted)}."
+    ) + reduced(
+        results,
+        f"the paper's: {DATASETS[paper.main.dataset]} with {NETWORKS[paper.main.model]} to the network "
+        f"above, {paper.epochs} epochs to {scale.epochs}, and superbatches of {paper.superbatch} "
+        f"mini-batches to {scale.superbatch}",
     )
-    text += f"; also, on one seed: {others}." if others else "."
-    bounds = {DATASETS[t.dataset]: threshold(t) for t in (task, scale.rates, *scale.others)}
-    text += " The trust bound has "
-    text += ", ".join(
-        f"r = {r:g} on {' and '.join(d for d, found in bounds.items() if found == r)}"
-        for r in sorted(set(bounds.values()))
-    )
-    text += "."
-    if results.profile != "paper":
-        text += (
-            f" This is a reduced scale. Shrunk against the paper's: {DATASETS[paper.main.dataset]} with "
-            f"{NETWORKS[paper.main.model]} to the network above, {paper.epochs} epochs to {scale.epochs}, "
-            f"and superbatches of {paper.superbatch} mini-batches to {scale.superbatch}."
-        )
-    if results.profile in ("smoke", "quick"):
-        text += " It shows that the code runs, not what the setting gives."
-    if note := copy_note(results.all_records()):
-        text += f" {note}"
-    count = results.missing()
-    if count:
-        text += f" **Not all runs are made yet**; missing: {count}."
-    return text
 
 
-def fits(results: Results) -> str:
+def _r2(value: float) -> str:
+    return "> 0.99999" if value > 1 - 5e-6 else f"{value:.5f}" if value > 0.999 else f"{value:.3f}"
+
+
+def _error(value: float) -> str:
+    return f"{value:.2%}" if value >= 1e-4 else f"{value:.0e}"
+
+
+def _judged(row: Fits) -> str:
+    count = len(row.found)
+    return f"{count}" if row.judged == count else f"{count} (R²: {row.judged})"
+
+
+def _of_r2(row: Fits, q: float = 0.5) -> str:
+    return _r2(row.quantile(lambda p: p.five.r2, q))
+
+
+def _radius(row: Fits) -> float:
+    return row.quantile(lambda p: p.five.radius)
+
+
+def fits(results: Results) -> Table:
     """Every task, optimizer and rate: held-out R^2, error at the minimum, radius."""
-    rows = results.table()
-    if not rows:
-        return NONE
-    lines = [
-        "| runs that differ in the seed alone | runs (diverged) | steps measured | R² (10 % quantile) | "
-        "R² in the rate itself | error at minima inside | outside | radius for 1 % | for 5 % | convex |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+
+    def error(name: str, among: Callable[[Probe], bool]) -> Column:
+        return Column(name, lambda row: row.quantile(lambda p: p.minimum_error, among=among), _error)
+
+    columns = [
+        named("runs that differ in the seed alone"),
+        Column("runs (diverged)", lambda row: f"{len(row.records)} ({sum(r.diverged for r in row.records)})"),
+        Column("steps measured", _judged),
+        Column(
+            "R² (10 % quantile)", lambda row: f"{_of_r2(row)} ({_of_r2(row, 0.1)})" if row.judged else None
+        ),
+        Column("R² in the rate itself", lambda row: row.quantile(lambda p: p.wide_r2), _r2),
+        error("error at minima inside", inside),
+        error("outside", outside),
+        Column("radius for 1 %", _radius, "{:g}"),
+        Column("for 5 %", lambda row: row.quantile(lambda p: p.radius_5), "{:g}"),
+        _share("convex", lambda p: p.five.fit[2] > 0),
     ]
-    for row in rows:
-        cells = [
-            row.label,
-            f"{row.runs} ({row.diverged})",
-            f"{row.probes}" if row.judged == row.probes else f"{row.probes} (R²: {row.judged})",
-            f"{_r2(row.r2)} ({_r2(row.r2_tenth)})" if row.judged else "",
-            _r2(row.wide_r2),
-            _share(row.inside_error),
-            _share(row.outside_error),
-            _plain(row.radius),
-            _plain(row.radius_5),
-            "" if math.isnan(row.convex) else f"{row.convex:.0%}",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n\n".join(filter(None, ("\n".join(lines), copy_note(results.all_records()))))
+    return Table(results.table, columns, below=copy_note(results.all_records()))
 
 
-def minima(results: Results) -> str:
+def _share(name: str, holds: Callable[[Probe], bool]) -> Column:
+    """Of the steps measured, those of which it holds."""
+    return Column(name, lambda row: float(np.mean([holds(p) for p in row.found])), "{:.0%}")
+
+
+def minima(results: Results) -> Table:
     """Where the predicted minimum lies, and what AutoLR would do, on the main task."""
-    lines = [
-        "| optimizer | steps measured | no minimum | minimum inside the samples | outside, within the bound "
-        "| beyond the bound | raises the rate | 3 samples move it the same way |",
-        "|---|---|---|---|---|---|---|---|",
+    columns = [
+        Column("optimizer", lambda row: row.optimizer),
+        Column("steps measured", lambda row: len(row.found)),
+        _share("no minimum", lambda p: math.isnan(p.minimum)),
+        _share("minimum inside the samples", inside),
+        _share("outside, within the bound", outside),
+        _share("beyond the bound", lambda p: abs(p.minimum) > max(p.most, *SAMPLES)),
+        _share("raises the rate", lambda p: p.move > 0),
+        _share("3 samples move it the same way", lambda p: bool(np.sign(p.move) == np.sign(p.move_3))),
     ]
-    for optimizer in OPTIMIZERS:
-        found = [p for r in results.main(optimizer) if r.finished for p in results.probes(r)]
-        if found:
-            shares = [
-                np.mean([math.isnan(p.minimum) for p in found]),
-                np.mean([inside(p) for p in found]),
-                np.mean([outside(p) for p in found]),
-                np.mean([abs(p.minimum) > max(p.most, max(SAMPLES)) for p in found]),
-                np.mean([p.move > 0 for p in found]),
-                np.mean([np.sign(p.move) == np.sign(p.move_3) for p in found]),
-            ]
-            cells = " | ".join(f"{share:.0%}" for share in shares)
-            lines.append(f"| {NAMES[optimizer]} | {len(found)} | {cells} |")
-    return "\n".join(lines) if len(lines) > 2 else NONE
+    return Table(results.main, columns)
 
 
 def finding(results: Results) -> str:
     """The findings in a paragraph."""
-    rows = results.table()
-    main = [r for r in rows if (r.dataset, r.model) == (results.scale.main.dataset, results.scale.main.model)]
-    at_seed = [r for r in main if r.lr == OPTIMIZERS[r.optimizer].lr]
-    parts = [_quality(at_seed), _rates(results, rows)]
-    return " ".join(filter(None, parts)) or NONE
+    at_seed = [row for row in results.table if row.key[0] == "main" and row.judged]
+    return " ".join(filter(None, (_quality(at_seed), _rates(results)))) or NONE
 
 
-def _quality(rows: list[Row]) -> str:
-    judged = [row for row in rows if row.judged]
-    if not judged:
+def _quality(rows: Sequence[Fits]) -> str:
+    if not rows:
         return ""
-    r2 = ", ".join(f"{_r2(row.r2)} ({NAMES[row.optimizer]})" for row in judged)
-    radii = ", ".join(f"{_plain(row.radius)} ({NAMES[row.optimizer]})" for row in judged)
+    r2 = ", ".join(f"{_of_r2(row)} ({row.optimizer})" for row in rows)
+    radii = ", ".join(f"{_radius(row):g} ({row.optimizer})" for row in rows)
     return (
         f"At the seed rates, the parabola through five samples explains held-out losses within the trust "
         f"region with a median R² of {r2}. Half of the parabolas stay within 1 % of the loss at least "
@@ -132,33 +124,12 @@ def _quality(rows: list[Row]) -> str:
     )
 
 
-def _rates(results: Results, rows: list[Row]) -> str:
-    task, texts = results.scale.rates, []
-    for optimizer in OPTIMIZERS:
-        of = sorted(
-            (
-                row
-                for row in rows
-                if (row.dataset, row.model, row.optimizer) == (task.dataset, task.model, optimizer)
-                and math.isfinite(row.radius)
-            ),
-            key=lambda row: row.lr,
-        )
-        if len(of) > 1:
-            shown = ", ".join(f"{_plain(row.radius)} at {row.lr:g}" for row in of)
-            texts.append(f"{NAMES[optimizer]} {shown}")
+def _rates(results: Results) -> str:
+    texts = []
+    for optimizer in SHORT.values():
+        rows = {row.records[0].spec: _radius(row) for row in results.table if row.optimizer == optimizer}
+        of = {spec.get("lr"): radius for spec, radius in rows.items() if spec.task == results.scale.rates}
+        told = sorted((lr, radius) for lr, radius in of.items() if math.isfinite(radius))
+        if len(told) > 1:
+            texts.append(f"{optimizer} {', '.join(f'{radius:g} at {lr:g}' for lr, radius in told)}")
     return f"Against the rate, that radius is: {'; '.join(texts)}." if texts else ""
-
-
-def _r2(value: float) -> str:
-    if value > 1 - 5e-6:
-        return "> 0.99999"
-    return "" if math.isnan(value) else f"{value:.5f}" if value > 0.999 else f"{value:.3f}"
-
-
-def _share(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.2%}" if value >= 1e-4 else f"{value:.0e}"
-
-
-def _plain(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:g}"

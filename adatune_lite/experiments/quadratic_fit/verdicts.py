@@ -20,23 +20,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from adatune_lite.claims import ALPHA, Claim, Finding, judge
-from adatune_lite.experiments.autolr_tasks import OPTIMIZERS
-from adatune_lite.experiments.quadratic_fit import main_runs, other_runs, repeated_runs
-from adatune_lite.experiments.quadratic_fit.reading import (
-    NAMES,
-    Probe,
-    Results,
-    clipped_error,
-    inside,
-    outside,
-    quantile,
-)
-from adatune_lite.report.statistics import holm, mean_less
+from adatune_lite.claims.kinds import Fitted, bounded, hashes, limits
+from adatune_lite.experiments.autolr_tasks import OPTIMIZERS, SHORT, place
+from adatune_lite.experiments.quadratic_fit.reading import Probe, Results, inside, outside, probes, quantile
+from adatune_lite.report.groups import Key
+from adatune_lite.report.statistics import holm
 from adatune_lite.runs.record import Record
+from adatune_lite.training.quadratic import GRID
+from adatune_lite.tuners.autolr.fit import parabola
 
 RECOMPUTATIONS = 50
 """Of one run, at least (claim autolr.fig5.quadratic_cifar)."""
@@ -46,208 +42,185 @@ TIMES = 3
 WITHIN, BEYOND = 0.01, 0.05
 """Errors at the minimum that pass, inside the samples and outside."""
 
-
-def _finished(results: Results) -> dict[str, list[Record]]:
-    """The finished runs of the main task."""
-    return {name: [r for r in results.main(name) if r.finished] for name in OPTIMIZERS}
-
-
-def _of_figure_5(results: Results) -> dict[str, list[Record]]:
-    """The finished runs at the seed rate on CIFAR-10 with ResNet-18; empty where none are planned."""
-    planned = {
-        name: [
-            spec
-            for runs in (main_runs, other_runs, repeated_runs)
-            for spec in runs(results.scale, name)
-            if (spec.task.dataset, spec.task.model) == ("cifar10", "resnet18")
-        ]
-        for name in OPTIMIZERS
-    }
-    if not any(planned.values()):
-        return {}
-    return {name: [r for r in results.records(specs) if r.finished] for name, specs in planned.items()}
+Runs = list[list[float]]
+"""A number of the probes, run by run, where they have it."""
+Pair = tuple[float, float]
 
 
-def _absent(runs: Mapping[str, Sequence[object]]) -> tuple[str, ...]:
-    return tuple(NAMES[name] for name in OPTIMIZERS if not runs.get(name))
+def _of_figure_5(results: Results) -> dict[str, Key]:
+    """The runs at the seed rate on CIFAR-10 with ResNet-18."""
+    at = ("cifar10", "resnet18")
+    main = place(results.scale.main) == at
+    return {SHORT[o]: ("main", o) if main else ("others", o, *at) for o in OPTIMIZERS}
 
 
-def _hashes(runs: Mapping[str, Sequence[Record]]) -> tuple[str, ...]:
-    return tuple(r.spec.hash for records in runs.values() for r in records)
+def _pooled(runs: Runs, q: float = 0.5) -> float:
+    return quantile([value for run in runs for value in run], q)
 
 
-@judge("autolr.fig5.quadratic_cifar")
-def quadratic_cifar(_: Claim, results: Results) -> Finding:
-    """Median of the held-out R^2 of each run."""
-    runs = _of_figure_5(results)
-    if not runs:
-        return Finding()
-    values = {
-        name: [[p.five.r2 for p in results.probes(r) if math.isfinite(p.five.r2)] for r in records]
-        for name, records in runs.items()
-    }
-    few = [
-        f"{NAMES[name]} with {RECOMPUTATIONS} recomputations of each run"
-        for name, found in values.items()
-        if any(len(v) < RECOMPUTATIONS for v in found)
-    ]
-    missing = (*_absent(runs), *few)
-    if missing:
-        return Finding(missing=missing, runs=_hashes(runs))
-    medians = {name: [float(np.median(v)) for v in found] for name, found in values.items()}
-    least = min(medians, key=lambda name: min(medians[name]))
+def _median(run: Sequence[float]) -> float:
+    return quantile(run, 0.5)
+
+
+def _r2(record: Record) -> list[float]:
+    return [p.five.r2 for p in probes(record) if math.isfinite(p.five.r2)]
+
+
+def _least_median(runs: Runs) -> float:
+    """NaN where a run has too few of them."""
+    return min(map(_median, runs)) if all(len(run) >= RECOMPUTATIONS for run in runs) else math.nan
+
+
+def _told_r2(found: Mapping[str, Fitted]) -> str:
     parts = [
-        f"{NAMES[name]} {np.median(np.concatenate(found)):.4f}, "
-        f"10 % quantile {np.quantile(np.concatenate(found), 0.1):.4f}, "
-        f"smallest median of a run {min(medians[name]):.4f}"
-        for name, found in values.items()
+        f"{name} {_pooled(runs):.4f}, 10 % quantile {_pooled(runs, 0.1):.4f}, "
+        f"smallest median of a run {_least_median(runs):.4f}"
+        for name, runs in found["r2"].values.items()
     ]
-    return Finding(
-        passes=all(m >= LEAST_R2 for found in medians.values() for m in found),
-        opposite=any(mean_less(found, LEAST_R2) < ALPHA for found in medians.values()),
-        statistic={"r2": min(medians[least])},
-        seeds=min(map(len, runs.values())),
-        why=f"Median held-out R^2: {'; '.join(parts)}.",
-        runs=_hashes(runs),
-    )
+    return f"Median held-out R^2: {'; '.join(parts)}."
 
 
-@judge("autolr.fig5.minimum_value")
-def minimum_value(_: Claim, results: Results) -> Finding:
-    """Median relative error at the predicted minimum, inside the samples and outside."""
-    runs = _of_figure_5(results)
-    if not runs:
-        return Finding()
-    cases: dict[tuple[str, str], tuple[Callable[[Probe], bool], float]] = {
-        (name, where): (test, limit)
-        for name in OPTIMIZERS
-        for where, test, limit in (("inside", inside, WITHIN), ("outside", outside, BEYOND))
-    }
-    errors = {
-        (name, where): [
-            [p.minimum_error for p in results.probes(r) if test(p) and math.isfinite(p.minimum_error)]
-            for r in runs[name]
-        ]
-        for (name, where), (test, _) in cases.items()
-    }
-    pooled = {case: [e for run in found for e in run] for case, found in errors.items()}
-    lacking = [
-        f"{NAMES[name]} with a minimum {where} the samples"
-        for (name, where), found in pooled.items()
-        if runs[name] and not found
-    ]
-    missing = (*_absent(runs), *lacking)
-    if missing:
-        return Finding(missing=missing, runs=_hashes(runs))
-    medians = {case: quantile(found, 0.5) for case, found in pooled.items()}
-    by_run = {case: [-float(np.median(run)) for run in found if run] for case, found in errors.items()}
-    worst = max(medians, key=lambda case: medians[case] / cases[case][1])
-    parts = [f"{NAMES[name]} {where} {medians[name, where]:.2%}" for name, where in medians]
-    return Finding(
-        passes=all(medians[case] <= limit for case, (_, limit) in cases.items()),
-        opposite=any(mean_less(by_run[case], -limit) < ALPHA for case, (_, limit) in cases.items()),
-        statistic={"error": medians[worst]},
-        seeds=min(map(len, runs.values())),
-        why=f"Median error at the minimum, relative to the loss: {', '.join(parts)}.",
-        runs=_hashes(runs),
+limits(
+    "autolr.fig5.quadratic_cifar",
+    _of_figure_5,
+    {"r2": bounded(_r2, _least_median, _median, least=LEAST_R2)},
+    _told_r2,
+    lacks=f"{RECOMPUTATIONS} recomputations of each run",
+)
+
+
+def _error(where: Callable[[Probe], bool]) -> Callable[[Record], list[float]]:
+    def of(record: Record) -> list[float]:
+        return [p.minimum_error for p in probes(record) if where(p) and math.isfinite(p.minimum_error)]
+
+    return of
+
+
+def _told_errors(found: Mapping[str, Fitted]) -> str:
+    names = found["inside"].level
+    parts = [f"{name} {where} {fitted.level[name]:.2%}" for name in names for where, fitted in found.items()]
+    return f"Median error at the minimum, relative to the loss: {', '.join(parts)}."
+
+
+def _worst_error(found: Mapping[str, Fitted]) -> dict[str, float]:
+    """In units of what passes."""
+    inner, outer = (max(fitted.level.values()) for fitted in found.values())
+    return {"error": inner if inner / WITHIN >= outer / BEYOND else outer}
+
+
+limits(
+    "autolr.fig5.minimum_value",
+    _of_figure_5,
+    {
+        "inside": bounded(_error(inside), _pooled, _median, most=WITHIN),
+        "outside": bounded(_error(outside), _pooled, _median, most=BEYOND),
+    },
+    _told_errors,
+    _worst_error,
+    lacks="a minimum inside the samples and a minimum outside the samples",
+)
+
+
+def _finite(found: Sequence[Probe], pair: Callable[[Probe], Pair]) -> list[Pair]:
+    return [both for probe in found if all(map(math.isfinite, both := pair(probe)))]
+
+
+def _compared(
+    results: Results, pair: Callable[[Probe], Pair]
+) -> tuple[Finding, dict[str, list[Pair]], dict[str, float]]:
+    """Two numbers of each recomputation of the main task by Wilcoxon's signed-rank test.
+
+    Returns the finding so far, the pairs by optimizer, and p that the first is larger, after Holm.
+    """
+    from scipy import stats
+
+    pairs = {row.optimizer: _finite(row.found, pair) for row in results.main}
+    runs = hashes(*(row.records for row in results.main))
+    if missing := tuple(name for name, found in pairs.items() if not found):
+        return Finding(missing=missing, runs=runs), {}, {}
+
+    def p(side: str) -> dict[str, float]:
+        gaps = [[a - b for a, b in found] for found in pairs.values()]
+        # Without any difference there is nothing to rank: p is 1.
+        values = [float(stats.wilcoxon(g, alternative=side).pvalue) if any(g) else 1.0 for g in gaps]
+        return dict(zip(pairs, holm(values), strict=True))
+
+    above = p("greater")
+    finding = Finding(
+        passes=max(above.values()) < ALPHA,
+        opposite=max(p("less").values()) < ALPHA,
+        seeds=min(len(row.records) for row in results.main),
+        runs=runs,
     )
+    return finding, pairs, above
 
 
 @judge("autolr.s2.expand_in_eps")
 def expand_in_eps(_: Claim, results: Results) -> Finding:
-    """Wilcoxon's signed-rank test of the two held-out R^2, recomputation by recomputation."""
-    from scipy import stats
-
-    runs = _finished(results)
-    pairs = {
-        name: [
-            (p.five.r2, p.wide_r2)
-            for r in records
-            for p in results.probes(r)
-            if math.isfinite(p.five.r2) and math.isfinite(p.wide_r2)
-        ]
-        for name, records in runs.items()
-    }
-    missing = _absent(pairs)
-    if missing:
-        return Finding(missing=missing, runs=_hashes(runs))
-    gaps = {name: [near - wide for near, wide in found] for name, found in pairs.items()}
-    above = _corrected(gaps, lambda g: float(stats.wilcoxon(g, alternative="greater").pvalue))
-    below = _corrected(gaps, lambda g: float(stats.wilcoxon(g, alternative="less").pvalue))
-    least = max(above, key=lambda name: above[name])
+    """The two held-out R^2, recomputation by recomputation."""
+    found, pairs, p = _compared(results, lambda probe: (probe.five.r2, probe.wide_r2))
+    if found.missing:
+        return found
+    least = max(p, key=lambda name: p[name])
     parts = [
-        f"{NAMES[name]} {np.median([a for a, _ in found]):.6f} against "
-        f"{np.median([b for _, b in found]):.6f} over {len(found)} recomputations, p = {above[name]:.2g}"
-        for name, found in pairs.items()
+        f"{name} {np.median([a for a, _ in held]):.6f} against {np.median([b for _, b in held]):.6f} over "
+        f"{len(held)} recomputations, p = {p[name]:.2g}"
+        for name, held in pairs.items()
     ]
-    return Finding(
-        passes=all(p < ALPHA for p in above.values()),
-        opposite=all(p < ALPHA for p in below.values()),
-        statistic={"difference": float(np.median(gaps[least])), "p": above[least]},
-        seeds=min(map(len, runs.values())),
+    return replace(
+        found,
+        statistic={"difference": float(np.median([a - b for a, b in pairs[least]])), "p": p[least]},
         why=f"Median held-out R^2, in eps against in the rate: {'; '.join(parts)} (Holm).",
-        runs=_hashes(runs),
     )
+
+
+def _errors(probe: Probe) -> Pair:
+    """|L - parabola| / L at a minimum beyond the bound, and where the bound stops it.
+
+    NaN where the minimum does not lie beyond the bound, and where the bound is no point of GRID: then the
+    true loss there was not measured. The bound is one wherever it is half the rate.
+    """
+    stopped = math.copysign(probe.most, probe.minimum)
+    if not abs(probe.minimum) > probe.most or stopped not in GRID:
+        return math.nan, math.nan
+    true = probe.losses[GRID.index(stopped)]
+    near = abs(true - parabola(probe.five.fit, stopped)) / abs(true) if true else math.nan
+    return probe.minimum_error, near
 
 
 @judge("autolr.fig1.large_eps_breaks_quadratic")
 def large_eps_breaks_quadratic(_: Claim, results: Results) -> Finding:
     """Errors at a minimum beyond the bound and where the bound stops it, recomputation by recomputation."""
-    from scipy import stats
-
-    runs = _finished(results)
-    beyond = {
-        name: [p for r in records for p in results.probes(r) if abs(p.minimum) > p.most]
-        for name, records in runs.items()
-    }
-    pairs = {name: _errors(found) for name, found in beyond.items()}
-    missing = _absent(pairs)
-    if missing:
-        return Finding(missing=missing, runs=_hashes(runs))
-    gaps = {name: [far - near for far, near in found] for name, found in pairs.items()}
-    above = _corrected(gaps, lambda g: float(stats.wilcoxon(g, alternative="greater").pvalue))
-    below = _corrected(gaps, lambda g: float(stats.wilcoxon(g, alternative="less").pvalue))
-    medians = {name: tuple(map(float, np.median(found, axis=0))) for name, found in pairs.items()}
-    times = {name: _times(found) for name, found in beyond.items()}
+    found, pairs, p = _compared(results, _errors)
+    if found.missing:
+        return found
+    times = {name: _times(held) for name, held in pairs.items()}
     least = min(times, key=lambda name: times[name])
-    by_run = {name: _span([_times(results.probes(r)) for r in records]) for name, records in runs.items()}
-    parts = [
-        f"{NAMES[name]} {far:.3%} against {near:.3%}, {times[name]:.1f} times ({by_run[name]} by run), "
-        f"over {len(pairs[name])} of {len(beyond[name])} such recomputations, p = {above[name]:.2g}"
-        for name, (far, near) in medians.items()
-    ]
-    return Finding(
-        passes=all(times[name] >= TIMES and above[name] < ALPHA for name in pairs),
-        opposite=all(p < ALPHA for p in below.values()),
-        statistic={"times": times[least], "p": above[least]},
-        seeds=min(map(len, runs.values())),
+    parts = []
+    for row in results.main:
+        name = row.optimizer
+        far, near = np.median(pairs[name], axis=0)
+        beyond = sum(abs(probe.minimum) > probe.most for probe in row.found)
+        by_run = [_times(_finite(run, _errors)) for run in row.probes]
+        parts.append(
+            f"{name} {far:.3%} against {near:.3%}, {times[name]:.1f} times ({_span(by_run)} by run), "
+            f"over {len(pairs[name])} of {beyond} such recomputations, p = {p[name]:.2g}"
+        )
+    return replace(
+        found,
+        passes=found.passes and times[least] >= TIMES,
+        statistic={"times": times[least], "p": p[least]},
         why=f"Median error, relative to the loss, at minima beyond the bound and at the bound: "
         f"{'; '.join(parts)} (Holm).",
-        runs=_hashes(runs),
     )
 
 
-def _errors(probes: Sequence[Probe]) -> list[tuple[float, float]]:
-    """(error at the minimum, error at the bound) where both were measured and the minimum lies beyond it."""
-    return [
-        (p.minimum_error, near)
-        for p in probes
-        if math.isfinite(p.minimum_error) and math.isfinite(near := clipped_error(p))
-    ]
-
-
-def _times(probes: Sequence[Probe]) -> float:
+def _times(pairs: Sequence[Pair]) -> float:
     """The median error at the minimum over that at the bound; NaN without any."""
-    found = _errors(probes)
-    far, near = np.median(found, axis=0) if found else (math.nan, math.nan)
+    far, near = np.median(pairs, axis=0) if pairs else (math.nan, math.nan)
     return float(far / near) if near else math.inf
 
 
 def _span(values: Sequence[float]) -> str:
     finite = [v for v in values if not math.isnan(v)]
     return f"{min(finite):.1f} to {max(finite):.1f}" if finite else "none"
-
-
-def _corrected(gaps: Mapping[str, list[float]], test: Callable[[list[float]], float]) -> dict[str, float]:
-    # Without any difference there is nothing to rank: p is 1.
-    return dict(zip(gaps, holm([test(g) if any(g) else 1.0 for g in gaps.values()]), strict=True))

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from adatune_lite.experiments.autolr_canary import small
-from adatune_lite.experiments.autolr_tasks import CANARY_CONV4, CANARY_RESNET18, OPTIMIZERS, RESNET18, base
+from adatune_lite.experiments.autolr_canary import on_networks
 from adatune_lite.training.spec import RunSpec
 
 
 def runs() -> dict[str, RunSpec]:
-    """The small runs by name: with each optimizer, and on the two larger networks."""
+    """The small runs by name."""
     settings = {"probes": 4, "superbatch": 8, "draws": 5, "epsilon_threshold": 1e-3}
-    found = {name: small("superbatch_size", base, settings) for name, base in OPTIMIZERS.items()}
-    found["4-layer network"] = replace(found["momentum"], task=CANARY_CONV4)
-    decayed = small("superbatch_size", base("momentum", RESNET18), {**settings, "superbatch": 6})
-    found["ResNet-18 with weight decay"] = replace(decayed, task=CANARY_RESNET18, steps=6)
-    return found
+    return on_networks("superbatch_size", settings, resnet18={"superbatch": 6}, adam={})

@@ -6,9 +6,8 @@ import math
 from collections.abc import Iterator
 
 from adatune_lite.experiments.invariants import refuse, wrong_records
-from adatune_lite.experiments.superbatch.reading import Results
+from adatune_lite.experiments.superbatch.reading import Results, sizes
 from adatune_lite.runs.record import Record
-from adatune_lite.training.probes import SIZES
 from adatune_lite.tuners.autolr.fit import REACH
 
 SHARES = ("agree_5", "agree_3", "samples_agree")
@@ -34,7 +33,7 @@ def _record(record: Record, name: str) -> Iterator[str]:
     for series in ("move", "move_3"):
         if (abs(record.series(series)[1]) > REACH * (1 + 1e-9)).any():
             yield f"{name}: a {series} is beyond {REACH} of the rate"
-    compared = [size for size in SIZES if 2 * size <= int(spec.get("superbatch"))]
+    compared = sizes(record)
     for size in compared:
         for share in SHARES:
             values = record.series(f"{share} {size}")[1]

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from itertools import product
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from adatune_lite.experiments.superbatch import ALIKE, NEAR, overhead
-from adatune_lite.experiments.superbatch.reading import NAMES, SAMPLES, Group, Results, relative_spread
-from adatune_lite.plotting import panels
-from adatune_lite.report.figures import not_run
+from adatune_lite.experiments.autolr_plots import SIGNS, framed, keyed
+from adatune_lite.experiments.superbatch.groups import ALIKE, NEAR, SAMPLES, overhead
+from adatune_lite.experiments.superbatch.reading import Cell, Measured, Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's; the marks tell the optimizers apart as well.
-LINES = {"sgd": ("#000000", "o"), "momentum": ("#D55E00", "s"), "adam": ("#0072B2", "^")}
 STYLES = {5: "-", 3: "--"}
 GREY = "#888888"
 PAPER, LEAN = (5, 100), (3, 50)
@@ -26,98 +24,77 @@ PAPER, LEAN = (5, 100), (3, 50)
 
 def noise(results: Results) -> Figure:
     """Figure 7: the spread of the loss against the number of mini-batches, one panel for each task."""
-    tasks = results.by_task()
-    figure, axes = panels(max(1, len(tasks)), width=5.6 if len(tasks) < 2 else 9.6, height=4.4)
-    if not tasks:
-        not_run(axes[0])
-    for panel, (task, groups) in zip(axes, tasks.items(), strict=False):
-        for group in groups:
-            colour, marker = LINES[group.optimizer]
-            sizes = [c.size for c in group.cells]
-            low, middle, high = np.transpose(
-                [np.quantile(relative_spread(group.records, s), (0.1, 0.5, 0.9)) for s in sizes]
-            )
-            panel.plot(sizes, middle, color=colour, marker=marker, ms=5, label=NAMES[group.optimizer])
+    figure, axes = _a_task_each(results, 4.4)
+    for panel, (task, rows) in zip(axes, results.by_task.items(), strict=False):
+        for row in rows:
+            colour, marker = SIGNS[row.key[-1]]
+            bands = [np.quantile(cell.spread, (0.1, 0.5, 0.9)) for cell in row.cells]
+            low, middle, high = np.transpose(bands)
+            sizes = [cell.size for cell in row.cells]
+            panel.plot(sizes, middle, color=colour, marker=marker, ms=5, label=row.optimizer)
             panel.fill_between(sizes, low, high, color=colour, alpha=0.15, lw=0)
-        first = groups[0].cells[0]
-        ends = np.array([first.size, groups[0].cells[-1].size])
-        panel.plot(ends, first.loss_std * np.sqrt(first.size / ends), ":", color=GREY, label="slope -1/2")
-        panel.set_yscale("log")
-        panel.set_ylabel("standard deviation of the loss / loss")
-        panel.set_title(task)
-        _sizes(panel, groups)
+        first, last = rows[0].cells[0], rows[0].cells[-1]
+        ends = np.array([first.size, last.size])
+        fall = float(np.median(first.spread)) * np.sqrt(first.size / ends)
+        panel.plot(ends, fall, ":", color=GREY, label="slope -1/2")
+        panel.set(yscale="log", ylabel="standard deviation of the loss / loss", title=task)
+        _sizes(panel, rows[0])
         panel.legend(title="band: 10 % to 90 % of steps and seeds", title_fontsize=8)
     return figure
 
 
 def decisions(results: Results) -> Figure:
     """Agreement in direction and distance to the reference against the number of mini-batches."""
-    tasks = results.by_task()
-    rows = max(1, len(tasks))
-    figure, axes = panels(2 * rows, width=9.6, height=0.6 + 3.6 * rows, columns=2)
-    if not tasks:
-        for panel in axes:
-            not_run(panel)
-    for row, (task, groups) in enumerate(tasks.items()):
-        share, distance = axes[2 * row : 2 * row + 2]
-        for group in groups:
-            sizes = [c.size for c in group.cells]
-            colour, marker = LINES[group.optimizer]
-            for samples in SAMPLES:
-                line: dict[str, Any] = {"color": colour, "marker": marker, "ms": 4, "ls": STYLES[samples]}
-                name = f"{NAMES[group.optimizer]}, {samples} samples"
-                share.plot(sizes, [100 * c.agree[samples] for c in group.cells], label=name, **line)
-                distance.plot(sizes, [c.error[samples] for c in group.cells], **line)
+    lines = max(1, len(results.by_task))
+    figure, axes = framed(results.by_task, 2 * lines, width=9.6, height=0.6 + 3.6 * lines, columns=2)
+    for (task, rows), share, distance in zip(results.by_task.items(), axes[::2], axes[1::2], strict=False):
+        _lines(share, rows, lambda cell, _: cell.size, lambda cell, n: 100 * cell.mean(f"agree_{n}"))
+        _lines(distance, rows, lambda cell, _: cell.size, _distance, named=False)
         share.axhline(100 * ALIKE, color=GREY, lw=1)
         distance.axhline(NEAR, color=GREY, lw=1)
-        share.set_ylabel("draws with the reference's direction (%)")
+        share.set(ylabel="draws with the reference's direction (%)", title=task)
         distance.set_ylabel("distance to the reference / rate")
-        share.set_title(task)
         for panel in (share, distance):
-            _sizes(panel, groups)
-    return _keyed(figure, axes)
+            _sizes(panel, rows[0])
+    return keyed(figure, axes)
 
 
 def cost(results: Results) -> Figure:
     """What a decision costs and how far it is from the reference, one panel for each task."""
-    tasks = results.by_task()
-    figure, axes = panels(max(1, len(tasks)), width=5.6 if len(tasks) < 2 else 9.6, height=4.6)
-    if not tasks:
-        not_run(axes[0])
-    for panel, (task, groups) in zip(axes, tasks.items(), strict=False):
-        for group in groups:
-            colour, marker = LINES[group.optimizer]
-            for samples in SAMPLES:
-                panel.plot(
-                    [c.cost[samples] for c in group.cells],
-                    [c.error[samples] for c in group.cells],
-                    color=colour,
-                    marker=marker,
-                    ms=4,
-                    ls=STYLES[samples],
-                    label=f"{NAMES[group.optimizer]}, {samples} samples",
-                )
+    figure, axes = _a_task_each(results, 4.6)
+    for panel, (task, rows) in zip(axes, results.by_task.items(), strict=False):
+        _lines(panel, rows, lambda cell, samples: overhead(samples, cell.size), _distance)
         for samples, size in (PAPER, LEAN):
             panel.axvline(overhead(samples, size), color=GREY, lw=1, ls=STYLES[samples])
         panel.axhline(NEAR, color=GREY, lw=1)
-        panel.set_xscale("log")
-        panel.set_xlabel("cost of explore (% of training)")
+        panel.set(xscale="log", xlabel="cost of explore (% of training)", title=task)
         panel.set_ylabel("distance to the reference / rate")
-        panel.set_title(task)
-    return _keyed(figure, axes)
+    return keyed(figure, axes)
 
 
-def _sizes(panel: Axes, groups: Sequence[Group]) -> None:
-    sizes = [c.size for c in groups[0].cells]
-    panel.set_xscale("log")
+def _a_task_each(results: Results, height: float) -> tuple[Figure, Sequence[Axes]]:
+    count = len(results.by_task)
+    return framed(count, max(1, count), width=5.6 if count < 2 else 9.6, height=height)
+
+
+Place = Callable[[Cell, int], float]
+
+
+def _distance(cell: Cell, samples: int) -> float:
+    return cell.mean(f"error_{samples}")
+
+
+def _lines(panel: Axes, rows: Sequence[Measured], x: Place, y: Place, *, named: bool = True) -> None:
+    """A line for each optimizer and number of samples, through all sizes."""
+    for row, samples in product(rows, SAMPLES):
+        colour, marker = SIGNS[row.key[-1]]
+        at = [[of(cell, samples) for cell in row.cells] for of in (x, y)]
+        name = f"{row.optimizer}, {samples} samples" if named else None
+        panel.plot(*at, color=colour, marker=marker, ms=4, ls=STYLES[samples], label=name)
+
+
+def _sizes(panel: Axes, row: Measured) -> None:
+    sizes = [cell.size for cell in row.cells]
+    panel.set(xscale="log", xlabel="superbatch (mini-batches)")
     panel.set_xticks(sizes, map(str, sizes))
     panel.minorticks_off()
-    panel.set_xlabel("superbatch (mini-batches)")
-
-
-def _keyed(figure: Figure, axes: Sequence[Axes]) -> Figure:
-    """One legend for all panels: colours and lines are the same."""
-    named = {name: h for a in axes for h, name in zip(*a.get_legend_handles_labels(), strict=True)}
-    if named:
-        figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=3)
-    return figure

@@ -5,125 +5,106 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import takewhile
 
 import numpy as np
 
-from adatune_lite.experiments import superbatch as experiment
-from adatune_lite.experiments.superbatch import ALIKE, NEAR, Part, Scale, overhead, sizes
-from adatune_lite.report.reading import Reading
-from adatune_lite.report.search import Reader
+from adatune_lite.experiments.autolr_tasks import SHORT
+from adatune_lite.experiments.superbatch.groups import ALIKE, NEAR, PROFILES, Scale, groups, task_name
+from adatune_lite.report.groups import Page
+from adatune_lite.report.tables import Row
 from adatune_lite.runs.record import Record
+from adatune_lite.training.probes import SIZES
 from adatune_lite.training.quadratic import bound
 
-SAMPLES = (5, 3)
-NAMES = {"sgd": "SGD", "momentum": "momentum", "adam": "Adam"}
-DATASETS = {
-    "mnist": "MNIST",
-    "mnist5k": "the embedded MNIST digits",
-    "fashion_mnist": "Fashion-MNIST",
-    "cifar10": "CIFAR-10",
-}
-NETWORKS = {"mlp": "dense", "conv4": "4-layer", "resnet18": "ResNet-18"}
+NAME = "04_superbatch"
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One size of the superbatch: medians over the probes of all seeds; shares and distances are means."""
-
-    size: int
-    loss_std: float
-    """Relative to the loss."""
-    agree: dict[int, float]
-    """By samples: share of draws with the sign of the reference's move."""
-    error: dict[int, float]
-    """By samples: median distance of the moves to the reference's, in units of the rate; mean over probes,
-    since at most of them the bounds make both moves the same."""
-    cost: dict[int, float]
-    """By samples: percent of training in explore, at a window of 1000 steps."""
-    samples_agree: float
-    samples_difference: float
-    """3 samples against 5 of the same superbatch, relative."""
-    variance_ratio: float
-    """Variance of the moves with a common superbatch over that with one for every sample."""
-
-    def alike(self, samples: int) -> bool:
-        """Whether it decides as the reference does."""
-        return self.agree[samples] >= ALIKE and self.error[samples] <= NEAR
-
-
-@dataclass(frozen=True)
-class Group:
-    """One optimizer on one task."""
-
-    part: Part
-    optimizer: str
-    records: list[Record]
-    cells: list[Cell]
-    slopes: list[float]
-    """By seed: slope of log spread against log size, corrected (-1/2 for independent mini-batches)."""
-    raw_slopes: list[float]
-    """The same as measured."""
+class Measured(Row):
+    """The finished runs of one optimizer on one task."""
 
     @property
     def task(self) -> str:
         """The task in a few words."""
-        return f"{DATASETS[self.part.task.dataset]}, {NETWORKS[self.part.task.model]} network"
+        return task_name(self.records[0].spec.task)
+
+    @property
+    def optimizer(self) -> str:
+        """Its name in a word."""
+        return SHORT[self.key[-1]]
+
+    @cached_property
+    def cells(self) -> list[Cell]:
+        """Every size that is compared."""
+        return [Cell(self.key, self.name, self.records, size=s) for s in sizes(self.records[0])]
 
     def smallest(self, samples: int) -> Cell | None:
         """The smallest superbatch from which on all decide as the reference does."""
-        found = None
-        for cell in reversed(self.cells):
-            if not cell.alike(samples):
-                break
-            found = cell
-        return found
+        alike = takewhile(lambda cell: cell.alike(samples), reversed(self.cells))
+        return next(iter([*alike][::-1]), None)
 
 
-class Results(Reading[Scale]):
-    """Records of one profile, by what they are for."""
+@dataclass(frozen=True)
+class Cell(Measured):
+    """One size of the superbatch.
 
-    def __init__(self, profile: str, store: Reader) -> None:
-        super().__init__(experiment, profile, store)
+    Shares and distances are told by their means: at most probes the bounds make two moves the same.
+    """
 
-    def groups(self) -> list[Group]:
+    size: int = 1
+
+    def mean(self, name: str) -> float:
+        """Of a series of this size, over all probes."""
+        return float(values(self.records, name, self.size).mean())
+
+    def median(self, name: str) -> float:
+        """Of its finite values."""
+        return median(values(self.records, name, self.size))
+
+    @property
+    def spread(self) -> np.ndarray:
+        """Of the loss, relative."""
+        return spread(self.records, self.size)
+
+    def alike(self, samples: int) -> bool:
+        """Whether it decides as the reference does."""
+        return self.mean(f"agree_{samples}") >= ALIKE and self.mean(f"error_{samples}") <= NEAR
+
+
+class Results(Page[Scale]):
+    """Records of one profile, by the keys of `groups`."""
+
+    name = NAME
+    profiles = PROFILES
+    declare = staticmethod(groups)
+
+    @cached_property
+    def measured(self) -> list[Measured]:
         """Every task and optimizer that has finished runs."""
-        out = []
-        for part in self.scale.parts:
-            for optimizer in part.optimizers:
-                records = self.records(experiment.part_runs(self.scale, part, optimizer))
-                finished = [r for r in records if r.finished]
-                if finished:
-                    cells = [cell(finished, size) for size in sizes(part)]
-                    slopes, raw = (
-                        [slope(r, sizes(part), corrected=c) for r in finished] for c in (True, False)
-                    )
-                    out.append(Group(part, optimizer, finished, cells, slopes, raw))
-        return out
+        finished = {key: [r for r in self[key] if r.finished] for key in self.groups}
+        return [Measured(key, self.groups[key].name, held) for key, held in finished.items() if held]
 
-    def by_task(self) -> dict[str, list[Group]]:
-        """The groups by task, in the order of the plan."""
-        out: dict[str, list[Group]] = {}
-        for group in self.groups():
-            out.setdefault(group.task, []).append(group)
-        return out
+    @cached_property
+    def by_task(self) -> dict[str, list[Measured]]:
+        """The same by task."""
+        return {row.task: [r for r in self.measured if r.task == row.task] for row in self.measured}
 
 
-def cell(records: Sequence[Record], size: int) -> Cell:
-    """One size, over the probes of these runs."""
+def sizes(record: Record) -> list[int]:
+    """The superbatches that a run compares, in mini-batches."""
+    return [size for size in SIZES if 2 * size <= int(record.spec.get("superbatch"))]
 
-    def values(name: str) -> np.ndarray:
-        return np.concatenate([r.series(f"{name} {size}")[1] for r in records])
 
-    return Cell(
-        size,
-        median(relative_spread(records, size)),
-        {n: float(values(f"agree_{n}").mean()) for n in SAMPLES},
-        {n: float(values(f"error_{n}").mean()) for n in SAMPLES},
-        {n: overhead(n, size) for n in SAMPLES},
-        float(values("samples_agree").mean()),
-        median(values("samples_difference")),
-        median(values("variance_ratio")),
-    )
+def values(records: Sequence[Record], name: str, size: int) -> np.ndarray:
+    """A series of one size, one value a probe."""
+    return np.concatenate([r.series(f"{name} {size}")[1] for r in records])
+
+
+def spread(records: Sequence[Record], size: int) -> np.ndarray:
+    """Standard deviation over the draws of the loss of a superbatch, over the loss; one value a probe."""
+    return values(records, "loss_std", size) / np.concatenate([r.series("loss")[1] for r in records])
 
 
 def counted(records: Sequence[Record]) -> float:
@@ -145,17 +126,14 @@ def at_bound(record: Record) -> np.ndarray:
     return np.isclose(np.abs(moves), most, rtol=1e-6)  # Records keep 9 digits.
 
 
-def relative_spread(records: Sequence[Record], size: int) -> np.ndarray:
-    """Standard deviation over the draws of the loss of a superbatch, over the loss; one value a probe."""
-    return np.concatenate([r.series(f"loss_std {size}")[1] / r.series("loss")[1] for r in records])
-
-
-def slope(record: Record, of: Sequence[int], *, corrected: bool = True) -> float:
-    """Slope of the log of the loss's spread against the log of the size, over the sizes, mean over probes.
+def slope(record: Record, of: Sequence[int] = (), *, corrected: bool = True) -> float:
+    """Slope of the log of the loss's spread against the log of the size, mean over probes.
 
     Sizes that are a large part of the mini-batches measured fall faster, since none is drawn twice.
-    corrected: their spread is divided by sqrt(1 - size / measured).
+    of: some of the sizes. corrected: their spread is divided by sqrt(1 - size / measured); then it is -1/2
+    for independent mini-batches.
     """
+    of = of or sizes(record)
     measured = int(record.spec.get("superbatch"))
     shares = [1 - s / measured if corrected else 1.0 for s in of]
     spreads = [record.series(f"loss_std {s}")[1] / math.sqrt(x) for s, x in zip(of, shares, strict=True)]

@@ -47,6 +47,7 @@ from torch import Tensor
 from adatune_lite.checks import plain, whole
 from adatune_lite.engine.closures import Closure
 from adatune_lite.engine.curvature import LossError
+from adatune_lite.tuners.autolr import log as logged
 from adatune_lite.tuners.autolr.checks import (
     WANTED,
     check_kind,
@@ -118,6 +119,9 @@ class AutoLR(Tuner):
     rate is bounded by 1 / sqrt(step), passes at small rates and is not proportional later.
     """
 
+    needs = "look"
+    costs = ("plain_steps", "look_steps")
+
     def __init__(
         self,
         optimizer: torch.optim.Optimizer,
@@ -184,6 +188,12 @@ class AutoLR(Tuner):
             raise ValueError(
                 f"explore_steps must be at most the training's {steps} steps, not {self.explore_steps}"
             )
+
+    def series(self) -> dict[str, tuple[list[int], list[float]]]:
+        return logged.series(self.log)
+
+    def metrics(self) -> dict[str, float]:
+        return logged.counts(self.log)
 
     @property
     def extra_passes(self) -> float:
