@@ -1,44 +1,20 @@
-"""Networks, built by name."""
+"""The table of networks, built by name."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from itertools import pairwise
+from typing import Any
 
-import torch
 from torch import nn
 
+from adatune_lite.tasks.initial import drawn
+from adatune_lite.tasks.mlp import mlp, mlp_bn
 from adatune_lite.tasks.networks import conv4, lenet5, resnet18, resnet50, vgg11
-
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
-
-
-def mlp(
-    classes: int = 10,
-    features: int = 784,
-    hidden: Sequence[int] = (500, 500),
-    activation: str = "relu",
-    batchnorm: bool = False,
-) -> nn.Sequential:
-    """Fully connected network with PyTorch's default initialisation; input [batch, features].
-
-    The MNIST network of MARTHE (arXiv 1910.08525) with hidden = (500, 500): 648,010 weights. With batchnorm
-    each hidden layer is normalised before its activation.
-    """
-    if activation not in ACTIVATIONS:
-        raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, not {activation!r}")
-    widths = [features, *hidden]
-    layers: list[nn.Module] = []
-    for inner, outer in pairwise(widths):
-        normal = [nn.BatchNorm1d(outer)] if batchnorm else []
-        layers += [nn.Linear(inner, outer), *normal, ACTIVATIONS[activation]()]
-    return nn.Sequential(*layers, nn.Linear(widths[-1], classes))
-
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "mlp": mlp,
-    "mlp_bn": partial(mlp, batchnorm=True),
+    "mlp_bn": mlp_bn,
     "conv4": conv4,
     "lenet5": lenet5,
     "vgg11": vgg11,
@@ -47,7 +23,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 }
 
 
-def build(name: str, *, seed: int | None = None, **options: object) -> nn.Module:
+def build(name: str, *, seed: int | None = None, **options: Any) -> nn.Module:
     """A network by name, `options` as its function takes them: classes, channels and width for images.
 
     seed: draws the initial weights from this seed and leaves the global random state alone; without it the
@@ -55,8 +31,10 @@ def build(name: str, *, seed: int | None = None, **options: object) -> nn.Module
     """
     if name not in MODELS:
         raise ValueError(f"model must be one of {', '.join(MODELS)}, not {name!r}")
-    if seed is None:
-        return MODELS[name](**options)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return MODELS[name](**options)
+    make = partial(MODELS[name], **options)
+    return make() if seed is None else drawn(make, seed)
+
+
+def decides(name: str) -> tuple[str, ...]:
+    """Modules of the package, by path, that decide the network of that name."""
+    return (MODELS[name].__module__.partition(".")[2].replace(".", "/") + ".py",)

@@ -6,9 +6,13 @@ default keeps the identity of the runs that were made before it existed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from adatune_lite.tasks.mlp import ACTIVATIONS
+from adatune_lite.tasks.models import MODELS
+from adatune_lite.tasks.sources import DATASETS
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -60,10 +64,13 @@ class TaskSpec:
             whole(name, getattr(self, name), 1)
         whole("split_seed", self.split_seed, 0)
         object.__setattr__(self, "hidden", tuple(self.hidden))
+        one_of("activation", self.activation, ACTIVATIONS)
         for width in self.hidden:
             whole("hidden", width, 1)
         if self.batch > self.train:
             raise SpecError(f"batch {self.batch} is larger than the {self.train} training images")
+        one_of("dataset", self.dataset, DATASETS)
+        one_of("model", self.model, MODELS)
         for name, allowed in (("scaling", ("unit", "standard")), ("augment", ("none", "crop_flip"))):
             one_of(name, getattr(self, name), allowed)
         # A setting that the network does not have would give one run two identities.
@@ -84,7 +91,7 @@ def whole(name: str, value: object, least: int) -> None:
         raise SpecError(f"{name} must be a whole number of at least {least}, not {value!r}")
 
 
-def one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+def one_of(name: str, value: str, allowed: Collection[str]) -> None:
     """Raises SpecError unless the value is one of those that are allowed."""
     if value not in allowed:
         raise SpecError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")

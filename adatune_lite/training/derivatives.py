@@ -19,14 +19,17 @@ from adatune_lite.engine.hypergradient import schedule_hypergradient
 from adatune_lite.rules import from_optimizer
 from adatune_lite.tasks.data import Batch, ImageTask
 from adatune_lite.tasks.spec import SpecError
+from adatune_lite.training import registry
 from adatune_lite.training.context import Context
-from adatune_lite.training.functions import finals, follow, outcome_of, problem, setting, trained
+from adatune_lite.training.functions import FINALS, finals, follow, outcome_of, outer_batches, setting, trained
 from adatune_lite.training.loop import mean_loss
-from adatune_lite.training.methods import make_optimizer, make_tuner
+from adatune_lite.training.lrs_opt import problem
+from adatune_lite.training.making import make_optimizer, make_tuner, tuned
 from adatune_lite.training.outcome import Outcome, Series
+from adatune_lite.training.registry import Setting, run_function
 from adatune_lite.training.spec import RunSpec
-from adatune_lite.tuners import MARTHE, Diverged, Tuner
-from adatune_lite.tuners.as_published import AdaTune, RatePerTensorHD
+from adatune_lite.tuners import Diverged, Tuner
+from adatune_lite.tuners.as_published import AdaTune
 
 PUBLISHED = "marthe_as_published"
 """AdaTune's MARTHE with the faults that the setting `faults` names, separated by commas."""
@@ -36,22 +39,27 @@ RATE_PER_TENSOR = "hd_rate_per_tensor"
 """AdaTune's HD for Adam, whose rate moves between the tensors of one step."""
 RELATIVE_STEP = 1e-4
 """Of finite differences, in units of the first rate: truncation and rounding are then near 1e-9."""
-_ON_TRAINING = ("hd", RATE_PER_TENSOR)
-"""Methods whose hypergradient is that of the training loss."""
 PROBES = 16
 """How often a training of `locality` compares."""
 FRACTIONS = (0.1, 0.5, 1.0, 2.0)
 """Lengths at which it compares, in real steps."""
 
 
+@run_function(
+    "published",
+    methods=(PUBLISHED,),
+    observes=("validation_loss",),
+    metrics=FINALS,
+    resumable=True,
+)
 def published(spec: RunSpec, context: Context) -> Outcome:
     """One training with AdaTune's MARTHE; settings as those of MARTHE, faults, outer_batch."""
     task, net = setting(spec, context.device)
-    tuner, faults = _published(spec, net)
-    size = int(spec.get("outer_batch"))
-    if OUTER_ON_TEST not in faults:
-        return trained(spec, context, task, net, tuner, lambda t: task.validation_batch(t, size, spec.seed))
+    tuner = make_tuner(spec, net, context)
+    if OUTER_ON_TEST not in spec.get("faults").split(","):
+        return trained(spec, context, task, net, tuner, outer_batches(spec, task))
     x, y = task.test()
+    size = int(spec.get("outer_batch") or min(len(y), task.spec.validation))
     count = min(len(y), task.spec.validation) // size
 
     def outer(t: int) -> Batch:
@@ -61,30 +69,35 @@ def published(spec: RunSpec, context: Context) -> Outcome:
     return trained(spec, context, task, net, tuner, outer)
 
 
-def _published(spec: RunSpec, net: nn.Module) -> tuple[Tuner, tuple[str, ...]]:
-    settings: dict[str, Any] = dict(spec.settings)
-    settings.pop("outer_batch", None)
-    faults = tuple(filter(None, str(settings.pop("faults", "")).split(",")))
-    optimizer = make_optimizer(spec, net, settings.pop("lr"))
-    return AdaTune(optimizer, faults=[f for f in faults if f != OUTER_ON_TEST], **settings), faults
+def adatune(spec: RunSpec, net: nn.Module, context: Context) -> Tuner:
+    """AdaTune's MARTHE with the faults of a spec that are the tuner's, not the script's."""
+    faults = [f for f in spec.get("faults").split(",") if f and f != OUTER_ON_TEST]
+    return tuned(AdaTune, faults=faults)(spec, net, context)
 
 
+@run_function(
+    "lean",
+    methods=("marthe",),
+    settings=(Setting("product_fraction", float, "share of a batch in products", 1.0, above=0, most=1),),
+    observes=("validation_loss",),
+    metrics=FINALS,
+    resumable=True,
+)
 def lean(spec: RunSpec, context: Context) -> Outcome:
-    """One training with MARTHE and cheaper products; settings as those of MARTHE, with outer_batch.
-
-    product_fraction: how much of each batch the products are of; product_every is an option of MARTHE.
-    """
+    """One training with MARTHE and cheaper products, of a part of each batch."""
     task, net = setting(spec, context.device)
-    settings: dict[str, Any] = dict(spec.settings)
-    size, fraction = int(settings.pop("outer_batch")), float(settings.pop("product_fraction", 1.0))
-    tuner = MARTHE(make_optimizer(spec, net, settings.pop("lr")), **settings)
-
-    def outer(t: int) -> Batch:
-        return task.validation_batch(t, size, spec.seed)
-
+    tuner = make_tuner(spec, net, context)
+    outer, fraction = outer_batches(spec, task), float(spec.get("product_fraction"))
     return outcome_of(follow(spec, context, task, net, tuner, outer, fraction), net, task, tuner)
 
 
+@run_function(
+    "hypergradient_error",
+    methods=("hd", "hd_validation", "rtho", "marthe", PUBLISHED, RATE_PER_TENSOR, "reverse"),
+    unread=("outer_batch",),
+    metrics=("relative_error",),
+    decides=("engine/hypergradient.py",),
+)
 def hypergradient_error(spec: RunSpec, context: Context) -> Outcome:
     """The hypergradient of every step, and the same by finite differences through time.
 
@@ -115,7 +128,7 @@ def hypergradient_error(spec: RunSpec, context: Context) -> Outcome:
     steps = np.arange(spec.steps)
     if spec.method == "reverse":
         exact = slopes[:, -1]
-    elif spec.method in _ON_TRAINING:
+    elif not registry.method(spec.method).outer:
         exact = np.concatenate([[math.nan], np.diagonal(slopes)[:-1]])
     else:
         discount = np.tril(np.power(mu, np.maximum(steps[:, None] - steps, 0)))  # [t, i]
@@ -145,12 +158,8 @@ def _online(
     spec: RunSpec, net: nn.Module, task: ImageTask, context: Context
 ) -> tuple[list[float], np.ndarray, float]:
     """(rates used, hypergradients, mu) of a tuner along the steps."""
-    if spec.method == RATE_PER_TENSOR:
-        optimizer = make_optimizer(spec, net, float(spec.get("lr")))
-        tuner: Tuner = RatePerTensorHD(optimizer, float(spec.get("hyper_lr")))
-    else:
-        tuner = _published(spec, net)[0] if spec.method == PUBLISHED else make_tuner(spec, net, context)
-    outer = None if spec.method in _ON_TRAINING else partial(mean_loss, net, task.validation())
+    tuner = make_tuner(spec, net, context)
+    outer = partial(mean_loss, net, task.validation()) if registry.method(spec.method).outer else None
     rates, found = [], []
     for t in range(spec.steps):
         tuner.step(partial(mean_loss, net, task.batch(spec.seed, t)), outer)
@@ -196,7 +205,7 @@ def _losses(
         if t < begin:
             continue
         with torch.no_grad(), _mode(net, not running), BufferGuard() as guard:
-            if spec.method in _ON_TRAINING:
+            if not registry.method(spec.method).outer:
                 squares = sum(float((w * w).sum()) for w in net.parameters())
                 loss = mean_loss(net, task.batch(spec.seed, t + 1)) + decay / 2 * squares
             else:
@@ -216,6 +225,7 @@ def _mode(net: nn.Module, training: bool) -> Iterator[None]:
         net.train(before)
 
 
+@run_function("locality", methods=("schedule", "hd"), metrics=FINALS)
 def locality(spec: RunSpec, context: Context) -> Outcome:
     """Whether the Hessian-vector product predicts how the gradient changes over one real step.
 
@@ -284,11 +294,3 @@ def _norm(x: list[Tensor]) -> float:
 def _write(weights: list[Tensor], values: list[Tensor]) -> None:
     for w, x in zip(weights, values, strict=True):
         w.copy_(x)
-
-
-RUN_FUNCTIONS: dict[str, Callable[[RunSpec, Context], Outcome]] = {
-    "published": published,
-    "lean": lean,
-    "hypergradient_error": hypergradient_error,
-    "locality": locality,
-}

@@ -2,39 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 
 from torch import nn
 
 from adatune_lite.engine.eigenvalue import top_eigenvalue
 from adatune_lite.tasks.data import Batch
-from adatune_lite.tasks.spec import pairs
 from adatune_lite.training.context import Context
-from adatune_lite.training.functions import follow, outcome_of, outer_batches, setting
+from adatune_lite.training.functions import FINALS, follow, outcome_of, outer_batches, setting
 from adatune_lite.training.loop import evaluate, mean_loss
-from adatune_lite.training.methods import make_tuner
+from adatune_lite.training.making import make_tuner
 from adatune_lite.training.outcome import Outcome, Series
+from adatune_lite.training.registry import Setting, run_function
 from adatune_lite.training.spec import RunSpec
 
 CHUNK = 500
 """Images of one graph of the Hessian."""
 
 
+@run_function(
+    "generalisation",
+    methods=("schedule", "replay", "tuner"),
+    settings=(Setting("eigenvalue_images", int, "images of the final Hessian (0: none)", 0, least=0),),
+    observes=("validation_loss", "validation_accuracy"),
+    metrics=(*FINALS, "train_loss", "train_accuracy", "top_eigenvalue"),
+    resumable=True,
+    decides=("engine/eigenvalue.py",),
+)
 def generalisation(spec: RunSpec, context: Context) -> Outcome:
     """A `training`, and how it generalises.
 
-    Settings: those of `training`; eigenvalue_images: training images for the Hessian of the final loss
-    (default 0: none). Further series: validation_accuracy. Further metrics: train_loss and train_accuracy on
+    Further series: validation_accuracy. Further metrics: train_loss and train_accuracy on
     the whole training part in evaluation mode; top_eigenvalue, the largest eigenvalue of that Hessian.
     """
-    settings = dict(spec.settings)
-    images = int(settings.pop("eigenvalue_images", 0))
-    plain = replace(spec, settings=pairs(settings))
-    task, net = setting(plain, context.device)
-    tuner = make_tuner(plain, net, context)
-    trace = follow(plain, context, task, net, tuner, outer_batches(plain, task))
+    images = int(spec.get("eigenvalue_images"))
+    task, net = setting(spec, context.device)
+    tuner = make_tuner(spec, net, context)
+    trace = follow(spec, context, task, net, tuner, outer_batches(spec, task))
     outcome = outcome_of(trace, net, task, tuner)
     accuracy = Series(trace.validation_accuracy, trace.observed)
     outcome.series = {**outcome.series, "validation_accuracy": accuracy}
@@ -57,6 +61,3 @@ def _top_eigenvalue(net: nn.Module, batch: Batch) -> float:
         return top_eigenvalue(losses, list(net.parameters()), [len(y) for _, y in parts]).value
     finally:
         net.train()
-
-
-RUN_FUNCTIONS: dict[str, Callable[[RunSpec, Context], Outcome]] = {"generalisation": generalisation}

@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from adatune_lite.checkpoint import Keeper
 from adatune_lite.tasks.data import Batch
-from adatune_lite.tuners import AutoLR, Diverged, Tuner
+from adatune_lite.tuners import Diverged, Tuner
 from adatune_lite.tuners.products import PartialProduct
 
 OBSERVATIONS = 16
@@ -118,8 +118,7 @@ def train(
     A diverged training ends early, as a status and not an error. Raises ValueError for an AutoLR that
     explores longer than `steps`, unless it was given a length of its own.
     """
-    if isinstance(tuner, AutoLR):
-        tuner.check_length(steps)
+    tuner.check_length(steps)
     trace = Trace()
     begun = _restore(keeper.load(), net, tuner, trace) if keeper else 0
     every = max(4, steps // OBSERVATIONS)

@@ -1,193 +1,343 @@
-"""From a RunSpec to what trains it: the optimizer, and the schedule or tuner that its method names."""
+"""The table of methods and optimizers: name, label, settings, what each needs, leaves and costs.
+
+A new method is an entry here; `making` and the tuner's own file hold the code. The entries decide no numbers
+but for the defaults of settings (see `registry`), and a test holds those to the tuners' own.
+"""
 
 from __future__ import annotations
 
-import inspect
-import math
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
-from adatune_lite.schedules import SCHEDULES, mirrored_momentum, schedule
-from adatune_lite.tasks.data import Batch, ImageTask
-from adatune_lite.tasks.spec import SpecError
-from adatune_lite.training.context import Context
-from adatune_lite.training.outcome import Series
+from adatune_lite.plotting import BLACK, BLUE, GREEN, GREY, LIGHT, ORANGE, PINK
+from adatune_lite.schedules import OPTIONS
+from adatune_lite.training import making
+from adatune_lite.training.derivatives import OUTER_ON_TEST, PUBLISHED, RATE_PER_TENSOR, adatune
+from adatune_lite.training.registry import RULES, Method, Optimizer, Setting, add
 from adatune_lite.training.spec import RunSpec
-from adatune_lite.tuners import (
-    HD,
-    MARTHE,
-    RTHO,
-    AutoLR,
-    CycledMomentum,
-    FixedSchedule,
-    ReduceOnPlateau,
-    Tuner,
-)
-from adatune_lite.tuners.autolr.log import PHASES, Decision, reason_code
+from adatune_lite.tuners import HD, MARTHE, RTHO, ReduceOnPlateau
+from adatune_lite.tuners.adaptive import RULES as ADAPT_RULES
+from adatune_lite.tuners.as_published import FAULTS, RatePerTensorHD
+from adatune_lite.tuners.autolr.fit import REACH, SPREAD
+from adatune_lite.tuners.autolr.log import DECISIONS, SERIES
 from adatune_lite.tuners.autolr.variants import OTHERWISE
 
-ONLINE = ("hd", "hd_validation", "rtho", "marthe")
-"""HD with training gradients, HD with the validation gradient (mu = 0), RTHO (mu = 1), MARTHE."""
+DECAY = Setting("weight_decay", float, "decay of the weights", 0.0, least=0)
+MAXIMIZE = Setting("maximize", bool, "whether the loss is raised", False)
+EPS = Setting("eps", float, "what is added to the root of the second moment", 1e-8, least=0)
+MOMENTUM = Setting("momentum", float, "share of the last direction that is kept", 0.0, least=0)
+ADAM = (EPS, DECAY, Setting("amsgrad", bool, "whether v is the largest so far", False), MAXIMIZE)
+SGD = (
+    MOMENTUM,
+    Setting("dampening", float, "what the gradient lacks in it", 0.0, needs=(("momentum", None),)),
+    DECAY,
+    Setting("nesterov", bool, "whether the momentum is Nesterov's", False, needs=(("momentum", None),)),
+    MAXIMIZE,
+)
+RMSPROP = (
+    Setting("alpha", float, "share of the second moment that is kept", 0.99, least=0, below=1),
+    *(EPS, DECAY, MOMENTUM),
+    Setting("centered", bool, "whether the mean's square is taken off the second moment", False),
+    MAXIMIZE,
+)
 
-OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
-    "sgd": torch.optim.SGD,
-    "adam": torch.optim.Adam,
-    "adamw": torch.optim.AdamW,
-    "rmsprop": torch.optim.RMSprop,
+add(
+    Optimizer("sgd", "SGD", torch.optim.SGD, SGD, decides=("rules/sgd.py",)),
+    Optimizer("adam", "Adam", torch.optim.Adam, ADAM, decides=("rules/adam.py",)),
+    Optimizer(
+        "adamw", "AdamW", torch.optim.AdamW, (replace(DECAY, default=0.01), *ADAM), decides=("rules/adam.py",)
+    ),
+    Optimizer("rmsprop", "RMSprop", torch.optim.RMSprop, RMSPROP, decides=("rules/rmsprop.py",)),
+)
+
+SCHEDULE = (
+    Setting("lr", float, "the highest rate", above=0),
+    Setting("warmup", float, "share of the steps in which the rate first rises to lr", 0.0, least=0, below=1),
+    Setting(
+        "start", float, "rate at its beginning, over lr", 0.0, least=0, below=1, needs=(("warmup", None),)
+    ),
+    Setting(
+        *("momentum_low", float, "momentum at the highest rate, in a cycle that mirrors the schedule", None),
+        **{"least": 0, "below": 1, "needs": (("momentum_high", None),)},
+    ),
+    Setting(
+        *("momentum_high", float, "momentum up to the first rate, in such a cycle", None),
+        **{"least": 0, "below": 1, "needs": (("momentum_low", None),)},
+    ),
+)
+SHARE: dict[str, Any] = {"above": 0, "most": 1}
+OPTION = {
+    "final": Setting("final", float, "the last rate, over lr or over the low one", **SHARE),
+    "factor": Setting("factor", float, "what each drop multiplies the rate by", **SHARE),
+    "milestones": Setting(
+        *("milestones", float, "share of the steps before the one drop (two, at one and two thirds)"),
+        **{"least": 0, "most": 1, "without": "explore"},
+    ),
+    "period": Setting("period", float, "share of the steps of one period", **SHARE),
+    "power": Setting("power", float, "power of the fall", above=0),
+    "growth": Setting("growth", int, "how many times longer each period is than the last", least=1),
+    "low": Setting("low", float, "the low rate, over lr", **SHARE),
+    "ramp": Setting("ramp", float, "share of the steps of each ramp", **SHARE),
+    "peak": Setting("peak", float, "share of the steps at the highest rate", **SHARE),
+}
+EXPLORE = Setting(
+    *("explore", float, "share of the steps at the full rate; the rest in two halves, a drop before each"),
+    *(None, 0, 1),
+)
+LABELS = {
+    "one_cycle": "one-cycle",
+    "one_cycle_linear": "one-cycle, linear",
+    "constant": "constant rate",
+    "knee": "Knee",
+    "sgdr": "SGDR",
+    "inverse_sqrt": "inverse square root",
+}
+COLOURS = {
+    "constant": GREY,
+    "exponential": "#8C6D31",
+    "staircase": "#56B4E9",
+    "cosine": "#B8860B",
+    "one_cycle": "#6A51A3",
 }
 
-DECISIONS = ("keep", "raise", "lower", "rollback")
-"""What AutoLR decides; a record holds the place in this list."""
 
-_CYCLE = ("momentum_low", "momentum_high")
-_SAFEGUARDS = ("saturation", "epsilon_threshold")
-
-
-def make_optimizer(spec: RunSpec, net: nn.Module, lr: float) -> torch.optim.Optimizer:
-    """The optimizer of a run at this rate; raises SpecError for a name that does not exist."""
-    if spec.optimizer not in OPTIMIZERS:
-        raise SpecError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, not {spec.optimizer!r}")
-    return OPTIMIZERS[spec.optimizer](net.parameters(), lr=lr, **dict(spec.optimizer_settings))
-
-
-def make_tuner(spec: RunSpec, net: nn.Module, context: Context) -> Tuner:
-    """The tuner or schedule of a run; raises SpecError for a method or a setting that does not exist.
-
-    A schedule has its own settings; with momentum_low and momentum_high the momentum mirrors it, and a
-    staircase may have `explore` in place of milestones: the share at the full rate, the rest in two halves.
-    replay: the schedule of `spec.source`. hd, hd_validation, rtho, marthe: lr and the tuner's.
-    autolr, plateau: lr and the tuner's, unknown names refused. A safeguard of AutoLR is switched off by False
-    (saturation, epsilon_threshold, rollback); its otherwise is a name of `autolr_otherwise`. The plateau
-    looks at the validation loss once an epoch unless `every` says otherwise.
-    """
-    settings: dict[str, Any] = dict(spec.settings)
-    if spec.method in SCHEDULES:
-        return _scheduled(spec, net, settings)
-    if spec.method == "replay":
-        rates = source_schedule(spec, context)
-        return FixedSchedule(make_optimizer(spec, net, float(rates[0])), rates)
-    settings.pop("outer_batch", None)
-    optimizer = make_optimizer(spec, net, float(spec.get("lr")))
-    settings.pop("lr")
-    if spec.method == "autolr":
-        kind = _autolr(settings.pop("otherwise", None))
-        _check_names("autolr", AutoLR, settings, given=("optimizer", "total_steps", "model"))
-        off: dict[str, Any] = {name: None for name in _SAFEGUARDS if settings.get(name) is False}
-        return kind(optimizer, **{**settings, **off}, total_steps=spec.steps, model=net)
-    if spec.method == "plateau":
-        settings = {"every": spec.task.train // spec.task.batch, **settings}
-        _check_names("plateau", ReduceOnPlateau, settings, given=("optimizer",))
-        return ReduceOnPlateau(optimizer, **settings)
-    kinds: dict[str, Callable[..., MARTHE]] = {"hd": HD, "hd_validation": HD, "rtho": RTHO, "marthe": MARTHE}
-    if spec.method not in kinds:
-        known = ", ".join((*SCHEDULES, "replay", *kinds, "autolr", "plateau"))
-        raise SpecError(f"method must be one of {known}, not {spec.method!r}")
-    return kinds[spec.method](optimizer, **settings)
+def _schedule(name: str) -> Method:
+    options = [
+        replace(OPTION[option], default=None if isinstance(default, tuple) else default)
+        for option, default in OPTIONS[name].items()
+    ]
+    own = {"colour": COLOURS[name]} if name in COLOURS else {}
+    return Method(
+        name,
+        LABELS.get(name, name),
+        (*SCHEDULE, *options, *([EXPLORE] if name == "staircase" else [])),
+        making.scheduled,
+        kind="schedule",
+        decides=("schedules.py", "engine/hypergradient.py", "tuners/classical.py"),
+        **own,
+    )
 
 
-def _autolr(otherwise: object) -> type[AutoLR]:
-    if otherwise is None:
-        return AutoLR
-    if otherwise not in OTHERWISE:
-        raise SpecError(f"otherwise must be one of {', '.join(OTHERWISE)}, not {otherwise!r}")
-    return OTHERWISE[str(otherwise)]
+add(*map(_schedule, OPTIONS))
+add(
+    Method(
+        "replay",
+        "replay of a learned schedule",
+        make=making.replay,
+        source=True,
+        decides=("engine/hypergradient.py",),
+    )
+)
+
+START = Setting("lr", float, "the rate of the first step", least=0)
+CLIPS = (
+    Setting("clip_grad_value", float, "bound of the gradient's entries (none)", None, above=0),
+    Setting("clip_grad_norm", float, "bound of the gradient's norm (none)", None, above=0),
+)
+HYPER = (
+    START,
+    Setting("hyper_lr", float, "step of the rate against Delta", 1e-6, least=0, words=("adaptive",)),
+    Setting(
+        *("alpha", float, "step of an adaptive hyper_lr", None, 0),
+        needs=(("hyper_lr", "adaptive"),),
+    ),
+    Setting(
+        *("adapt_rule", str, "whose rules adapt", "marthe_tf"),
+        words=ADAPT_RULES,
+        needs=(("hyper_lr", "adaptive"), ("mu", "adaptive")),
+    ),
+    Setting("lr_min", float, "lowest rate", 0.0, least=0),
+    Setting("lr_max", float, "highest rate (none)", None, above=0),
+    Setting("clip_hypergradient", float, "bound of |Delta| in the step of the rate (none)", None, above=0),
+    *CLIPS,
+    Setting("every", int, "steps from one move of the rate to the next", 1, least=1),
+)
+MULTIPLICATIVE = Setting("multiplicative", bool, "whether the rate moves relative to itself", False)
+OUTER = (
+    Setting("outer_batch", int, "images of the outer loss at a step (the whole part)", None, least=1),
+    Setting(
+        *("outer_batchnorm", str, "whose statistics the outer loss takes", "batch"),
+        words=("batch", "running"),
+    ),
+)
+PRODUCT_EVERY = Setting("product_every", int, "steps from one product to the next", 1, least=1)
+MU = Setting("mu", float, "discount of the past", 0.99, least=0, most=1, words=("adaptive",))
+
+FORWARD = (
+    *RULES,
+    *(f"tuners/{name}.py" for name in ("adaptive", "arguments", "hypergradient", "snapshot", "tuned")),
+)
+"""What decides the forward hypergradient."""
 
 
-def _scheduled(spec: RunSpec, net: nn.Module, settings: dict[str, Any]) -> FixedSchedule:
-    cycle = [settings.pop(name) for name in _CYCLE if name in settings]
-    if spec.method == "staircase" and "explore" in settings:
-        share = settings.pop("explore")
-        settings["milestones"] = (share, (1 + share) / 2)
-    rates = schedule(spec.method, spec.steps, **settings)
-    optimizer = make_optimizer(spec, net, float(rates[0]))
-    if not cycle:
-        return FixedSchedule(optimizer, rates)
-    if len(cycle) == 1:
-        raise SpecError(f"a cycle of the momentum needs both {' and '.join(_CYCLE)}")
-    momentum = mirrored_momentum(rates, float(rates[0]), low=cycle[0], high=cycle[1])
-    return CycledMomentum(optimizer, rates, momentum)
+def _with_outer(products: float) -> Callable[[RunSpec], float]:
+    """Cost of a step with an outer gradient and so many products."""
+
+    def cost(spec: RunSpec) -> float:
+        images = spec.get("outer_batch") or spec.task.validation
+        return 1.0 + images / spec.task.batch + 2.0 * products
+
+    return cost
 
 
-def _check_names(method: str, kind: type, settings: dict[str, Any], given: Sequence[str]) -> None:
-    options = inspect.signature(kind).parameters
-    known = [name for name in options if name not in given]
-    unknown = sorted(set(settings) - set(known))
-    if unknown:
-        raise SpecError(f"{method} has no setting {unknown[0]!r}; it has lr, {', '.join(known)}")
-    for name in known:
-        if options[name].default is inspect.Parameter.empty and name not in settings:
-            raise SpecError(f"the method {method!r} needs the setting {name!r}")
+add(
+    Method(
+        "hd",
+        "HD (training gradient)",
+        (*HYPER, MULTIPLICATIVE),
+        making.tuned(HD),
+        kind="tuner",
+        colour=PINK,
+        marker="v",
+        decides=(*FORWARD, "tuners/hd.py", "rules/sgd.py"),
+    ),
+    Method(
+        "hd_validation",
+        "HD (validation gradient)",
+        (*HYPER, MULTIPLICATIVE, *OUTER),
+        making.tuned(HD),
+        kind="tuner",
+        colour=GREEN,
+        marker="^",
+        outer="gradient",
+        cost=_with_outer(0),
+        decides=(*FORWARD, "tuners/hd.py", "rules/sgd.py"),
+    ),
+    Method(
+        "rtho",
+        "RTHO",
+        (*HYPER, *OUTER, PRODUCT_EVERY),
+        making.tuned(RTHO),
+        kind="tuner",
+        colour=BLUE,
+        marker="s",
+        outer="gradient",
+        cost=_with_outer(1),
+        decides=(*FORWARD, "tuners/rtho.py"),
+    ),
+    Method(
+        "marthe",
+        "MARTHE",
+        (MU, *HYPER, *OUTER, PRODUCT_EVERY),
+        making.tuned(MARTHE),
+        kind="tuner",
+        colour=ORANGE,
+        marker="o",
+        outer="gradient",
+        cost=_with_outer(1),
+        decides=FORWARD,
+    ),
+)
 
 
-def source_schedule(spec: RunSpec, context: Context) -> Tensor:
-    """The learned schedule of the run that `spec.source` names, checked against its digest."""
-    record = context.source(spec)
-    _, rates = record.series("lr")
-    if len(rates) != spec.steps:
-        raise SpecError(f"the source schedule has {len(rates)} steps, this run {spec.steps}")
-    return torch.as_tensor(rates, dtype=torch.float64)
+def _looking(spec: RunSpec) -> float:
+    """Cost of a step of AutoLR, were every window to end with a fit."""
+    return 1.0 + spec.get("samples") * spec.get("superbatch") / 3 / spec.get("window")
 
 
-def looks(spec: RunSpec, task: ImageTask, tuner: Tuner) -> Callable[[int], Iterable[Batch]] | None:
-    """What the tuner looks at without gradient: AutoLR at superbatch k, the plateau at the validation."""
-    if isinstance(tuner, AutoLR):
-        return superbatches(task, spec.seed, tuner.superbatch)
-    if isinstance(tuner, ReduceOnPlateau):
-        return lambda k: [task.validation()]
-    return None
+PART: dict[str, Any] = {"above": 0, "below": 1}
+add(
+    Method(
+        "autolr",
+        "AutoLR",
+        (
+            Setting("lr", float, "the seed rate", above=0),
+            Setting("explore_steps", int, "first steps, in which the rate only rises", least=0),
+            Setting("window", int, "steps between two decisions", 1000, least=1),
+            Setting("samples", int, "losses of a fit, an odd number", 5, least=3),
+            Setting("superbatch", int, "mini-batches of a loss", 100, least=1),
+            Setting(
+                *("saturation", float, "how much the loss must have slowed; False: not at all", 100.0),
+                **{"least": 1, "words": (False,), "whole_as_int": True},
+            ),
+            Setting(
+                *("epsilon_threshold", float, "r of |eps|^3 < r L; False: no trust bound", 1e-3),
+                **{"above": 0, "words": (False,)},
+            ),
+            Setting("lr_min", float, "lowest rate", 0.0, least=0),
+            Setting("rollback", bool, "whether a change that does harm is taken back", True),
+            Setting("reach", float, "the most that a decision changes the rate, over the rate", REACH, **PART),
+            Setting("spread", float, "half-width of the samples, over the rate", SPREAD, **PART),
+            *CLIPS,
+            Setting(
+                *("otherwise", str, "what the paper leaves open and is decided another way", None),
+                **{"words": tuple(OTHERWISE), "also": ("variant",)},
+            ),
+        ),
+        making.autolr,
+        kind="tuner",
+        colour="#882255",
+        outer="look",
+        cost=_looking,
+        series=SERIES,
+        metrics=(*DECISIONS, "fits"),
+        decides=(
+            *(f"tuners/autolr/{name}.py" for name in ("checks", "fit", "log", "tuner", "variants")),
+            "tuners/snapshot.py",
+        ),
+    ),
+    Method(
+        "plateau",
+        "ReduceLROnPlateau",
+        (
+            START,
+            Setting("every", int, "steps from one look to the next (an epoch)", None, least=1),
+            Setting("factor", float, "what a drop multiplies the rate by", 0.1, **PART),
+            Setting("patience", int, "looks without gain before a drop", 10, least=0),
+            Setting("threshold", float, "relative gain that counts", 1e-4, least=0, below=1),
+            Setting("lr_min", float, "lowest rate", 0.0, least=0),
+            *CLIPS,
+        ),
+        making.plateau,
+        kind="tuner",
+        outer="look",
+        decides=("tuners/classical.py",),
+    ),
+)
 
 
-def superbatches(task: ImageTask, seed: int, batches: int) -> Callable[[int], Iterable[Batch]]:
-    """`task.superbatch` of a seed as a function of k; the last one is kept."""
-
-    @lru_cache(maxsize=1)  # a fit asks for the same one for each of its samples
-    def at(k: int) -> list[Batch]:
-        return list(task.superbatch(k, batches, seed))
-
-    return at
+def _may_fall_below_zero(spec: RunSpec) -> bool:
+    return "no_projection" in spec.get("faults").split(",")
 
 
-def decisions(log: Sequence[Decision]) -> dict[str, Series]:
-    """AutoLR's log as series over the steps done at each decision; NaN where nothing was measured.
-
-    decision: place in DECISIONS. decision_reason, decision_phase: places in REASONS and PHASES of
-    `tuners.autolr_log`. decision_lr, decision_new_lr: the rates before and after it. drop_rate: of the held
-    superbatch; saturation_threshold: what it was judged by. superbatch: index of that of the fit. fit_k0,
-    fit_k1, fit_k2: the parabola in eps; fit_minimum: its eps_min, NaN where it has none. sample_width:
-    half-width of the samples; sample_0 ...: their losses, evenly spaced over it.
-    """
-    steps = [found.step for found in log]
-
-    def of(value: Callable[[Decision], float | None]) -> Series:
-        values = [value(found) for found in log]
-        return Series([math.nan if v is None else v for v in values], steps)
-
-    series = {
-        "decision": of(lambda d: DECISIONS.index(d.decision)),
-        "decision_reason": of(lambda d: reason_code(d.reason)),
-        "decision_phase": of(lambda d: PHASES.index(d.phase)),
-        "decision_lr": of(lambda d: d.lr),
-        "decision_new_lr": of(lambda d: d.new_lr),
-        "drop_rate": of(lambda d: d.drop_rate),
-        "saturation_threshold": of(lambda d: d.threshold),
-        "superbatch": of(lambda d: d.superbatch),
-        "fit_minimum": of(lambda d: -d.fit[1] / (2 * d.fit[2]) if d.fit and d.fit[2] > 0 else None),
-        "sample_width": of(lambda d: d.eps[-1] if d.eps else None),
-    }
-    for i in range(3):
-        series[f"fit_k{i}"] = of(lambda d, i=i: d.fit[i] if d.fit else None)  # type: ignore[misc]
-    for i in range(max((len(found.losses) for found in log), default=0)):
-        series[f"sample_{i}"] = of(lambda d, i=i: d.losses[i] if d.losses else None)  # type: ignore[misc]
-    return series
-
-
-def decision_counts(log: Sequence[Decision]) -> dict[str, float]:
-    """How often AutoLR decided what, and how many fits it made."""
-    counts = Counter(found.decision for found in log)
-    counts["fits"] = sum(bool(found.losses) for found in log)
-    return {name: float(counts[name]) for name in (*DECISIONS, "fits")}
+add(
+    Method(
+        PUBLISHED,
+        "AdaTune's MARTHE",
+        (
+            replace(MU, default=0.99999),
+            *(replace(s, default=1e-8) if s.name == "hyper_lr" else s for s in HYPER if s.name != "adapt_rule"),
+            *(*OUTER, PRODUCT_EVERY),
+            Setting(
+                *("faults", str, "what differs from the definition", ""),
+                **{"words": (*FAULTS, OUTER_ON_TEST), "listed": True},
+            ),
+        ),
+        adatune,
+        colour=ORANGE,
+        outer="gradient",
+        cost=_with_outer(1),
+        below_zero=_may_fall_below_zero,
+        decides=(*FORWARD, "tuners/as_published.py", "tuners/hd.py", "rules/sgd.py", "rules/adam.py"),
+    ),
+    Method(
+        RATE_PER_TENSOR,
+        "AdaTune's HD for Adam",
+        (START, HYPER[1]),
+        making.tuned(RatePerTensorHD),
+        colour=PINK,
+        decides=(*FORWARD, "tuners/as_published.py", "tuners/hd.py", "rules/sgd.py"),
+    ),
+    Method("reverse", "reverse sweep", (START,), colour=BLACK, outer="gradient", decides=(*RULES, "engine/hypergradient.py")),
+    Method("lr_range", "learning-rate range test", colour=LIGHT),
+    Method(
+        "lrs_opt",
+        "LRS-OPT",
+        (replace(START, default=0.01, about="the rate of the start, where that is constant"),),
+        colour=BLACK,
+        marker="*",
+    ),
+)

@@ -8,21 +8,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import fmean
-from typing import Any
 
 import numpy as np
 from torch import nn
 
-from adatune_lite.schedules import SCHEDULES, schedule
+from adatune_lite.schedules import schedule
 from adatune_lite.tasks.data import Batch, ImageTask
 from adatune_lite.tasks.spec import SpecError
 from adatune_lite.training.context import Context
 from adatune_lite.training.functions import setting
 from adatune_lite.training.line import Line, LineProbe, Measure
 from adatune_lite.training.loop import Trace, train
-from adatune_lite.training.methods import make_optimizer, superbatches
+from adatune_lite.training.making import make_optimizer, method_settings, superbatches
 from adatune_lite.training.outcome import Outcome, Series
 from adatune_lite.training.quadratic import FAR, GRID, SAMPLES, bound, minimum, move
+from adatune_lite.training.registry import Setting, run_function
 from adatune_lite.training.spec import RunSpec
 from adatune_lite.tuners.autolr.fit import fit_parabola, positions
 
@@ -30,11 +30,26 @@ SIZES = (1, 2, 5, 10, 20, 50, 100, 200)
 """Mini-batches of the superbatches that are compared; those up to half of the mini-batches measured."""
 
 
+PROBES = Setting("probes", int, "steps that are measured, evenly spaced", 10, least=1)
+DECIDES = (
+    *("training/line.py", "training/quadratic.py", "schedules.py", "engine/hypergradient.py"),
+    *("tuners/autolr/checks.py", "tuners/autolr/fit.py", "tuners/snapshot.py"),
+)
+
+
+@run_function(
+    "quadratic_fit",
+    methods=("schedule",),
+    unread=("momentum_low", "momentum_high", "explore"),
+    settings=(PROBES, Setting("superbatch", int, "mini-batches of a loss", 100, least=1)),
+    metrics=("validation_loss",),
+    resumable=True,
+    decides=DECIDES,
+)
 def quadratic_fit(spec: RunSpec, context: Context) -> Outcome:
     """Losses along the optimizer's own steps, for figures of AutoLR's parabola.
 
-    Settings: those of the schedule; probes; superbatch: mini-batches of the losses of one probe, a superbatch
-    of its own. Series: "line S", the losses of the step that ends at S, on `GRID`; fit_minimum, where the
+    Each probe has a superbatch of its own. Series: "line S", the losses of the step that ends at S, on `GRID`; fit_minimum, where the
     parabola through the five samples is lowest (in units of the rate), and loss_at_minimum, the true loss
     there, NaN without minimum or beyond `FAR`; probe_lr, the rates of those steps.
     """
@@ -47,9 +62,8 @@ def quadratic_fit(spec: RunSpec, context: Context) -> Outcome:
         return {"line": losses, "minimum": [lowest], "loss_at_minimum": there}
 
     task, net = setting(spec, context.device)
-    settings: dict[str, Any] = dict(spec.settings)
-    look = superbatches(task, spec.seed, int(settings.pop("superbatch", 100)))
-    tuner, trace = _probed(spec, context, task, net, settings, measure, look)
+    look = superbatches(task, spec.seed, int(spec.get("superbatch")))
+    tuner, trace = _probed(spec, context, task, net, measure, look)
     found = tuner.found
     return _outcome(
         trace,
@@ -62,19 +76,30 @@ def quadratic_fit(spec: RunSpec, context: Context) -> Outcome:
     )
 
 
+@run_function(
+    "superbatch_size",
+    methods=("schedule",),
+    unread=("momentum_low", "momentum_high", "explore"),
+    settings=(
+        PROBES,
+        Setting("superbatch", int, "mini-batches measured at each probe, all of them the reference", least=1),
+        Setting("draws", int, "superbatches drawn from those for each size", 50, least=2),
+        Setting("epsilon_threshold", float, "r of AutoLR's bound (False: none)", 1e-3, above=0, words=(False,)),
+    ),
+    metrics=("validation_loss",),
+    resumable=True,
+    decides=DECIDES,
+)
 def superbatch_size(spec: RunSpec, context: Context) -> Outcome:
     """What AutoLR would decide from superbatches of several sizes, at the same steps.
 
-    Settings: those of the schedule; probes; superbatch: mini-batches measured at each probe, all of them the
-    reference; draws: superbatches drawn from those for each size; epsilon_threshold of AutoLR (False: none).
     A change of the rate, the "move", is in units of the rate. Series over the probes: probe_lr; loss and move
     of the reference; move_3, its move from 3 samples; and those of `compare` as "name S" for superbatches of
     S mini-batches.
     """
     task, net = setting(spec, context.device)
-    settings: dict[str, Any] = dict(spec.settings)
-    count, draws = int(settings.pop("superbatch")), int(settings.pop("draws", 50))
-    threshold = settings.pop("epsilon_threshold", 1e-3) or None
+    count, draws = int(spec.get("superbatch")), int(spec.get("draws"))
+    threshold = spec.get("epsilon_threshold") or None
     batches = list(superbatches(task, spec.seed, count)(0))
 
     def measure(step: int, line: Line) -> dict[str, list[float]]:
@@ -94,7 +119,7 @@ def superbatch_size(spec: RunSpec, context: Context) -> Outcome:
             found |= {f"{name} {size}": value for name, value in compared.items()}
         return {name: [value] for name, value in found.items()}
 
-    tuner, trace = _probed(spec, context, task, net, settings, measure, lambda k: [batches[k]])
+    tuner, trace = _probed(spec, context, task, net, measure, lambda k: [batches[k]])
     found = tuner.found
     names = next(iter(found.values()), {})
     return _outcome(trace, {n: Series([found[s][n][0] for s in found], list(found)) for n in names})
@@ -144,18 +169,13 @@ def _probed(
     context: Context,
     task: ImageTask,
     net: nn.Module,
-    settings: dict[str, Any],
     measure: Measure,
     look: Callable[[int], Iterable[Batch]],
 ) -> tuple[LineProbe, Trace]:
-    if spec.method not in SCHEDULES:
-        raise SpecError(f"{spec.function} trains along {', '.join(SCHEDULES)}, not {spec.method!r}")
-    probes = int(settings.pop("probes", 10))
-    if not 1 <= probes <= spec.steps:
-        raise SpecError(
-            f"probes must be at least 1 and at most the training's {spec.steps} steps, not {probes}"
-        )
-    rates = schedule(spec.method, spec.steps, **settings)
+    probes = int(spec.get("probes"))
+    if probes > spec.steps:
+        raise SpecError(f"probes must be at most the training's {spec.steps} steps, not {probes}")
+    rates = schedule(spec.method, spec.steps, **method_settings(spec))
     at = [round((i + 1) * spec.steps / probes) for i in range(probes)]
     tuner = LineProbe(make_optimizer(spec, net, float(rates[0])), rates, at, measure)
     trace = train(
@@ -183,9 +203,3 @@ def _outcome(trace: Trace, measured: Mapping[str, Sequence[float] | Series]) -> 
             "training_seconds": trace.seconds,
         },
     )
-
-
-RUN_FUNCTIONS: dict[str, Callable[[RunSpec, Context], Outcome]] = {
-    "quadratic_fit": quadratic_fit,
-    "superbatch_size": superbatch_size,
-}

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from adatune_lite.tasks.spec import Pairs, SpecError, TaskSpec, Value, build, canonical, one_of, pairs, whole
+from adatune_lite.tasks.spec import Pairs, SpecError, TaskSpec, Value, build, canonical, one_of, whole
+from adatune_lite.training import registry
+from adatune_lite.training.registry import REQUIRED, Declared, Setting
+
+OBSERVATIONS = 16
+"""How often a training looks at what it observes, where its spec does not say."""
+MOST_OBSERVATIONS = 250
+"""A record keeps every one."""
+KEPT = ("validation_accuracy", "test_accuracy")
+"""Series that a spec may ask for, besides the validation loss."""
+PRECISIONS, DETAILS = ("float32", "float64"), ("full", "summary")
 
 
 @dataclass(frozen=True)
@@ -17,16 +27,16 @@ class RunSpec:
     """One run: the same spec gives the same record on the same kind of device."""
 
     function: str
-    """The run function: "training" (a tuner or a schedule along one training) or "lrs_opt"."""
+    """A run function of `training.registry`, for example "training" or "lrs_opt"."""
     task: TaskSpec
     method: str
-    """Tuner or schedule, for example "marthe", "constant", "lrs_opt"."""
+    """A method of `training.methods`, for example "marthe" or "constant"."""
     steps: int
     """Optimizer steps T."""
     seed: int
     """Initial weights and batch order."""
     settings: Pairs = ()
-    """Settings of the method: lr, mu, hyper_lr, outer_steps ..."""
+    """Settings of the method and of the run function: lr, mu, hyper_lr, outer_steps ..."""
     optimizer: str = "sgd"
     optimizer_settings: Pairs = ()
     """Options of the optimizer other than the rate."""
@@ -37,30 +47,87 @@ class RunSpec:
     """Hash of the spec whose learned schedule this run starts from or replays."""
     source_digest: str = ""
     """Digest of that schedule's digits: a recomputed source is another run."""
+    observations: int = OBSERVATIONS
+    """How often the training looks at what it observes, evenly spaced; 16: every max(4, steps // 16) steps, and
+    at the end."""
+    keep: tuple[str, ...] = ()
+    """Series observed besides those of the run function: "validation_accuracy", "test_accuracy"."""
+    test_images: int = 0
+    """The first images of the test part, of which that series is; the metrics at the end are of all of them."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "settings", pairs(self.settings))
-        object.__setattr__(self, "optimizer_settings", pairs(self.optimizer_settings))
+        declared = registry.declared(self.function, self.method, self.optimizer)
+        put = object.__setattr__
+        put(self, "method", declared.method.name)
+        put(self, "settings", _checked(self.settings, declared.settings, declared.whose))
+        given = _checked(self.optimizer_settings, declared.optimizer_settings, self.optimizer)
+        put(self, "optimizer_settings", given)
+        if not isinstance(self.task, TaskSpec):
+            raise SpecError(f"task must be a TaskSpec, not {self.task!r}")
         whole("steps", self.steps, 1)
         whole("seed", self.seed, 0)
-        for name, allowed in (("precision", ("float32", "float64")), ("detail", ("full", "summary"))):
-            one_of(name, getattr(self, name), allowed)
-        for name, value in (*self.settings, *self.optimizer_settings):
-            if isinstance(value, float) and not math.isfinite(value):
-                raise SpecError(f"setting {name} must be finite, not {value}")
+        one_of("precision", self.precision, PRECISIONS)
+        one_of("detail", self.detail, DETAILS)
+        if self.source or self.source_digest:
+            self._check_source(declared)
+        # Nearly all specs leave these alone.
+        if (self.observations, self.keep, self.test_images) != (OBSERVATIONS, (), 0):
+            self._check_observations(declared)
+
+    def _check_source(self, declared: Declared) -> None:
+        if not (declared.method.source or declared.function.source):
+            raise SpecError(f"{declared.whose} starts from no other run: leave out source and source_digest")
+
+    def _check_observations(self, declared: Declared) -> None:
+        whole("observations", self.observations, 1)
+        whole("test_images", self.test_images, 0)
+        object.__setattr__(self, "keep", tuple(sorted(set(self.keep))))
+        always = declared.function.observes
+        if always is None:
+            raise SpecError(
+                f"{self.function} observes nothing along the training: leave out observations, keep, test_images"
+            )
+        for name in self.keep:
+            one_of("keep", name, KEPT)
+            if name in always:
+                raise SpecError(f"{self.function} keeps {name} in any case: leave it out of keep")
+        most = min(self.steps, MOST_OBSERVATIONS)
+        if self.observations != OBSERVATIONS and self.observations > most:
+            raise SpecError(
+                f"observations must be at most {most}, for {self.steps} steps, not {self.observations}"
+            )
+        if ("test_accuracy" in self.keep) != (self.test_images > 0):
+            raise SpecError("keep test_accuracy and test_images, its number of images, go together")
+        if self.test_images > self.task.test:
+            raise SpecError(
+                f"test_images must be at most the task's {self.task.test} test images, not {self.test_images}"
+            )
 
     def get(self, name: str, default: Value | None = None) -> Any:
-        """One setting of the method."""
-        value = dict(self.settings).get(name, default)
-        if value is None:
-            raise SpecError(f"the method {self.method!r} needs the setting {name!r}")
-        return value
+        """One setting: as given, else `default`, else as it is declared.
+
+        Raises SpecError where that is required, or there is no such setting.
+        """
+        for given, value in self.settings:
+            if given == name:
+                return value
+        if default is not None:
+            return default
+        declared = registry.declared(self.function, self.method, self.optimizer)
+        setting = declared.settings.get(name)
+        if setting is None:
+            raise SpecError(f"{declared.whose} has no setting {name!r}")
+        if setting.name != name:
+            return self.get(setting.name)
+        if setting.default is REQUIRED:
+            raise SpecError(f"the method {self.method!r} needs the setting {name!r}: {setting.about}")
+        return setting.default
 
     def canonical(self) -> dict[str, Any]:
         """Plain data without the fields that hold their default: what is stored and hashed."""
         return canonical(self)
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """Hexadecimal SHA-256 of the canonical form."""
         text = json.dumps(self.canonical(), sort_keys=True, separators=(",", ":"))
@@ -73,3 +140,19 @@ class RunSpec:
         if isinstance(plain.get("task"), Mapping):
             plain["task"] = build(TaskSpec, plain["task"])
         return build(cls, plain)
+
+
+def _checked(given: Mapping[str, Value] | Pairs, known: Mapping[str, Setting], whose: str) -> Pairs:
+    """Settings as sorted pairs, each in its one form; raises SpecError for what may not be."""
+    values: dict[str, Value] = {}
+    for name, value in dict(given).items():
+        setting = known.get(name)
+        if setting is None:
+            names = ", ".join(dict.fromkeys(s.name for s in known.values())) or "none"
+            raise SpecError(f"{whose} has no setting {name!r}; it has {names}")
+        if setting.name in values:
+            raise SpecError(f"{setting.name} of {whose} is given twice, under two of its names")
+        values[setting.name] = setting.checked(value, whose)
+    for name in values:
+        known[name].check_beside(values, whose)
+    return tuple(sorted(values.items()))

@@ -37,6 +37,13 @@ class Tuner(ABC):
     step as a Python float, whatever the dtype of the weights.
     """
 
+    needs = ""
+    """What a step takes besides the training loss: "" nothing; "gradient": an outer loss whose gradient it takes;
+    "look": an outer loss of a number k, of which it only wants the value."""
+    superbatch = 0
+    """Mini-batches of training data that `outer_loss(k)` of a look averages; 0: it is the validation loss."""
+    costs: tuple[str, ...] = ("plain_steps",)
+    """What a training with it counts: "look_steps" too where looks are worth telling apart."""
     _dense = False
     """Whether the step needs gradients that are not sparse."""
 
@@ -125,6 +132,17 @@ class Tuner(ABC):
         row, LossError for a closure that breaks the rules: at the first step, and then everything is as
         before.
         """
+
+    def check_length(self, steps: int) -> None:  # noqa: B027, most tuners train for as long as they are asked
+        """Raises ValueError for a training of a length that it cannot have."""
+
+    def series(self) -> dict[str, tuple[list[int], list[float]]]:
+        """What it leaves behind besides its rates, by name: (steps done, values)."""
+        return {}
+
+    def metrics(self) -> dict[str, float]:
+        """Figures that it leaves behind, by name."""
+        return {}
 
     def state_dict(self) -> dict[str, Any]:
         """Plain numbers and tensors; `torch.load(..., weights_only=True)` reads them back."""

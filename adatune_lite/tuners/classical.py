@@ -69,6 +69,8 @@ class ReduceOnPlateau(Tuner):
     parameter groups with different rates.
     """
 
+    needs = "look"
+
     def __init__(
         self,
         optimizer: torch.optim.Optimizer,

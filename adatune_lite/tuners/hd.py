@@ -33,6 +33,8 @@ class HD(MARTHE):
         hyper_lr has no unit, and bounds the step: there is no clip_hypergradient.
     """
 
+    needs = ""
+
     def __init__(
         self,
         optimizer: torch.optim.Optimizer,

@@ -70,6 +70,7 @@ class MARTHE(Tuner):
     Raises ValueError for arguments out of range, UnsupportedOptimizer for an optimizer without a rule.
     """
 
+    needs = "gradient"
     _dense = True
 
     def __init__(

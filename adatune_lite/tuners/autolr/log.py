@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +12,8 @@ from adatune_lite.tuners.autolr.fit import Parabola
 from adatune_lite.tuners.snapshot import Snapshot
 
 PHASES = ("explore", "exploit")
+DECISIONS = ("keep", "raise", "lower", "rollback")
+"""A record holds the place in this list."""
 
 REASONS = (
     "minimum beyond the samples",
@@ -36,7 +41,7 @@ class Decision:
     phase: str
     """One of PHASES."""
     decision: str
-    """"raise", "lower", "keep" or "rollback"."""
+    """One of DECISIONS."""
     reason: str
     """Begins as one of REASONS."""
     lr: float
@@ -71,3 +76,51 @@ class Change:
     def of(cls, saved: dict[str, Any]) -> Change:
         """From what `dataclasses.asdict` made of one."""
         return cls(**{**saved, "snapshot": Snapshot(**saved["snapshot"])})
+
+
+SERIES = (
+    *("decision", "decision_reason", "decision_phase", "decision_lr", "decision_new_lr", "drop_rate"),
+    *("saturation_threshold", "superbatch", "fit_minimum", "sample_width", "fit_k0", "fit_k1", "fit_k2"),
+)
+"""What `series` gives, besides the samples."""
+
+
+def series(log: Sequence[Decision]) -> dict[str, tuple[list[int], list[float]]]:
+    """A log as (steps done at each decision, values); NaN where nothing was measured.
+
+    decision: place in DECISIONS. decision_reason, decision_phase: places in REASONS and PHASES. decision_lr,
+    decision_new_lr: the rates before and after it. drop_rate: of the held superbatch; saturation_threshold:
+    what it was judged by. superbatch: index of that of the fit. fit_k0, fit_k1, fit_k2: the parabola in eps;
+    fit_minimum: its eps_min, NaN where it has none. sample_width: half-width of the samples; sample_0 ...:
+    their losses, evenly spaced over it.
+    """
+    steps = [found.step for found in log]
+
+    def of(value: Callable[[Decision], float | None]) -> tuple[list[int], list[float]]:
+        values = [value(found) for found in log]
+        return steps, [math.nan if v is None else v for v in values]
+
+    found = {
+        "decision": of(lambda d: DECISIONS.index(d.decision)),
+        "decision_reason": of(lambda d: reason_code(d.reason)),
+        "decision_phase": of(lambda d: PHASES.index(d.phase)),
+        "decision_lr": of(lambda d: d.lr),
+        "decision_new_lr": of(lambda d: d.new_lr),
+        "drop_rate": of(lambda d: d.drop_rate),
+        "saturation_threshold": of(lambda d: d.threshold),
+        "superbatch": of(lambda d: d.superbatch),
+        "fit_minimum": of(lambda d: -d.fit[1] / (2 * d.fit[2]) if d.fit and d.fit[2] > 0 else None),
+        "sample_width": of(lambda d: d.eps[-1] if d.eps else None),
+    }
+    for i in range(3):
+        found[f"fit_k{i}"] = of(lambda d, i=i: d.fit[i] if d.fit else None)  # type: ignore[misc]
+    for i in range(max((len(one.losses) for one in log), default=0)):
+        found[f"sample_{i}"] = of(lambda d, i=i: d.losses[i] if d.losses else None)  # type: ignore[misc]
+    return found
+
+
+def counts(log: Sequence[Decision]) -> dict[str, float]:
+    """How often AutoLR decided what, and how many fits it made."""
+    number = Counter(found.decision for found in log)
+    number["fits"] = sum(bool(found.losses) for found in log)
+    return {name: float(number[name]) for name in (*DECISIONS, "fits")}

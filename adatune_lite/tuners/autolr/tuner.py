@@ -66,6 +66,7 @@ from adatune_lite.tuners.autolr.fit import (
     propose,
     trust_bound,
 )
+from adatune_lite.tuners.autolr import log as logged
 from adatune_lite.tuners.autolr.log import Change, Decision
 from adatune_lite.tuners.base import Tuner
 from adatune_lite.tuners.gathered import training_gradient
@@ -117,6 +118,9 @@ class AutoLR(Tuner):
     needs a closure and at the first step for one whose step is not proportional to lr there; Adafactor, whose
     rate is bounded by 1 / sqrt(step), passes at small rates and is not proportional later.
     """
+
+    needs = "look"
+    costs = ("plain_steps", "look_steps")
 
     def __init__(
         self,
@@ -184,6 +188,12 @@ class AutoLR(Tuner):
             raise ValueError(
                 f"explore_steps must be at most the training's {steps} steps, not {self.explore_steps}"
             )
+
+    def series(self) -> dict[str, tuple[list[int], list[float]]]:
+        return logged.series(self.log)
+
+    def metrics(self) -> dict[str, float]:
+        return logged.counts(self.log)
 
     @property
     def extra_passes(self) -> float:
