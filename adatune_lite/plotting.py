@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Okabe and Ito's colours, dark enough on white.
-BLACK, GREY, LIGHT = "#000000", "#7F7F7F", "#B0B0B0"
+BLACK, DARK, GREY, LIGHT = "#000000", "#444444", "#7F7F7F", "#B0B0B0"
 ORANGE, BLUE, GREEN, PINK = "#D55E00", "#0072B2", "#009E73", "#CC79A7"
 
 

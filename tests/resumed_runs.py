@@ -19,6 +19,7 @@ from typing import Any
 
 import oracles
 import torch
+from adatune_lite.training.run_functions import RUN_FUNCTIONS
 from torch import nn
 from tuner_registry import TUNERS
 
@@ -33,7 +34,6 @@ from adatune_lite.training.context import Context
 from adatune_lite.training.loop import train
 from adatune_lite.training.methods import superbatches
 from adatune_lite.training.outcome import Series
-from adatune_lite.training.run_functions import RUN_FUNCTIONS
 from adatune_lite.training.spec import RunSpec
 
 STEPS, HYPER_STEP, EPOCH = 8, 4, 5

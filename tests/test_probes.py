@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from adatune_lite.training.run_functions import RUN_FUNCTIONS
 from torch import Tensor, nn
 
 from adatune_lite.checkpoint import Checkpoint
@@ -29,7 +30,6 @@ from adatune_lite.training.methods import superbatches
 from adatune_lite.training.outcome import Outcome, Series
 from adatune_lite.training.probes import compare
 from adatune_lite.training.quadratic import GRID, SAMPLES, WIDE, minimum, move, quality
-from adatune_lite.training.run_functions import RUN_FUNCTIONS
 from adatune_lite.training.spec import RunSpec
 from adatune_lite.tuners import FixedSchedule
 

@@ -7,29 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from adatune_lite.plotting import BLACK, BLUE, GREEN, GREY, LIGHT, ORANGE, PINK
+from adatune_lite.plotting import DARK, LIGHT
 from adatune_lite.report.statistics import mean_interval
+from adatune_lite.training import registry
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# One method keeps one colour throughout the book.
-COLOURS = {
-    "lrs_opt": BLACK,
-    "marthe": ORANGE,
-    "rtho": BLUE,
-    "hd_validation": GREEN,
-    "hd": PINK,
-    "constant": GREY,
-    "start": LIGHT,
-    "exponential": "#8C6D31",
-    "staircase": "#56B4E9",
-    "cosine": "#B8860B",
-    "one_cycle": "#6A51A3",
-    "autolr": "#882255",
-}
-MARKERS = {"lrs_opt": "*", "marthe": "o", "rtho": "s", "hd_validation": "^", "hd": "v"}
-"""A second sign besides colour; methods without one have a diamond."""
+registry.load()
+COLOURS = {**{name: method.colour for name, method in registry.METHODS.items()}, "start": LIGHT}
+"""One method keeps one colour throughout the book; the start is a constant rate that was not tuned."""
+MARKERS = {name: method.marker for name, method in registry.METHODS.items()}
+"""A second sign besides colour."""
 
 
 def band(
@@ -41,7 +30,7 @@ def band(
     """
     stack = np.stack([np.asarray(s) for s in series])
     steps = np.arange(stack.shape[1])
-    colour = line.pop("color", COLOURS.get(method, "#444444"))
+    colour = line.pop("color", COLOURS.get(method, DARK))
     shown = np.exp if log else np.asarray
     axes.plot(steps, shown(stack.mean(0)), color=colour, label=label, **{"lw": 1.6, **line})
     if len(stack) > 1:

@@ -34,7 +34,8 @@ from adatune_lite.runs import freshness, provenance
 from adatune_lite.runs.freshness import Canary, CanaryError, Part, Small
 from adatune_lite.runs.record import Record
 from adatune_lite.runs.store import Store
-from adatune_lite.runs.worker import FUNCTIONS, one_thread, seeded, without_log
+from adatune_lite.runs.worker import one_thread, seeded, without_log
+from adatune_lite.training import registry
 from adatune_lite.training.context import Context
 from adatune_lite.training.outcome import Outcome, Series
 from adatune_lite.training.spec import RunSpec
@@ -87,7 +88,7 @@ def sources(specs: ModuleType) -> list[Record]:
     return specs.sources() if hasattr(specs, "sources") else []
 
 
-def compute(experiment: ModuleType, functions: str = FUNCTIONS) -> Made:
+def compute(experiment: ModuleType) -> Made:
     """Make the small runs of an experiment, a few seconds in one thread on the cpu.
 
     Raises:
@@ -96,7 +97,6 @@ def compute(experiment: ModuleType, functions: str = FUNCTIONS) -> Made:
     if not has_canary(experiment):
         raise CanaryError(f"{experiment.NAME} has no canary: write {experiment.__name__}.canary")
     specs = importlib.import_module(f"{experiment.__name__}.canary")
-    table = importlib.import_module(functions).RUN_FUNCTIONS
     made: Made = {}
     with tempfile.TemporaryDirectory() as folder, one_thread(), without_log(), _float64():
         store = Store(Path(folder))
@@ -109,7 +109,7 @@ def compute(experiment: ModuleType, functions: str = FUNCTIONS) -> Made:
                 )
             context = Context("cpu", store, Checkpoint(Path(folder) / f"{position}.pt", name))
             with seeded(spec, "cpu"):
-                outcome = table[spec.function](spec, context)
+                outcome = registry.function(spec.function).run(spec, context)
             made.setdefault(spec.function, {})[name] = _small(spec, outcome)
     return made
 
@@ -136,7 +136,7 @@ def _small(spec: RunSpec, outcome: Outcome) -> Small:
     return Small(spec.hash[:16], outcome.status, figures)
 
 
-def examine(experiment: ModuleType, functions: str = FUNCTIONS) -> list[Finding]:
+def examine(experiment: ModuleType) -> list[Finding]:
     """Make the small runs and compare them with those kept, a finding for each run function.
 
     Raises:
@@ -144,7 +144,7 @@ def examine(experiment: ModuleType, functions: str = FUNCTIONS) -> list[Finding]
     """
     kept = freshness.read(experiment.NAME)
     findings = []
-    for function, made in compute(experiment, functions).items():
+    for function, made in compute(experiment).items():
         part = kept.parts.get(function) if kept else None
         code = provenance.code_hash(function)
         found = tuple(differences(part.runs, made)) if part else ()

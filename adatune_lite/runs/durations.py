@@ -7,6 +7,7 @@ from collections.abc import Hashable, Iterable, Iterator
 from statistics import median
 
 from adatune_lite.runs.record import Record
+from adatune_lite.training import registry
 from adatune_lite.training.spec import RunSpec
 
 
@@ -60,23 +61,14 @@ def _kinds(spec: RunSpec) -> Iterator[Hashable]:
 
 def _distant_kinds(spec: RunSpec) -> Iterator[Hashable]:
     # Runs of different functions compare only where the work of both is known in plain steps.
-    if spec.function in _COUNTED:
+    if registry.function(spec.function).counted:
         yield "any method", spec.task.model, spec.task.hidden, spec.task.batch, spec.precision
         yield "any network", spec.task.model, spec.precision
 
 
-_COUNTED = ("training", "lrs_opt")
-_OUTER = ("hd_validation", "rtho", "marthe")
-_PRODUCT = ("rtho", "marthe")
-
-
 def _work(spec: RunSpec) -> float:
     """Plain training steps of a run, as `training.train` counts them: roughly, and before it is made."""
-    settings = dict(spec.settings)
-    each = 1.0
-    if spec.function == "lrs_opt":  # A training to store the iterates; a gradient and a product for each.
-        each = 4.0 * max(1.0, float(settings.get("outer_steps", 1)))
-    elif spec.method in _OUTER:
-        each += float(settings.get("outer_batch", spec.task.validation)) / spec.task.batch
-        each += 2.0 * (spec.method in _PRODUCT)
-    return spec.steps * each
+    work, cost = registry.function(spec.function).steps, registry.method(spec.method).cost
+    if work is not None:
+        return work(spec)
+    return spec.steps * (1.0 if cost is None else cost(spec))

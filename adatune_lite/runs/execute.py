@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 import os
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -16,7 +15,8 @@ from adatune_lite.runs.one_data import AtHand
 from adatune_lite.runs.progress import Progress, State, console
 from adatune_lite.runs.selection import Selection
 from adatune_lite.runs.store import Reader, Store
-from adatune_lite.runs.worker import FUNCTIONS, RESUMABLE, Done, Group, Planned, Setting, Workers, perform
+from adatune_lite.runs.worker import Done, Group, Planned, Setting, Workers, perform
+from adatune_lite.training import registry
 from adatune_lite.training.spec import RunSpec
 
 __all__ = [
@@ -106,7 +106,6 @@ def complete(
     budget_s: float | None = None,
     progress: Progress | None = None,
     selection: Selection | None = None,
-    functions: str = FUNCTIONS,
 ) -> Summary:
     """Plan, run what is missing, and plan again, until nothing is missing or nothing more succeeds.
 
@@ -156,7 +155,6 @@ def complete(
                 device=device,
                 budget_s=left,
                 progress=progress,
-                functions=functions,
                 more=fresh_runs,
             )
         )
@@ -170,7 +168,6 @@ def execute(
     device: str = "cpu",
     budget_s: float | None = None,
     progress: Progress | None = None,
-    functions: str = FUNCTIONS,
     more: Callable[[], Sequence[Planned]] | None = None,
 ) -> Summary:
     """Do the given runs, whether or not they have a record, in descending priority.
@@ -184,7 +181,6 @@ def execute(
         budget_s: seconds; a run is started only if, by the durations of past runs, it ends in time, or gets
             somewhere and can be carried on. What is still under way at the end is stopped.
         progress: called with the `State`; by default a bar or lines on standard error.
-        functions: module with RUN_FUNCTIONS.
         more: asked for further runs each time the last run of a role has ended.
 
     Raises:
@@ -202,9 +198,8 @@ def execute(
     end, grace = math.inf, 0.0
     if budget_s is not None:
         end, grace = time.time() + budget_s, min(GRACE, budget_s / 20)
-    setting = Setting(store, kind, functions, end - 2 * grace, end - grace)
-    together = side_by_side(functions) if kind == "cuda" else ()
-    queue = _Queue(specs, Durations(store.records(), kind), jobs, setting.stop, more, together)
+    setting = Setting(store, kind, end - 2 * grace, end - grace, registry.foreign())
+    queue = _Queue(specs, Durations(store.records(), kind), jobs, setting.stop, more, kind == "cuda")
     show = progress or console()
     if jobs == 1:
         _alone(queue, setting, show)
@@ -214,12 +209,6 @@ def execute(
     queue.summary.seconds = time.monotonic() - start
     queue.summary.left = queue.left
     return queue.summary
-
-
-def side_by_side(functions: str) -> Collection[str]:
-    """The run functions of a module that make several seeds in one go."""
-    found: Mapping[str, object] = getattr(importlib.import_module(functions), "SIDE_BY_SIDE", {})
-    return frozenset(found)
 
 
 def default_jobs(profile: str) -> int:
@@ -254,7 +243,7 @@ class _Queue:
         jobs: int,
         deadline: float,
         more: Callable[[], Sequence[Planned]] | None,
-        together: Collection[str] = (),
+        together: bool = False,
     ) -> None:
         self.waiting = sorted(specs, key=lambda run: -run.priority)
         self.summary = Summary()
@@ -275,10 +264,11 @@ class _Queue:
             return None
         left = self._deadline - time.time()
         for place, run in enumerate(self.waiting):
-            part = WORTH_STARTING if run.spec.function in RESUMABLE else 1.0
+            function = registry.function(run.spec.function)
+            part = WORTH_STARTING if function.resumable else 1.0
             if left > part * (self._durations.estimate(run.spec) or 0.0):
                 group = [self.waiting.pop(place)]
-                if run.spec.function in self._together and not run.spec.source:
+                if self._together and function.side_by_side and not run.spec.source:
                     group += [other for other in self.waiting if _siblings(run.spec, other.spec)]
                     self.waiting = [other for other in self.waiting if other not in group]
                 return tuple(group)

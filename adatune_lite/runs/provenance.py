@@ -28,7 +28,7 @@ DECIDING = (
     "training/loop.py",
     "tasks",
     "training/functions.py",
-    "training/methods.py",
+    "training/making.py",
     "tuners/autolr/variants.py",
 )
 """Modules and folders of the package whose code decides the numbers of every run."""
@@ -36,7 +36,7 @@ DECIDING = (
 _DERIVATIVES = ("tuners/as_published.py", "training/derivatives.py")
 _PROBES = ("training/probes.py", "training/line.py", "training/quadratic.py")
 DECIDING_ONE = {
-    "lrs_opt": ("engine/lrs_opt.py", "engine/seeds.py"),
+    "lrs_opt": ("training/lrs_opt.py", "engine/lrs_opt.py", "engine/seeds.py"),
     "published": _DERIVATIVES,
     "lean": _DERIVATIVES,
     "hypergradient_error": _DERIVATIVES,
@@ -48,9 +48,9 @@ DECIDING_ONE = {
 }
 """Further modules by run function: a change of LRS-OPT leaves the records of online tuners valid."""
 
-NOT_DECIDING = ("tasks/sources", "tasks/spec.py")
-"""Where data are found: what it found is in the record by the checksum of the decoded pixels; and the spec,
-which the record holds whole."""
+NOT_DECIDING = ("tasks/sources", "tasks/spec.py", "tasks/models.py")
+"""Where data are found: what it found is in the record by the checksum of the decoded pixels; the spec, which
+the record holds whole; and the table of networks."""
 
 
 def code_hash(function: str, package: Path = PACKAGE) -> str:

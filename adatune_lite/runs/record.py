@@ -9,7 +9,8 @@ Size: at most 20 KB a run. The series "lr" is the schedule, which other runs rep
 kept whole and exact. Every other series is rounded to 9 significant digits and, if longer than 128 points,
 thinned to 128 evenly spaced ones with the first and the last among them; detail "summary" thins every
 series, lr included, to 64. If that is still too large, the series other than a full lr are thinned to 64 and
-then to 32 points. A schedule so long that it alone exceeds the limit is kept all the same.
+then to 32 points. A schedule so long that it alone exceeds the limit is kept all the same, and so is every
+point of what was observed as often as the spec says.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from adatune_lite.training import registry
 from adatune_lite.training.outcome import Floats, Outcome, Series
 from adatune_lite.training.spec import RunSpec
 
@@ -102,10 +104,12 @@ class Record:
             provenance=dict(provenance or {}),
             notes=outcome.notes,
         )
+        observed = {n for n, s in outcome.series.items() if isinstance(s, Series) and s.whole}
         for points in (128, 64, 32) if spec.detail == "full" else (64, 32):
             for name, (steps, values) in series.items():
-                whole = name == FULL and spec.detail == "full"
-                record.stored[name] = _stored(steps, values, None if whole else points)
+                exact = name == FULL and spec.detail == "full"
+                most = len(values) if exact or name in observed else points
+                record.stored[name] = _stored(steps, values, most, exact)
             if len(record.to_json()) <= LIMIT:
                 break
         return record
@@ -282,8 +286,8 @@ def impossible(record: Record) -> Iterator[str]:
             yield f"series {name} has steps that do not rise or do not match its values"
         if name == FULL and len(steps) and steps[-1] >= record.spec.steps:
             yield f"it has a learning rate at step {steps[-1]} of {record.spec.steps}"
-        # AdaTune as published does not project its rates, which is one of the faults that are studied
-        lowest = -np.inf if "no_projection" in str(record.spec.get("faults", "")) else 0.0
+        below_zero = registry.method(record.spec.method).below_zero
+        lowest = -np.inf if below_zero and below_zero(record.spec) else 0.0
         if record.finished and name == FULL and not (np.isfinite(values) & (values >= lowest)).all():
             yield "a finished run has a learning rate that is negative or not finite"
     if record.finished and any(not math.isfinite(value) for value in record.metrics.values()):
@@ -307,15 +311,12 @@ def _plain(name: str, series: Floats | Series) -> tuple[np.ndarray | None, np.nd
     return positions, array
 
 
-def _stored(steps: np.ndarray | None, values: np.ndarray, points: int | None) -> dict[str, list[Any]]:
-    if points is None:
-        kept, digits = values.tolist(), 17
-    else:
-        if len(values) > points:
-            chosen = np.linspace(0, len(values) - 1, points).round().astype(np.int64)
-            steps = chosen if steps is None else steps[chosen]
-            values = values[chosen]
-        kept, digits = values.tolist(), 9
+def _stored(steps: np.ndarray | None, values: np.ndarray, most: int, exact: bool) -> dict[str, list[Any]]:
+    if len(values) > most:
+        chosen = np.linspace(0, len(values) - 1, most).round().astype(np.int64)
+        steps = chosen if steps is None else steps[chosen]
+        values = values[chosen]
+    kept, digits = values.tolist(), 17 if exact else 9
     entry: dict[str, list[Any]] = {} if steps is None else {"steps": steps.tolist()}
     entry["values"] = [_code(float(f"{value:.{digits}g}")) for value in kept]
     return entry

@@ -7,7 +7,6 @@ several runs side by side do not fight over the cores.
 from __future__ import annotations
 
 import contextlib
-import importlib
 import logging
 import math
 import os
@@ -16,7 +15,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from multiprocessing import connection as pipes
@@ -32,17 +31,11 @@ from adatune_lite.checkpoint import Checkpoint, folder
 from adatune_lite.runs import provenance
 from adatune_lite.runs.record import Record, data_digits
 from adatune_lite.runs.store import Conflict, Store, StoreError
+from adatune_lite.training import registry
 from adatune_lite.training.context import Context
 from adatune_lite.training.outcome import Outcome
 from adatune_lite.training.spec import RunSpec
 
-FUNCTIONS = "adatune_lite.training.run_functions"
-"""Module whose RUN_FUNCTIONS are looked up by `RunSpec.function`."""
-
-RESUMABLE = ("training", "published", "lean", "lrs_opt", "generalisation", "quadratic_fit", "superbatch_size")
-"""Run functions that carry on from their checkpoint wherever they are stopped; others start anew."""
-
-RunFunction = Callable[[RunSpec, Context], Outcome]
 THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 REPORT_EVERY = 0.5  # seconds
 
@@ -75,11 +68,12 @@ class Setting:
 
     store: Store
     device: str
-    functions: str = FUNCTIONS
     deadline: float = math.inf
     """Time (`time.time()`) that runs are told to end at."""
     stop: float = math.inf
     """Time at which a run that is still under way is stopped."""
+    entries: tuple[registry.Entry, ...] = ()
+    """Run functions and methods that a worker process has to be told of."""
 
 
 class OutOfTime(BaseException):
@@ -111,7 +105,7 @@ def perform(group: Group, setting: Setting, report: Callable[[int, int], None]) 
             provenance.start_peak(setting.device)
             try:
                 with stopped_at(setting.stop):
-                    outcomes = _outcomes(group, setting, context)
+                    outcomes = _outcomes(group, context)
             except OutOfTime:
                 outcomes = [Outcome("stopped by budget")]
             seconds = checkpoint.seconds() / len(group)
@@ -137,15 +131,12 @@ def perform(group: Group, setting: Setting, report: Callable[[int, int], None]) 
         return [Done(error=f"{planned}: {sentence}") for planned in group]
 
 
-def _outcomes(group: Group, setting: Setting, context: Context) -> list[Outcome]:
-    functions = importlib.import_module(setting.functions)
-    name = group[0].spec.function
-    if len(group) > 1:
-        return functions.SIDE_BY_SIDE[name]([planned.spec for planned in group], context)
-    table: Mapping[str, RunFunction] = functions.RUN_FUNCTIONS
-    if name not in table:
-        raise ValueError(f"no run function {name!r}; there are {', '.join(table)}")
-    return [table[name](group[0].spec, context)]
+def _outcomes(group: Group, context: Context) -> list[Outcome]:
+    function = registry.function(group[0].spec.function)
+    if len(group) == 1:
+        return [function.run(group[0].spec, context)]
+    assert function.side_by_side is not None
+    return function.side_by_side([planned.spec for planned in group], context)
 
 
 def _checkpoint(group: Group, code: str, data: str, device: str) -> Checkpoint:
@@ -243,6 +234,7 @@ def serve(channel: Connection, setting: Setting) -> None:
     """The life of a worker process: receive a group, do it, send how it ended, until the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle.
     torch.set_num_threads(1)
+    registry.put(*setting.entries)
     last = 0.0
 
     def report(done: int, total: int) -> None:

@@ -21,7 +21,15 @@ from adatune_lite.tasks.data import Batch, ImageTask
 from adatune_lite.tasks.spec import SpecError
 from adatune_lite.training import registry
 from adatune_lite.training.context import Context
-from adatune_lite.training.functions import FINALS, finals, follow, outcome_of, outer_batches, setting, trained
+from adatune_lite.training.functions import (
+    FINALS,
+    finals,
+    follow,
+    outcome_of,
+    outer_batches,
+    setting,
+    trained,
+)
 from adatune_lite.training.loop import mean_loss
 from adatune_lite.training.lrs_opt import problem
 from adatune_lite.training.making import make_optimizer, make_tuner, tuned
@@ -88,7 +96,8 @@ def lean(spec: RunSpec, context: Context) -> Outcome:
     task, net = setting(spec, context.device)
     tuner = make_tuner(spec, net, context)
     outer, fraction = outer_batches(spec, task), float(spec.get("product_fraction"))
-    return outcome_of(follow(spec, context, task, net, tuner, outer, fraction), net, task, tuner)
+    trace = follow(spec, context, task, net, tuner, outer, fraction)
+    return outcome_of(spec, trace, net, task, tuner)
 
 
 @run_function(

@@ -67,23 +67,35 @@ def finals(net: nn.Module, task: ImageTask) -> dict[str, float]:
     }
 
 
-def trace_series(trace: Trace) -> dict[str, Floats | Series]:
-    """The series of a training's record."""
+def trace_series(spec: RunSpec, trace: Trace) -> dict[str, Floats | Series]:
+    """The series of a training's record: those of its run function, and what the spec keeps besides."""
+    observed = (*(registry.function(spec.function).observes or ()), *spec.keep)
     return {
         "lr": trace.lr,
         "train_loss": trace.train_loss,
         "hypergradient": trace.hypergradient,
-        "validation_loss": Series(trace.validation_loss, trace.observed),
+        **{name: Series(getattr(trace, name), trace.observed, whole=True) for name in observed},
     }
 
 
-@run_function("training", methods=("schedule", "replay", "tuner"), observes=("validation_loss",), metrics=FINALS, resumable=True, counted=True)
+def observing(spec: RunSpec, task: ImageTask) -> dict[str, Any]:
+    """What `train` observes of a run: arguments of it."""
+    first = [part[: spec.test_images] for part in task.test()] if spec.test_images else None
+    return {"observations": spec.observations, "test": first}
+
+
+@run_function(
+    "training",
+    methods=("schedule", "replay", "tuner"),
+    observes=("validation_loss",),
+    metrics=FINALS,
+    resumable=True,
+    counted=True,
+)
 def training(spec: RunSpec, context: Context) -> Outcome:
     """One training along a schedule or with an online tuner.
 
-    Settings: see `make_tuner`; outer_batch: images of the outer loss at each step (default: the whole
-    validation part). E is the validation loss after the last step. A run of AutoLR has its decisions as
-    series and the cost of its fits as `look_steps`, a part of `plain_steps`.
+    E is the validation loss after the last step. Looks of AutoLR cost `look_steps`, a part of `plain_steps`.
     """
     task, net = setting(spec, context.device)
     tuner = make_tuner(spec, net, context)
@@ -107,7 +119,7 @@ def trained(
     outer: Callable[[int], Batch] | None = None,
 ) -> Outcome:
     """The outcome of one training with this tuner."""
-    return outcome_of(follow(spec, context, task, net, tuner, outer), net, task, tuner)
+    return outcome_of(spec, follow(spec, context, task, net, tuner, outer), net, task, tuner)
 
 
 def follow(
@@ -129,18 +141,19 @@ def follow(
         outer=outer,
         look=looks(spec, task, tuner),
         product_fraction=product_fraction,
+        **observing(spec, task),
         report=context.report,
         keeper=context,
     )
 
 
-def outcome_of(trace: Trace, net: nn.Module, task: ImageTask, tuner: Tuner) -> Outcome:
+def outcome_of(spec: RunSpec, trace: Trace, net: nn.Module, task: ImageTask, tuner: Tuner) -> Outcome:
     """What a training leaves behind, and what the tuner does."""
     own = {name: Series(values, steps) for name, (steps, values) in tuner.series().items()}
     cost = {name: getattr(trace, name) for name in tuner.costs}
     return Outcome(
         status=trace.status,
-        series={**trace_series(trace), **own},
+        series={**trace_series(spec, trace), **own},
         metrics={**(finals(net, task) if trace.status == "finished" else {}), **tuner.metrics()},
         cost={**cost, "training_seconds": trace.seconds},
     )

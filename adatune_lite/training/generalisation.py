@@ -12,7 +12,7 @@ from adatune_lite.training.context import Context
 from adatune_lite.training.functions import FINALS, follow, outcome_of, outer_batches, setting
 from adatune_lite.training.loop import evaluate, mean_loss
 from adatune_lite.training.making import make_tuner
-from adatune_lite.training.outcome import Outcome, Series
+from adatune_lite.training.outcome import Outcome
 from adatune_lite.training.registry import Setting, run_function
 from adatune_lite.training.spec import RunSpec
 
@@ -39,9 +39,7 @@ def generalisation(spec: RunSpec, context: Context) -> Outcome:
     task, net = setting(spec, context.device)
     tuner = make_tuner(spec, net, context)
     trace = follow(spec, context, task, net, tuner, outer_batches(spec, task))
-    outcome = outcome_of(trace, net, task, tuner)
-    accuracy = Series(trace.validation_accuracy, trace.observed)
-    outcome.series = {**outcome.series, "validation_accuracy": accuracy}
+    outcome = outcome_of(spec, trace, net, task, tuner)
     if outcome.status == "finished":
         x, y = task.training()
         loss, percent = evaluate(net, (x, y))

@@ -19,9 +19,7 @@ from adatune_lite.tuners import Diverged, Tuner
 from adatune_lite.tuners.products import PartialProduct
 
 OBSERVATIONS = 16
-"""How often a training of 64 steps or more looks at the validation loss; not counted as cost."""
-
-
+"""How often a training looks at what it observes, unless asked otherwise."""
 CHUNK = 1000
 """Images that a convolutional network evaluates at once: the activations of 10,000 take gigabytes."""
 
@@ -57,6 +55,8 @@ class Trace:
     """Optimizer steps done at each entry of `validation_loss`."""
     validation_loss: list[float] = field(default_factory=list)
     validation_accuracy: list[float] = field(default_factory=list)
+    test_accuracy: list[float] = field(default_factory=list)
+    """Empty unless it was asked for."""
     status: str = "finished"
     plain_steps: float = 0.0
     look_steps: float = 0.0
@@ -89,6 +89,16 @@ def evaluate(net: nn.Module, batch: Batch) -> tuple[float, float]:
     return loss, accuracy
 
 
+def observed_steps(steps: int, observations: int = OBSERVATIONS) -> frozenset[int]:
+    """Steps done at each observation of a training, the last among them: evenly spaced.
+
+    16, the default, is every max(4, steps // 16) steps, as all trainings had it once.
+    """
+    if observations == OBSERVATIONS:
+        return frozenset((*range(every := max(4, steps // OBSERVATIONS), steps, every), steps))
+    return frozenset(round(steps * (i + 1) / observations) for i in range(observations))
+
+
 def train(
     net: nn.Module,
     tuner: Tuner,
@@ -99,6 +109,8 @@ def train(
     outer: Callable[[int], Batch] | None = None,
     look: Callable[[int], Iterable[Batch]] | None = None,
     product_fraction: float = 1.0,
+    observations: int = OBSERVATIONS,
+    test: Batch | None = None,
     report: Callable[[int, int], None] | None = None,
     keeper: Clock | None = None,
 ) -> Trace:
@@ -108,6 +120,8 @@ def train(
     look: batches of the outer loss of tuners that only look at it: superbatch k of AutoLR, equally large for
         every k; the validation part of ReduceOnPlateau, which looks at k = 0 every time.
     product_fraction: how much of each batch the Hessian-vector products are of (`PartialProduct`).
+    observations: how often it looks at the validation images, see `observed_steps`; not counted as cost.
+    test: images whose accuracy is observed then as well.
 
     Cost in plain steps, by the arithmetic of forward and backward passes: a step is 1, a product of the tuner
     2 more (the double backward of one batch), an outer gradient its images over the training batch's, a look
@@ -121,7 +135,7 @@ def train(
     tuner.check_length(steps)
     trace = Trace()
     begun = _restore(keeper.load(), net, tuner, trace) if keeper else 0
-    every = max(4, steps // OBSERVATIONS)
+    observed = observed_steps(steps, observations)
     looked_at = sum(len(y) for _, y in look(0)) if look else 0
 
     def look_loss(k: int = 0) -> Tensor:
@@ -154,11 +168,13 @@ def train(
         trace.lr.append(tuner.used_lr)
         trace.train_loss.append(loss)
         trace.hypergradient.append(tuner.hypergradient)
-        if (t + 1) % every == 0 or t + 1 == steps:
+        if t + 1 in observed:
             trace.observed.append(t + 1)
             loss, accuracy = evaluate(net, task.validation())
             trace.validation_loss.append(loss)
             trace.validation_accuracy.append(accuracy)
+            if test is not None:
+                trace.test_accuracy.append(evaluate(net, test)[1])
             if report:
                 report(t + 1, steps)
     if trace.status == "finished" and not math.isfinite(trace.validation_loss[-1]):

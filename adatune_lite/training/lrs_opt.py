@@ -18,7 +18,7 @@ from adatune_lite.engine.seeds import SeedProblem, lrs_opt_seeds
 from adatune_lite.rules import from_optimizer
 from adatune_lite.tasks.data import ImageTask
 from adatune_lite.training.context import Context
-from adatune_lite.training.functions import FINALS, finals, setting, trace_series
+from adatune_lite.training.functions import FINALS, finals, observing, setting, trace_series
 from adatune_lite.training.loop import train
 from adatune_lite.training.making import make_optimizer, source_schedule
 from adatune_lite.training.outcome import Outcome, Series
@@ -143,13 +143,13 @@ def _graphs_fit(steps: int, nets: Sequence[nn.Module], device: str) -> bool:
 
 def _optimised(spec: RunSpec, net: nn.Module, task: ImageTask, out: LRSOptResult, seconds: float) -> Outcome:
     tuner = FixedSchedule(make_optimizer(spec, net, float(out.schedule[0])), out.schedule)
-    trace = train(net, tuner, task, seed=spec.seed, steps=spec.steps)
+    trace = train(net, tuner, task, seed=spec.seed, steps=spec.steps, **observing(spec, task))
     steps = [h.step for h in out.history]
     finished = trace.status == "finished" and math.isfinite(out.final_loss)
     return Outcome(
         status="finished" if finished else "diverged at step 0",
         series={
-            **trace_series(trace),
+            **trace_series(spec, trace),
             "outer_loss": Series([h.final_loss for h in out.history], steps),
             "outer_best": Series([h.best for h in out.history], steps),
             "outer_norm": Series([h.hypergradient_norm for h in out.history], steps),

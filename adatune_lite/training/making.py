@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -51,14 +51,15 @@ def tuned(kind: Callable[..., Tuner], **more: Any) -> Make:
 
     more: further arguments, in place of settings of their names.
     """
+    return partial(_tuned, kind, more)
 
-    def make(spec: RunSpec, net: nn.Module, context: Context) -> Tuner:
-        optimizer = make_optimizer(spec, net, float(spec.get("lr")))
-        given = {name: value for name, value in method_settings(spec).items() if name not in NO_ARGUMENTS}
-        return kind(optimizer, **{**given, **more})
 
-    make.__qualname__ = f"tuned({kind.__qualname__})"
-    return make
+def _tuned(
+    kind: Callable[..., Tuner], more: Mapping[str, Any], spec: RunSpec, net: nn.Module, context: Context
+) -> Tuner:
+    optimizer = make_optimizer(spec, net, float(spec.get("lr")))
+    given = {name: value for name, value in method_settings(spec).items() if name not in NO_ARGUMENTS}
+    return kind(optimizer, **{**given, **more})
 
 
 def autolr(spec: RunSpec, net: nn.Module, context: Context) -> Tuner:

@@ -6,24 +6,30 @@ but for the defaults of settings (see `registry`), and a test holds those to the
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 
-from adatune_lite.plotting import BLACK, BLUE, GREEN, GREY, LIGHT, ORANGE, PINK
+from adatune_lite.plotting import BLACK, BLUE, DARK, GREEN, GREY, LIGHT, ORANGE, PINK
 from adatune_lite.schedules import OPTIONS
 from adatune_lite.training import making
 from adatune_lite.training.derivatives import OUTER_ON_TEST, PUBLISHED, RATE_PER_TENSOR, adatune
 from adatune_lite.training.registry import RULES, Method, Optimizer, Setting, add
 from adatune_lite.training.spec import RunSpec
-from adatune_lite.tuners import HD, MARTHE, RTHO, ReduceOnPlateau
+from adatune_lite.tuners import HD, MARTHE, RTHO
 from adatune_lite.tuners.adaptive import RULES as ADAPT_RULES
 from adatune_lite.tuners.as_published import FAULTS, RatePerTensorHD
 from adatune_lite.tuners.autolr.fit import REACH, SPREAD
 from adatune_lite.tuners.autolr.log import DECISIONS, SERIES
 from adatune_lite.tuners.autolr.variants import OTHERWISE
+
+
+def _beside(name: str) -> tuple[tuple[str, None], ...]:
+    """Needs of a setting that counts only beside another one, of any value but 0 and False."""
+    return ((name, None),)
+
 
 DECAY = Setting("weight_decay", float, "decay of the weights", 0.0, least=0)
 MAXIMIZE = Setting("maximize", bool, "whether the loss is raised", False)
@@ -32,9 +38,9 @@ MOMENTUM = Setting("momentum", float, "share of the last direction that is kept"
 ADAM = (EPS, DECAY, Setting("amsgrad", bool, "whether v is the largest so far", False), MAXIMIZE)
 SGD = (
     MOMENTUM,
-    Setting("dampening", float, "what the gradient lacks in it", 0.0, needs=(("momentum", None),)),
+    Setting("dampening", float, "what the gradient lacks in it", 0.0, needs=_beside("momentum")),
     DECAY,
-    Setting("nesterov", bool, "whether the momentum is Nesterov's", False, needs=(("momentum", None),)),
+    Setting("nesterov", bool, "whether the momentum is Nesterov's", False, needs=_beside("momentum")),
     MAXIMIZE,
 )
 RMSPROP = (
@@ -56,36 +62,60 @@ add(
 SCHEDULE = (
     Setting("lr", float, "the highest rate", above=0),
     Setting("warmup", float, "share of the steps in which the rate first rises to lr", 0.0, least=0, below=1),
+    Setting("start", float, "rate at its beginning, over lr", 0.0, least=0, below=1, needs=_beside("warmup")),
     Setting(
-        "start", float, "rate at its beginning, over lr", 0.0, least=0, below=1, needs=(("warmup", None),)
+        "momentum_low",
+        float,
+        "momentum at the highest rate, where it mirrors the schedule",
+        None,
+        least=0,
+        below=1,
+        needs=_beside("momentum_high"),
     ),
     Setting(
-        *("momentum_low", float, "momentum at the highest rate, in a cycle that mirrors the schedule", None),
-        **{"least": 0, "below": 1, "needs": (("momentum_high", None),)},
-    ),
-    Setting(
-        *("momentum_high", float, "momentum up to the first rate, in such a cycle", None),
-        **{"least": 0, "below": 1, "needs": (("momentum_low", None),)},
+        "momentum_high",
+        float,
+        "momentum up to the first rate, where it mirrors the schedule",
+        None,
+        least=0,
+        below=1,
+        needs=_beside("momentum_low"),
     ),
 )
-SHARE: dict[str, Any] = {"above": 0, "most": 1}
+
+
+def _share(name: str, about: str) -> Setting:
+    return Setting(name, float, about, above=0, most=1)
+
+
 OPTION = {
-    "final": Setting("final", float, "the last rate, over lr or over the low one", **SHARE),
-    "factor": Setting("factor", float, "what each drop multiplies the rate by", **SHARE),
-    "milestones": Setting(
-        *("milestones", float, "share of the steps before the one drop (two, at one and two thirds)"),
-        **{"least": 0, "most": 1, "without": "explore"},
-    ),
-    "period": Setting("period", float, "share of the steps of one period", **SHARE),
-    "power": Setting("power", float, "power of the fall", above=0),
-    "growth": Setting("growth", int, "how many times longer each period is than the last", least=1),
-    "low": Setting("low", float, "the low rate, over lr", **SHARE),
-    "ramp": Setting("ramp", float, "share of the steps of each ramp", **SHARE),
-    "peak": Setting("peak", float, "share of the steps at the highest rate", **SHARE),
+    option.name: option
+    for option in (
+        _share("final", "the last rate, over lr or over the low one"),
+        _share("factor", "what each drop multiplies the rate by"),
+        Setting(
+            "milestones",
+            float,
+            "share of the steps before the one drop (two, at one and two thirds)",
+            least=0,
+            most=1,
+            without="explore",
+        ),
+        _share("period", "share of the steps of one period"),
+        Setting("power", float, "power of the fall", above=0),
+        Setting("growth", int, "how many times longer each period is than the last", least=1),
+        _share("low", "the low rate, over lr"),
+        _share("ramp", "share of the steps of each ramp"),
+        _share("peak", "share of the steps at the highest rate"),
+    )
 }
 EXPLORE = Setting(
-    *("explore", float, "share of the steps at the full rate; the rest in two halves, a drop before each"),
-    *(None, 0, 1),
+    "explore",
+    float,
+    "share at the full rate; the rest in two halves, a drop before each",
+    None,
+    least=0,
+    most=1,
 )
 LABELS = {
     "one_cycle": "one-cycle",
@@ -106,18 +136,17 @@ COLOURS = {
 
 def _schedule(name: str) -> Method:
     options = [
-        replace(OPTION[option], default=None if isinstance(default, tuple) else default)
+        replace(OPTION[option], default=None if isinstance(default, Sequence) else default)
         for option, default in OPTIONS[name].items()
     ]
-    own = {"colour": COLOURS[name]} if name in COLOURS else {}
     return Method(
         name,
         LABELS.get(name, name),
         (*SCHEDULE, *options, *([EXPLORE] if name == "staircase" else [])),
         making.scheduled,
         kind="schedule",
+        colour=COLOURS.get(name, DARK),
         decides=("schedules.py", "engine/hypergradient.py", "tuners/classical.py"),
-        **own,
     )
 
 
@@ -133,34 +162,35 @@ add(
 )
 
 START = Setting("lr", float, "the rate of the first step", least=0)
+LR_MIN = Setting("lr_min", float, "lowest rate", 0.0, least=0)
 CLIPS = (
     Setting("clip_grad_value", float, "bound of the gradient's entries (none)", None, above=0),
     Setting("clip_grad_norm", float, "bound of the gradient's norm (none)", None, above=0),
 )
-HYPER = (
-    START,
-    Setting("hyper_lr", float, "step of the rate against Delta", 1e-6, least=0, words=("adaptive",)),
-    Setting(
-        *("alpha", float, "step of an adaptive hyper_lr", None, 0),
-        needs=(("hyper_lr", "adaptive"),),
-    ),
-    Setting(
-        *("adapt_rule", str, "whose rules adapt", "marthe_tf"),
-        words=ADAPT_RULES,
-        needs=(("hyper_lr", "adaptive"), ("mu", "adaptive")),
-    ),
-    Setting("lr_min", float, "lowest rate", 0.0, least=0),
+ADAPTIVE = (("hyper_lr", "adaptive"),)
+HYPER_LR = Setting("hyper_lr", float, "step of the rate against Delta", 1e-6, least=0, words=("adaptive",))
+MOVES = (
+    Setting("alpha", float, "step of an adaptive hyper_lr", None, least=0, needs=ADAPTIVE),
+    LR_MIN,
     Setting("lr_max", float, "highest rate (none)", None, above=0),
     Setting("clip_hypergradient", float, "bound of |Delta| in the step of the rate (none)", None, above=0),
     *CLIPS,
     Setting("every", int, "steps from one move of the rate to the next", 1, least=1),
 )
+ADAPT_RULE = Setting(
+    "adapt_rule",
+    str,
+    "whose rules adapt",
+    "marthe_tf",
+    words=ADAPT_RULES,
+    needs=(*ADAPTIVE, ("mu", "adaptive")),
+)
+HYPER = (START, HYPER_LR, ADAPT_RULE, *MOVES)
 MULTIPLICATIVE = Setting("multiplicative", bool, "whether the rate moves relative to itself", False)
 OUTER = (
     Setting("outer_batch", int, "images of the outer loss at a step (the whole part)", None, least=1),
     Setting(
-        *("outer_batchnorm", str, "whose statistics the outer loss takes", "batch"),
-        words=("batch", "running"),
+        "outer_batchnorm", str, "whose statistics the outer loss takes", "batch", words=("batch", "running")
     ),
 )
 PRODUCT_EVERY = Setting("product_every", int, "steps from one product to the next", 1, least=1)
@@ -250,21 +280,34 @@ add(
             Setting("samples", int, "losses of a fit, an odd number", 5, least=3),
             Setting("superbatch", int, "mini-batches of a loss", 100, least=1),
             Setting(
-                *("saturation", float, "how much the loss must have slowed; False: not at all", 100.0),
-                **{"least": 1, "words": (False,), "whole_as_int": True},
+                "saturation",
+                float,
+                "how much the loss must have slowed before the rate may fall (False: not at all)",
+                100.0,
+                least=1,
+                words=(False,),
+                whole_as_int=True,
             ),
             Setting(
-                *("epsilon_threshold", float, "r of |eps|^3 < r L; False: no trust bound", 1e-3),
-                **{"above": 0, "words": (False,)},
+                "epsilon_threshold",
+                float,
+                "r of |eps|^3 < r L (False: no trust bound)",
+                1e-3,
+                above=0,
+                words=(False,),
             ),
-            Setting("lr_min", float, "lowest rate", 0.0, least=0),
+            LR_MIN,
             Setting("rollback", bool, "whether a change that does harm is taken back", True),
-            Setting("reach", float, "the most that a decision changes the rate, over the rate", REACH, **PART),
+            Setting("reach", float, "most that a decision changes the rate, over the rate", REACH, **PART),
             Setting("spread", float, "half-width of the samples, over the rate", SPREAD, **PART),
             *CLIPS,
             Setting(
-                *("otherwise", str, "what the paper leaves open and is decided another way", None),
-                **{"words": tuple(OTHERWISE), "also": ("variant",)},
+                "otherwise",
+                str,
+                "what the paper leaves open and is decided another way",
+                None,
+                words=tuple(OTHERWISE),
+                also=("variant",),
             ),
         ),
         making.autolr,
@@ -288,7 +331,7 @@ add(
             Setting("factor", float, "what a drop multiplies the rate by", 0.1, **PART),
             Setting("patience", int, "looks without gain before a drop", 10, least=0),
             Setting("threshold", float, "relative gain that counts", 1e-4, least=0, below=1),
-            Setting("lr_min", float, "lowest rate", 0.0, least=0),
+            LR_MIN,
             *CLIPS,
         ),
         making.plateau,
@@ -309,11 +352,18 @@ add(
         "AdaTune's MARTHE",
         (
             replace(MU, default=0.99999),
-            *(replace(s, default=1e-8) if s.name == "hyper_lr" else s for s in HYPER if s.name != "adapt_rule"),
-            *(*OUTER, PRODUCT_EVERY),
+            START,
+            replace(HYPER_LR, default=1e-8),
+            *MOVES,
+            *OUTER,
+            PRODUCT_EVERY,
             Setting(
-                *("faults", str, "what differs from the definition", ""),
-                **{"words": (*FAULTS, OUTER_ON_TEST), "listed": True},
+                "faults",
+                str,
+                "what differs from the definition",
+                "",
+                words=(*FAULTS, OUTER_ON_TEST),
+                listed=True,
             ),
         ),
         adatune,
@@ -326,12 +376,19 @@ add(
     Method(
         RATE_PER_TENSOR,
         "AdaTune's HD for Adam",
-        (START, HYPER[1]),
+        (START, HYPER_LR),
         making.tuned(RatePerTensorHD),
         colour=PINK,
         decides=(*FORWARD, "tuners/as_published.py", "tuners/hd.py", "rules/sgd.py"),
     ),
-    Method("reverse", "reverse sweep", (START,), colour=BLACK, outer="gradient", decides=(*RULES, "engine/hypergradient.py")),
+    Method(
+        "reverse",
+        "reverse sweep",
+        (START,),
+        colour=BLACK,
+        outer="gradient",
+        decides=(*RULES, "engine/hypergradient.py"),
+    ),
     Method("lr_range", "learning-rate range test", colour=LIGHT),
     Method(
         "lrs_opt",

@@ -20,6 +20,8 @@ class Series:
 
     values: Floats
     steps: Sequence[int] | np.ndarray | None = None
+    whole: bool = False
+    """Whether a record keeps every point: what a spec asked for is not thinned."""
 
 
 @dataclass

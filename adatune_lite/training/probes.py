@@ -49,9 +49,10 @@ DECIDES = (
 def quadratic_fit(spec: RunSpec, context: Context) -> Outcome:
     """Losses along the optimizer's own steps, for figures of AutoLR's parabola.
 
-    Each probe has a superbatch of its own. Series: "line S", the losses of the step that ends at S, on `GRID`; fit_minimum, where the
-    parabola through the five samples is lowest (in units of the rate), and loss_at_minimum, the true loss
-    there, NaN without minimum or beyond `FAR`; probe_lr, the rates of those steps.
+    Each probe has a superbatch of its own. Series: "line S", the losses of the step that ends at S, on
+    `GRID`; fit_minimum, where the parabola through the five samples is lowest (in units of the rate), and
+    loss_at_minimum, the true loss there, NaN without minimum or beyond `FAR`; probe_lr, the rates of those
+    steps.
     """
 
     def measure(step: int, line: Line) -> dict[str, list[float]]:
@@ -84,7 +85,9 @@ def quadratic_fit(spec: RunSpec, context: Context) -> Outcome:
         PROBES,
         Setting("superbatch", int, "mini-batches measured at each probe, all of them the reference", least=1),
         Setting("draws", int, "superbatches drawn from those for each size", 50, least=2),
-        Setting("epsilon_threshold", float, "r of AutoLR's bound (False: none)", 1e-3, above=0, words=(False,)),
+        Setting(
+            "epsilon_threshold", float, "r of AutoLR's bound (False: none)", 1e-3, above=0, words=(False,)
+        ),
     ),
     metrics=("validation_loss",),
     resumable=True,

@@ -25,8 +25,9 @@ from adatune_lite.tuning.lr_range import lr_range_test
 def lr_range(spec: RunSpec, context: Context) -> Outcome:
     """`lr_range_test` on the first batches of a training, from its initial weights.
 
-    steps: rates that are tried, at most 128 for a record that keeps the loss at each. Series: lr, train_loss (smoothed). Metrics: minimum and tenth, the two readings; exploded and
-    at_edge, 1 where the loss exploded before the last rate, or never turned.
+    steps: rates that are tried, at most 128 for a record that keeps the loss at each. Series: lr, train_loss
+    (smoothed). Metrics: minimum and tenth, the two readings; exploded and at_edge, 1 where the loss exploded
+    before the last rate, or never turned.
     """
     task, net = setting(spec, context.device)
     found = lr_range_test(

@@ -16,10 +16,11 @@ import pkgutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from adatune_lite.plotting import DARK
 from adatune_lite.tasks.spec import SpecError, Value
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class Setting:
     """float, int, bool or str."""
     about: str
     """What it is, with its unit."""
-    default: Value | None | _Required = REQUIRED
+    default: Value | _Required | None = REQUIRED
     """What a spec means that does not give it; None: see `about`."""
     least: float = -math.inf
     most: float = math.inf
@@ -75,7 +76,7 @@ class Setting:
     whole_as_int: bool = False
     """Whether whole numbers are written without a point, as records have them (100, not 100.0)."""
     needs: tuple[tuple[str, Value | None], ...] = ()
-    """(setting, its value) of which one must be given, or this changes nothing; None: any value but False and 0."""
+    """(setting, its value) of which one must be given, or this changes nothing; None: any but False and 0."""
     without: str = ""
     """Setting beside which this one changes nothing."""
     also: tuple[str, ...] = ()
@@ -130,7 +131,9 @@ class Setting:
         )
         limits = " and ".join(f"{word} {bound:g}" for word, bound, none in bounds if bound != none)
         number = " ".join(filter(None, (kind, limits)))
-        return " or ".join(filter(None, (number, f"one of {', '.join(words)}" if len(words) > 1 else "".join(words))))
+        return " or ".join(
+            filter(None, (number, f"one of {', '.join(words)}" if len(words) > 1 else "".join(words)))
+        )
 
 
 @dataclass(frozen=True)
@@ -145,7 +148,7 @@ class Method:
     """What trains the network; None: the run function does that itself."""
     kind: str = ""
     """"schedule" or "tuner": what run functions name to take them all; empty for others."""
-    colour: str = "#444444"
+    colour: str = DARK
     marker: str = "D"
     """A second sign besides colour."""
     outer: str = ""
@@ -176,7 +179,7 @@ class Optimizer:
     make: Callable[..., torch.optim.Optimizer]
     settings: tuple[Setting, ...]
     decides: tuple[str, ...]
-    """Modules of the package that decide its derivatives, where a run takes some (`RULES` decides it then)."""
+    """Modules of the package that decide its derivatives; they count for runs that `RULES` decide."""
 
 
 @dataclass(frozen=True)
@@ -212,6 +215,7 @@ class Function:
 FUNCTIONS: dict[str, Function] = {}
 METHODS: dict[str, Method] = {}
 OPTIMIZERS: dict[str, Optimizer] = {}
+TABLES: tuple[dict[str, Any], ...] = (FUNCTIONS, METHODS, OPTIMIZERS)
 
 Entry = Function | Method | Optimizer
 _E = TypeVar("_E", Function, Method, Optimizer)
@@ -219,9 +223,7 @@ _R = TypeVar("_R", bound=Callable[..., Any])
 
 
 def _table(entry: Entry) -> dict[str, Any]:
-    if isinstance(entry, Function):
-        return FUNCTIONS
-    return METHODS if isinstance(entry, Method) else OPTIMIZERS
+    return TABLES[(Function, Method, Optimizer).index(type(entry))]
 
 
 def add(*entries: Entry) -> None:
@@ -244,7 +246,7 @@ def run_function(name: str, **declared: Any) -> Callable[[_R], _R]:
 
 
 def side_by_side(name: str) -> Callable[[_R], _R]:
-    """Decorator: make several runs of the function `name` in one go, those that differ in their seed alone."""
+    """Decorator: make several runs of the function `name` that differ in their seed alone, in one go."""
 
     def register(run: _R) -> _R:
         FUNCTIONS[name] = replace(FUNCTIONS[name], side_by_side=run)
@@ -253,19 +255,38 @@ def side_by_side(name: str) -> Callable[[_R], _R]:
     return register
 
 
+def put(*entries: Entry) -> None:
+    """Register in place of what had these names."""
+    load()
+    for entry in entries:
+        _table(entry)[entry.name] = entry
+
+
+def foreign() -> tuple[Entry, ...]:
+    """Entries that were not made here, which another process has to be told of."""
+    load()
+    every = (entry for table in TABLES for entry in table.values())
+    return tuple(e for e in every if not _maker(e).__module__.startswith(("adatune_lite.", "torch.")))
+
+
+def _maker(entry: Entry) -> Any:
+    """What stands behind an entry: a function, or the class of its tuner."""
+    make: Any = entry.run if isinstance(entry, Function) else entry.make
+    return make.args[0] if isinstance(make, partial) else make or entry
+
+
 @contextmanager
 def registered(*entries: Entry) -> Iterator[None]:
     """Entries that exist, in place of others of their name, inside the block alone."""
     load()
-    before = [dict(table) for table in (FUNCTIONS, METHODS, OPTIMIZERS)]
-    for entry in entries:
-        _table(entry)[entry.name] = entry
+    before = [dict(table) for table in TABLES]
+    put(*entries)
     try:
         yield
     finally:
-        for table, old in zip((FUNCTIONS, METHODS, OPTIMIZERS), before, strict=True):
+        for table, old in zip(TABLES, before, strict=True):
             table.clear()
-            table.update(old)  # type: ignore[arg-type]
+            table.update(old)
 
 
 @lru_cache(maxsize=1)
@@ -310,16 +331,20 @@ class Declared(NamedTuple):
     @property
     def whose(self) -> str:
         """The owner of the settings, for messages."""
-        return self.method.name if self.method.name == self.function.name else (
-            f"{self.method.name} in {self.function.name}"
+        return (
+            self.method.name
+            if self.method.name == self.function.name
+            else (f"{self.method.name} in {self.function.name}")
         )
 
     @property
     def text(self) -> str:
         """What is declared and decides numbers: who makes what, and what a setting is by default."""
-        made = [self.function.run, self.method.make, self.optimizer.make]
-        names = [self.method.name, self.method.outer, *(getattr(m, "__qualname__", "") for m in made)]
-        given = [f"{s.name}={s.default!r}" for s in (*self.settings.values(), *self.optimizer_settings.values())]
+        makers = [_maker(entry) for entry in (self.function, self.method, self.optimizer)]
+        names = [self.method.name, self.method.outer, *(getattr(m, "__qualname__", "") for m in makers)]
+        given = [
+            f"{s.name}={s.default!r}" for s in (*self.settings.values(), *self.optimizer_settings.values())
+        ]
         return "\n".join([*names, *sorted(set(given))])
 
 

@@ -11,10 +11,9 @@ from typing import Any
 
 from adatune_lite.tasks.spec import Pairs, SpecError, TaskSpec, Value, build, canonical, one_of, whole
 from adatune_lite.training import registry
+from adatune_lite.training.loop import OBSERVATIONS
 from adatune_lite.training.registry import REQUIRED, Declared, Setting
 
-OBSERVATIONS = 16
-"""How often a training looks at what it observes, where its spec does not say."""
 MOST_OBSERVATIONS = 250
 """A record keeps every one."""
 KEPT = ("validation_accuracy", "test_accuracy")
@@ -48,12 +47,12 @@ class RunSpec:
     source_digest: str = ""
     """Digest of that schedule's digits: a recomputed source is another run."""
     observations: int = OBSERVATIONS
-    """How often the training looks at what it observes, evenly spaced; 16: every max(4, steps // 16) steps, and
-    at the end."""
+    """How often the training looks at what it observes, evenly spaced; 16: every max(4, steps // 16) steps
+    and at the end."""
     keep: tuple[str, ...] = ()
     """Series observed besides those of the run function: "validation_accuracy", "test_accuracy"."""
     test_images: int = 0
-    """The first images of the test part, of which that series is; the metrics at the end are of all of them."""
+    """That series is of so many images, the first of the test part; the metrics at the end are of all."""
 
     def __post_init__(self) -> None:
         declared = registry.declared(self.function, self.method, self.optimizer)
@@ -85,7 +84,7 @@ class RunSpec:
         always = declared.function.observes
         if always is None:
             raise SpecError(
-                f"{self.function} observes nothing along the training: leave out observations, keep, test_images"
+                f"{self.function} observes nothing on its way: leave out observations, keep and test_images"
             )
         for name in self.keep:
             one_of("keep", name, KEPT)

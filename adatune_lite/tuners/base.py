@@ -38,8 +38,8 @@ class Tuner(ABC):
     """
 
     needs = ""
-    """What a step takes besides the training loss: "" nothing; "gradient": an outer loss whose gradient it takes;
-    "look": an outer loss of a number k, of which it only wants the value."""
+    """What a step takes besides the training loss: "" nothing; "gradient": an outer loss, for its gradient;
+    "look": an outer loss (of a number k, where `superbatch` is set), for its value."""
     superbatch = 0
     """Mini-batches of training data that `outer_loss(k)` of a look averages; 0: it is the validation loss."""
     costs: tuple[str, ...] = ("plain_steps",)

@@ -47,6 +47,7 @@ from torch import Tensor
 from adatune_lite.checks import plain, whole
 from adatune_lite.engine.closures import Closure
 from adatune_lite.engine.curvature import LossError
+from adatune_lite.tuners.autolr import log as logged
 from adatune_lite.tuners.autolr.checks import (
     WANTED,
     check_kind,
@@ -66,7 +67,6 @@ from adatune_lite.tuners.autolr.fit import (
     propose,
     trust_bound,
 )
-from adatune_lite.tuners.autolr import log as logged
 from adatune_lite.tuners.autolr.log import Change, Decision
 from adatune_lite.tuners.base import Tuner
 from adatune_lite.tuners.gathered import training_gradient
