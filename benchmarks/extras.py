@@ -21,7 +21,7 @@ import adatune_lite as al
 from adatune_lite.tasks.data import Batch
 from adatune_lite.tasks.spec import TaskSpec
 from adatune_lite.training.loop import mean_loss, train
-from adatune_lite.training.methods import superbatches
+from adatune_lite.training.making import superbatches
 from benchmarks.loops import LR, MOST_STEPS, Onwards, ours, start
 from benchmarks.measure import Row, median_interval, ratios, seconds
 

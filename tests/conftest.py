@@ -7,11 +7,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import fake_runs
 import pytest
 from tiny_cifar import tiny as tiny
 
 from adatune_lite import files
 from adatune_lite.tasks.data import load_images
+from adatune_lite.training import registry
 
 
 @pytest.fixture(autouse=True)
@@ -20,6 +22,13 @@ def _figures_closed() -> Iterator[None]:
     yield
     if "matplotlib.pyplot" in sys.modules:
         sys.modules["matplotlib.pyplot"].close("all")
+
+
+@pytest.fixture
+def fakes() -> Iterator[None]:
+    """The run functions of `fake_runs` beside the real ones, its own replay in place of the real one."""
+    with registry.registered(*fake_runs.FAKES):
+        yield
 
 
 @pytest.fixture

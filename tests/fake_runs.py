@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,6 +17,7 @@ from adatune_lite.runs.store import Store
 from adatune_lite.tasks.spec import TaskSpec
 from adatune_lite.training.context import Context
 from adatune_lite.training.outcome import Outcome
+from adatune_lite.training.registry import Function, Method, Setting
 from adatune_lite.training.spec import RunSpec
 
 TASK = TaskSpec("mnist5k", train=4000, validation=500, test=500)
@@ -116,15 +118,22 @@ def pair(specs: Sequence[RunSpec], context: Context) -> list[Outcome]:
     return [Outcome("finished", {}, {"loss": float(spec.seed), "of": float(len(specs))}) for spec in specs]
 
 
-RUN_FUNCTIONS: dict[str, Callable[[RunSpec, Context], Outcome]] = {
-    "noise": noise,
-    "replay": replay,
-    "diverge": diverge,
-    "fail": fail,
-    "die": die,
-    "sleep": sleep,
-    "resume": resume,
-    "count": count,
-    "stubborn": stubborn,
-}
-SIDE_BY_SIDE = {"pair": pair}
+def _no_run(spec: RunSpec, context: Context) -> Outcome:
+    raise AssertionError("pair is made side by side alone")
+
+
+def entry(name: str, run: Callable[[RunSpec, Context], Outcome], **more: Any) -> Function:
+    """A run function of these, whose method has its name."""
+    return Function(name, run, methods=(name,), **more)
+
+
+_SETTINGS = (Setting("seconds", float, "how long it sleeps"), Setting("lr", float, "changes nothing"))
+_RUNS = (diverge, fail, die, sleep, resume, count, stubborn)
+FAKES: tuple[Function | Method, ...] = (
+    entry("noise", noise),
+    entry("replay", replay),
+    *(entry(run.__name__, run) for run in _RUNS),
+    entry("pair", _no_run, side_by_side=pair),
+    *(Method(run.__name__, run.__name__, _SETTINGS) for run in (noise, *_RUNS, pair)),
+)
+"""What `registry.registered` makes known to the tests that use this module."""

@@ -19,7 +19,6 @@ from typing import Any
 
 import oracles
 import torch
-from adatune_lite.training.run_functions import RUN_FUNCTIONS
 from torch import nn
 from tuner_registry import TUNERS
 
@@ -27,12 +26,13 @@ from adatune_lite.checkpoint import Checkpoint
 from adatune_lite.experiments import EXPERIMENTS
 from adatune_lite.runs import canary, provenance
 from adatune_lite.runs.store import Store
-from adatune_lite.runs.worker import RESUMABLE, one_thread, seeded
+from adatune_lite.runs.worker import one_thread, seeded
 from adatune_lite.tasks.data import ImageTask, image_task
 from adatune_lite.tasks.spec import TaskSpec
+from adatune_lite.training import registry
 from adatune_lite.training.context import Context
 from adatune_lite.training.loop import train
-from adatune_lite.training.methods import superbatches
+from adatune_lite.training.making import superbatches
 from adatune_lite.training.outcome import Series
 from adatune_lite.training.spec import RunSpec
 
@@ -141,7 +141,7 @@ def runs() -> Iterator[tuple[str, Callable[[Path, int], dict[str, Any]]]]:
     for number, experiment in EXPERIMENTS.items():
         specs = importlib.import_module(f"{experiment.__name__}.canary")
         for name, spec in specs.runs().items():
-            if spec.function in RESUMABLE:
+            if registry.function(spec.function).resumable:
                 yield f"{number[:2]} {name}", partial(_run, spec, canary.sources(specs))
 
 
@@ -157,7 +157,7 @@ def _run(spec: RunSpec, sources: list[Any], path: Path, stop: int) -> dict[str, 
     context = Stopping("cpu", store, Checkpoint(path, path.stem), report)
     context.stop = min(stop, spec.steps - 1)  # a run that is over keeps no state
     with seeded(spec, "cpu"):
-        outcome = RUN_FUNCTIONS[spec.function](spec, context)
+        outcome = registry.function(spec.function).run(spec, context)
         random = torch.get_rng_state()
     series = {k: _plain(v) for k, v in outcome.series.items()}
     cost = {k: v for k, v in outcome.cost.items() if not k.endswith("seconds")}
@@ -194,7 +194,7 @@ def patient(folder: Path) -> None:
     checkpoint = Checkpoint(folder / "patient.pt", "patient")
     context = Context("cpu", Store(folder / "store"), checkpoint, save_every=0.0)
     with seeded(spec, "cpu"):
-        outcome = RUN_FUNCTIONS["training"](spec, context)
+        outcome = registry.function("training").run(spec, context)
     torch.save({"lr": outcome.series["lr"], "metrics": outcome.metrics}, folder / f"done-{os.getpid()}.pt")
     checkpoint.remove()
 

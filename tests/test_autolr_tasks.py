@@ -16,7 +16,7 @@ from adatune_lite.experiments.autolr_tasks import (
 )
 from adatune_lite.runs.record import Record
 from adatune_lite.tasks.data import image_task
-from adatune_lite.training.methods import superbatches
+from adatune_lite.training.making import superbatches
 from adatune_lite.training.spec import RunSpec
 
 

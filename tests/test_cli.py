@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import fake_runs
@@ -19,16 +20,20 @@ from adatune_lite.cli.tables import table
 from adatune_lite.runs.record import Record
 from adatune_lite.runs.store import Store
 from adatune_lite.tasks import sources
+from adatune_lite.training.context import Context
+from adatune_lite.training.outcome import Outcome
+from adatune_lite.training.registry import FUNCTIONS, registered
+from adatune_lite.training.spec import RunSpec
 
 RUN = ("run", "99", "--profile", "smoke", "--device", "cpu")
 
 
 @pytest.fixture(autouse=True)
-def fake(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def fake(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty checkout whose only experiment is the fake one."""
     monkeypatch.setattr(experiments, "EXPERIMENTS", {fake_runs.NAME: fake_runs})
-    monkeypatch.setattr("adatune_lite.training.run_functions.RUN_FUNCTIONS", fake_runs.RUN_FUNCTIONS)
-    return checkout
+    with registered(*fake_runs.FAKES):
+        yield checkout
 
 
 def call(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
@@ -109,7 +114,7 @@ def test_verify_names_the_damaged_record(capsys: pytest.CaptureFixture[str], che
 def test_failed_run_gives_exit_code_1_and_a_sentence(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(fake_runs.RUN_FUNCTIONS, "replay", fake_runs.fail)
+    monkeypatch.setitem(FUNCTIONS, "replay", fake_runs.entry("replay", fake_runs.fail))
     code, out, err = call(capsys, *RUN)
     assert code == 1
     assert "2 runs made" in out and "1 failed; 1 missing" in out
@@ -129,11 +134,11 @@ def test_computing_again_compares_with_what_was_there(
     call(capsys, *RUN)
     assert "3 runs compared" in (equal := call(capsys, *again)[1]) and "equal to the last digit" in equal
 
-    def other(*arguments: object) -> object:
-        outcome = fake_runs.noise(*arguments)  # type: ignore[arg-type]
+    def other(spec: RunSpec, context: Context) -> Outcome:
+        outcome = fake_runs.noise(spec, context)
         return dataclasses.replace(outcome, metrics={"loss": 0.0})
 
-    monkeypatch.setitem(fake_runs.RUN_FUNCTIONS, "noise", other)
+    monkeypatch.setitem(FUNCTIONS, "noise", fake_runs.entry("noise", other))
     before = {p: p.read_bytes() for p in (checkout / "data/scratch/runs").glob("*/*.json")}
     out = call(capsys, *RUN, "--reuse", "none", "--limit-role", "tuning")[1]
     assert "2 figures differ" in out and re.search(r"noise seed 0.* loss +\S+ +0 ", out)
@@ -212,10 +217,10 @@ def test_full_disk_is_one_sentence(
 def test_ctrl_c_says_what_is_kept(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, checkout: Path
 ) -> None:
-    def interrupt(*_: object) -> None:
+    def interrupt(spec: RunSpec, context: Context) -> Outcome:
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(fake_runs.RUN_FUNCTIONS, "replay", interrupt)
+    monkeypatch.setitem(FUNCTIONS, "replay", fake_runs.entry("replay", interrupt))
     code, _, err = call(capsys, *RUN)
     assert code == 130 and "finished runs are kept" in err
     paths = list((checkout / "data/scratch/runs").glob("*/*.json"))
@@ -225,10 +230,11 @@ def test_ctrl_c_says_what_is_kept(
 def test_sigterm_ends_like_ctrl_c(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def terminate(*_: object) -> None:
+    def terminate(spec: RunSpec, context: Context) -> Outcome:
         os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError
 
-    monkeypatch.setitem(fake_runs.RUN_FUNCTIONS, "replay", terminate)
+    monkeypatch.setitem(FUNCTIONS, "replay", fake_runs.entry("replay", terminate))
     before = signal.getsignal(signal.SIGTERM)
     code, _, err = call(capsys, *RUN)
     assert code == 130 and "finished runs are kept" in err

@@ -30,10 +30,12 @@ from adatune_lite.runs.selection import Selection, SelectionError, parse_seeds
 from adatune_lite.runs.store import Store, StoreError
 from adatune_lite.runs.worker import Setting, perform
 from adatune_lite.training.context import Context, SourceMissing
+from adatune_lite.training.registry import FUNCTIONS
 from adatune_lite.training.spec import RunSpec
 
-execute = partial(execution.execute, functions="fake_runs", progress=quiet)
-complete = partial(execution.complete, functions="fake_runs", progress=quiet)
+execute = partial(execution.execute, progress=quiet)
+complete = partial(execution.complete, progress=quiet)
+pytestmark = pytest.mark.usefixtures("fakes")
 
 
 @pytest.fixture
@@ -99,16 +101,15 @@ def test_missing_names_each_run_once(store: Store) -> None:
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_failures_are_told_and_the_others_go_on(store: Store, checkout: Path, jobs: int) -> None:
-    bad = [run(0, method="fail", priority=2), run(0, method="unknown", priority=1)]
-    summary = execute([*bad, run(1), run(2, method="diverge")], store, jobs=jobs)
+    bad = run(0, method="fail", priority=2)
+    summary = execute([bad, run(1), run(2, method="diverge")], store, jobs=jobs)
     assert (summary.done, summary.diverged) == (2, 1)
-    (fails, unknown) = sorted(summary.failed)
+    (fails,) = summary.failed
     assert (
         fails.startswith("99_fake tuning fail seed 0 (") and "ZeroDivisionError: no way (details in" in fails
     )
-    details = (checkout / "data/scratch/errors" / f"{bad[0].spec.hash[:16]}.txt").read_text()
+    details = (checkout / "data/scratch/errors" / f"{bad.spec.hash[:16]}.txt").read_text()
     assert "Traceback" in details and "fake_runs.py" in details
-    assert "no run function 'unknown'" in unknown
 
 
 def test_killed_process_loses_its_own_run_only(store: Store) -> None:
@@ -119,7 +120,7 @@ def test_killed_process_loses_its_own_run_only(store: Store) -> None:
 
 
 def test_complete_stops_when_nothing_succeeds(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(fake_runs.RUN_FUNCTIONS, "replay", fake_runs.fail)
+    monkeypatch.setitem(FUNCTIONS, "replay", fake_runs.entry("replay", fake_runs.fail))
     summary = complete(fake_runs, "smoke", store)
     assert (summary.done, summary.left, len(summary.failed)) == (2, 1, 1)
 
@@ -217,7 +218,7 @@ def test_a_run_too_long_for_the_budget_is_started_only_if_it_can_be_carried_on(
         return execution._Queue([planned], known, 1, time.time() + seconds, None).next() == (planned,)
 
     assert started(101) and not started(99)
-    monkeypatch.setattr(execution, "RESUMABLE", ("count",))
+    monkeypatch.setitem(FUNCTIONS, "count", fake_runs.entry("count", fake_runs.count, resumable=True))
     assert started(50) and not started(5), "a start costs time as well"
 
 
@@ -274,11 +275,13 @@ def test_ctrl_c_keeps_what_is_finished(checkout: Path) -> None:
         "from adatune_lite.runs.execute import execute\n"
         "from adatune_lite.runs.progress import quiet\n"
         "from adatune_lite.runs.store import Store\n"
-        "from fake_runs import run\n"
+        "from adatune_lite.training.registry import put\n"
+        "from fake_runs import FAKES, run\n"
         "if __name__ == '__main__':\n"
+        "    put(*FAKES)\n"
         "    runs = [run(0, priority=9), run(1, priority=8)]\n"
         "    runs += [run(seed, method='sleep', seconds=600) for seed in (2, 3)]\n"
-        "    execute(runs, Store('out'), jobs=2, functions='fake_runs', progress=quiet)\n"
+        "    execute(runs, Store('out'), jobs=2, progress=quiet)\n"
     )
     paths = os.pathsep.join([str(Path(fake_runs.__file__).parent), *filter(None, sys.path)])
     process = subprocess.Popen(
@@ -330,12 +333,12 @@ def test_runs_that_differ_in_their_seed_alone_are_made_in_one_go(store: Store, c
     other = run(0, method="pair", priority=-1, lr=0.5)
     alone = run(0, method="noise", priority=-2)
     waiting = [alone, other, *group]
-    queue = execution._Queue(waiting, Durations(), 1, math.inf, None, execution.side_by_side("fake_runs"))
+    queue = execution._Queue(waiting, Durations(), 1, math.inf, None, together=True)
     assert [queue.next() for _ in range(4)] == [tuple(group), (other,), (alone,), None]
     on_cpu = execution._Queue(waiting, Durations(), 1, math.inf, None)
     assert on_cpu.next() == (group[0],), "one run, one thread"
 
-    setting = Setting(store, "cpu", "fake_runs")
+    setting = Setting(store, "cpu")
     first = perform(tuple(group), setting, lambda done, total: None)
     assert [done.status for done in first] == ["stopped by budget"] * 2
     (kept,) = checkout.glob("data/scratch/checkpoints/*.pt")

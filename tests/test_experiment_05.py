@@ -29,7 +29,7 @@ from adatune_lite.training.context import Context
 from adatune_lite.training.functions import setting
 from adatune_lite.training.generalisation import generalisation
 from adatune_lite.training.loop import train
-from adatune_lite.training.methods import make_tuner
+from adatune_lite.training.making import make_tuner
 from adatune_lite.training.spec import RunSpec
 
 FIGURES = ("plateau_of_the_loss", "cut", "explore", "autolr_curves", "width")

@@ -15,7 +15,8 @@ from adatune_lite.engine.lrs_opt import LRSOptResult, lrs_opt
 from adatune_lite.experiments.lrs_opt_vs_marthe import canary
 from adatune_lite.runs.store import Store
 from adatune_lite.runs.worker import one_thread
-from adatune_lite.training import functions
+from adatune_lite.training import functions, registry
+from adatune_lite.training import lrs_opt as lrs
 from adatune_lite.training.context import Context
 from adatune_lite.training.outcome import Outcome, Series
 
@@ -34,8 +35,8 @@ def values(outcome: Outcome) -> dict[str, torch.Tensor]:
 def test_seeds_side_by_side_equal_separate_runs(tmp_path: Path) -> None:
     specs = [replace(SPEC, seed=seed) for seed in (0, 1, 4)]
     with one_thread():
-        together = functions.optimised_schedules(specs, context(tmp_path))
-        alone = [functions.optimised_schedule(s, context(tmp_path / str(s.seed))) for s in specs]
+        together = lrs.optimised_schedules(specs, context(tmp_path))
+        alone = [lrs.optimised_schedule(s, context(tmp_path / str(s.seed))) for s in specs]
     for a, b in zip(together, alone, strict=True):
         assert a.status == b.status == "finished"
         for name, expected in values(b).items():
@@ -52,11 +53,11 @@ def test_only_the_headline_sees_the_test_images(
     """Without them (all pixels 0) everything but the two headline numbers keeps its digits."""
     spec = canary.runs()[name]
     with one_thread():
-        outcomes = [functions.RUN_FUNCTIONS[spec.function](spec, context(tmp_path / "with"))]
+        outcomes = [registry.function(spec.function).run(spec, context(tmp_path / "with"))]
         blank = functions.image_task(spec.task, "cpu", functions.DTYPES[spec.precision])
         blank._images["test"].zero_()
         monkeypatch.setattr(functions, "_cached_task", lambda *_: blank)
-        outcomes.append(functions.RUN_FUNCTIONS[spec.function](spec, context(tmp_path / "without")))
+        outcomes.append(registry.function(spec.function).run(spec, context(tmp_path / "without")))
     a, b = outcomes
     headline = {"test_loss", "test_accuracy"}
     assert {k for k, v in a.metrics.items() if v != b.metrics[k]} == headline
@@ -71,12 +72,12 @@ def test_memory_decides_the_way_and_no_digit(tmp_path: Path, monkeypatch: pytest
         seen.append(keep_graph)
         return lrs_opt(*args, keep_graph=keep_graph, **options)
 
-    monkeypatch.setattr(functions, "lrs_opt", spy)
+    monkeypatch.setattr(lrs, "lrs_opt", spy)
     outcomes = []
     for pages in (1, 10**12):
         monkeypatch.setattr(os, "sysconf", lambda name, n=pages: n if "PHYS" in name else 4096)
         with one_thread():
-            outcomes.append(functions.optimised_schedule(SPEC, context(tmp_path / str(pages))))
+            outcomes.append(lrs.optimised_schedule(SPEC, context(tmp_path / str(pages))))
     assert seen == [False, True]
     one, other = outcomes
     assert one.metrics == other.metrics
@@ -89,6 +90,6 @@ def test_seconds_before_a_stop_count(tmp_path: Path) -> None:
     before.checkpoint.spent = 1000.0
     stopped = replace(before, report=lambda done, total: 1 / (2 - done))  # type: ignore[arg-type]
     with pytest.raises(ZeroDivisionError):
-        functions.optimised_schedule(SPEC, stopped)
-    outcome = functions.optimised_schedule(SPEC, context(tmp_path))
+        lrs.optimised_schedule(SPEC, stopped)
+    outcome = lrs.optimised_schedule(SPEC, context(tmp_path))
     assert 1000 < outcome.cost["training_seconds"] < 1100

@@ -25,6 +25,8 @@ from adatune_lite.runs.store import Store
 from adatune_lite.training.outcome import Outcome
 from adatune_lite.training.spec import RunSpec
 
+pytestmark = pytest.mark.usefixtures("fakes")
+
 
 def made(seed: int, loss: float = 0.5, code: str = "c" * 64, **changes: object) -> Record:
     spec = RunSpec("training", fake_runs.TASK, "hd", 40, seed)
@@ -168,7 +170,7 @@ class TestPack:
         self, here: Store, there: Store, tmp_path: Path, checkout: Path
     ) -> None:
         planned = run(0, method="resume")
-        execution.execute([planned], there, functions="fake_runs", progress=quiet, budget_s=60)
+        execution.execute([planned], there, progress=quiet, budget_s=60)
         (under_way,) = checkpoint.folder().glob("*.pt")
         content = under_way.read_bytes()
         big = tmp_path / "big.pt"
@@ -180,7 +182,7 @@ class TestPack:
         assert (len(merged.new), merged.checkpoints, merged.refused) == (5, 1, [])
         assert under_way.read_bytes() == content
         for _ in range(2):
-            execution.execute([planned], here, functions="fake_runs", progress=quiet)
+            execution.execute([planned], here, progress=quiet)
         record = here.get(planned.spec)
         assert record is not None and record.metrics["loss"] == 3.0, "the first of three steps was there"
 
@@ -272,7 +274,6 @@ class TestShard:
                 fake_runs,
                 "desk",
                 store,
-                functions="fake_runs",
                 progress=quiet,
                 selection=Selection(shard=shard),
             )

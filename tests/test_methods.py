@@ -21,11 +21,11 @@ from adatune_lite.tasks.spec import SpecError, TaskSpec, Value, pairs
 from adatune_lite.training.context import Context
 from adatune_lite.training.functions import training
 from adatune_lite.training.loop import train
-from adatune_lite.training.methods import DECISIONS, make_tuner, superbatches
+from adatune_lite.training.making import make_tuner, superbatches
 from adatune_lite.training.outcome import Outcome, Series
 from adatune_lite.training.spec import RunSpec
 from adatune_lite.tuners import AutoLR, CycledMomentum, FixedSchedule, ReduceOnPlateau
-from adatune_lite.tuners.autolr.log import PHASES, REASONS, reason_code
+from adatune_lite.tuners.autolr.log import DECISIONS, PHASES, REASONS, reason_code
 
 TASK = TaskSpec("mnist5k", train=200, validation=40, test=40, hidden=(8,), batch=20)
 AUTOLR: dict[str, Value] = {"lr": 0.1, "explore_steps": 8, "window": 4, "samples": 3, "superbatch": 5}

@@ -31,6 +31,8 @@ from adatune_lite.tasks.spec import TaskSpec
 from adatune_lite.training.outcome import Outcome
 from adatune_lite.training.spec import RunSpec, pairs
 
+pytestmark = pytest.mark.usefixtures("fakes")
+
 COPY, PUBLISHED, OTHER = "all:copy", "all:published", "all:other"
 SMALL = dataclasses.replace(fake_runs.TASK, hidden=(7,))
 RATES, TUNING, SEEDS = (0.1, 0.2), (100, 101), (0, 1, 2)
@@ -258,12 +260,12 @@ class TestRun:
 
         monkeypatch.setattr(sources, "load_images", load)
         with pytest.raises(sources.DataError, match="cannot be read"):
-            execution.complete(EXPERIMENT, "desk", store, functions="fake_runs", progress=quiet)
+            execution.complete(EXPERIMENT, "desk", store, progress=quiet)
 
     def test_records_on_published_data_need_no_data(self, store: Store, published: list[str]) -> None:
         searched(store, best=0.1, data=PUBLISHED)
         put(store, [*report(0.1), spec(0.1, 0, SMALL)], 2.0, PUBLISHED)
-        summary = execution.complete(EXPERIMENT, "desk", store, functions="fake_runs", progress=quiet)
+        summary = execution.complete(EXPERIMENT, "desk", store, progress=quiet)
         assert (summary.done, summary.left) == (0, 0) and not published
 
     def test_complete_makes_them_beside_the_others(self, checkout: Path) -> None:
@@ -272,7 +274,7 @@ class TestRun:
         planned = fake_runs.plan("smoke", store)
         put(store, [p.spec for p in planned], 1.0)
         first = {path: path.read_bytes() for path in store.paths()}
-        made = partial(execution.complete, functions="fake_runs", progress=quiet)
+        made = partial(execution.complete, progress=quiet)
         summary = made(fake_runs, "smoke", store)
         assert (summary.done, summary.left, summary.failed) == (3, 0, [])
         assert made(fake_runs, "smoke", store).done == 0
@@ -293,7 +295,7 @@ def test_a_checkpoint_on_other_data_is_not_taken_up(checkout: Path, monkeypatch:
     """A run that counts to three, one step a call; in between it is called on other pixels."""
     store, execute = (
         Store(checkout / "data" / "runs"),
-        partial(execution.execute, functions="fake_runs", progress=quiet),
+        partial(execution.execute, progress=quiet),
     )
     planned, original = fake_runs.run(0, method="resume"), provenance.data
 

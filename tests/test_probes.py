@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from adatune_lite.training.run_functions import RUN_FUNCTIONS
 from torch import Tensor, nn
 
 from adatune_lite.checkpoint import Checkpoint
@@ -22,11 +21,11 @@ from adatune_lite.schedules import schedule
 from adatune_lite.tasks.data import image_task
 from adatune_lite.tasks.models import build
 from adatune_lite.tasks.spec import SpecError, TaskSpec, pairs
-from adatune_lite.training import generalisation
+from adatune_lite.training import generalisation, registry
 from adatune_lite.training.context import Context
 from adatune_lite.training.line import Line, LineProbe
 from adatune_lite.training.loop import averaged_loss, evaluate, train
-from adatune_lite.training.methods import superbatches
+from adatune_lite.training.making import superbatches
 from adatune_lite.training.outcome import Outcome, Series
 from adatune_lite.training.probes import compare
 from adatune_lite.training.quadratic import GRID, SAMPLES, WIDE, minimum, move, quality
@@ -45,7 +44,7 @@ def run(function: str, steps: int = 12, **settings: Any) -> RunSpec:
 def made(spec: RunSpec, folder: Path) -> Outcome:
     with one_thread():
         context = Context("cpu", Store(folder), Checkpoint(folder / "kept.pt", "test"))
-        return RUN_FUNCTIONS[spec.function](spec, context)
+        return registry.function(spec.function).run(spec, context)
 
 
 def values(outcome: Outcome, name: str) -> list[float]:

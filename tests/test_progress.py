@@ -19,6 +19,8 @@ from adatune_lite.runs.store import Store
 from adatune_lite.training.outcome import Outcome
 from adatune_lite.training.spec import RunSpec
 
+pytestmark = pytest.mark.usefixtures("fakes")
+
 
 @pytest.fixture
 def store(checkout: Path) -> Store:
@@ -77,7 +79,6 @@ class TestProgress:
                 [run(s) for s in range(2)],
                 Store(f"jobs{jobs}"),
                 jobs=jobs,
-                functions="fake_runs",
                 progress=states.append,
             )
             assert states[-1][:3] == (2, 2, 0) and states[-1].last

@@ -15,7 +15,7 @@ import torch
 
 from adatune_lite.files import PACKAGE
 from adatune_lite.runs import provenance, remembered
-from adatune_lite.training.run_functions import RUN_FUNCTIONS
+from adatune_lite.training import registry
 
 
 class TestCodeHash:
@@ -93,11 +93,12 @@ class TestCodeHash:
                 digest.update(f"{name}\n{provenance._text(tree)}\n".encode())
             return digest.hexdigest()
 
-        computed = {function: twin(*provenance.deciding_files(function)) for function in RUN_FUNCTIONS}
+        registry.load()
+        computed = {function: twin(*provenance.deciding_files(function)) for function in registry.FUNCTIONS}
         assert len(set(computed.values())) > 3
         for _ in "first", "remembered":
             provenance._code_hash.cache_clear()
-            assert {function: provenance.code_hash(function) for function in RUN_FUNCTIONS} == computed
+            assert {function: provenance.code_hash(function) for function in registry.FUNCTIONS} == computed
 
     @pytest.mark.parametrize("line_ends", ["\r\n", "\r"])
     def test_line_ends_change_nothing(self, package: Path, line_ends: str) -> None:

@@ -18,6 +18,8 @@ from adatune_lite.tasks.spec import TaskSpec
 from adatune_lite.training.outcome import Outcome
 from adatune_lite.training.spec import RunSpec
 
+pytestmark = pytest.mark.usefixtures("fakes")
+
 MACHINE = {
     "device_name": "A | B processor",
     "torch": "2.0",

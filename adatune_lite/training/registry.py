@@ -90,7 +90,7 @@ class Setting:
         if self.kind is float and isinstance(value, int | float) and not isinstance(value, bool):
             if math.isfinite(value) and self._holds(value):
                 whole = self.whole_as_int and float(value).is_integer()
-                return int(value) if whole else float(value)
+                return int(value) if whole else float(value) + 0.0  # -0.0 is 0.0
         elif self.kind is int and isinstance(value, int) and not isinstance(value, bool):
             if self._holds(value):
                 return value
