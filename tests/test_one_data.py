@@ -27,9 +27,9 @@ from adatune_lite.runs.record import Record
 from adatune_lite.runs.store import Reader, Store
 from adatune_lite.runs.worker import Planned
 from adatune_lite.tasks import sources
-from adatune_lite.tasks.spec import TaskSpec
+from adatune_lite.tasks.spec import TaskSpec, pairs
 from adatune_lite.training.outcome import Outcome
-from adatune_lite.training.spec import RunSpec, pairs
+from adatune_lite.training.spec import RunSpec
 
 pytestmark = pytest.mark.usefixtures("fakes")
 

@@ -170,7 +170,10 @@ class TestRecord:
     @pytest.mark.parametrize(("rate", "problems"), [(-0.1, 0), (np.nan, 1)])
     def test_rates_may_be_negative_where_they_are_not_projected(self, rate: float, problems: int) -> None:
         unprojected = dataclasses.replace(
-            spec(), settings=(("faults", "no_decay,no_projection"), ("lr", 0.1))
+            spec(),
+            function="published",
+            method="marthe_as_published",
+            settings=(("faults", "no_decay,no_projection"), ("lr", 0.1)),
         )
         made = Record.of(unprojected, Outcome("finished", {"lr": [0.1, rate]}), code="c" * 64, device="cpu")
         assert len(list(impossible(made))) == problems

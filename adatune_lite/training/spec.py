@@ -119,7 +119,9 @@ class RunSpec:
         if setting.name != name:
             return self.get(setting.name)
         if setting.default is REQUIRED:
-            raise SpecError(f"the method {self.method!r} needs the setting {name!r}: {setting.about}")
+            owner = "method" if setting in declared.method.settings else "run function"
+            who = self.method if owner == "method" else self.function
+            raise SpecError(f"the {owner} {who!r} needs the setting {name!r}: {setting.about}")
         return setting.default
 
     def canonical(self) -> dict[str, Any]:
