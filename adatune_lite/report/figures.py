@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 registry.load()
 COLOURS = {**{name: method.colour for name, method in registry.METHODS.items()}, "start": LIGHT}
 """One method keeps one colour throughout the book; the start is a constant rate that was not tuned."""
+LABELS = {name: method.label for name, method in registry.METHODS.items()}
+"""What readers call it."""
 MARKERS = {name: method.marker for name, method in registry.METHODS.items()}
 """A second sign besides colour."""
 

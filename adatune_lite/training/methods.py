@@ -35,7 +35,7 @@ DECAY = Setting("weight_decay", float, "decay of the weights", 0.0, least=0)
 MAXIMIZE = Setting("maximize", bool, "whether the loss is raised", False)
 EPS = Setting("eps", float, "what is added to the root of the second moment", 1e-8, least=0)
 MOMENTUM = Setting("momentum", float, "share of the last direction that is kept", 0.0, least=0)
-ADAM = (EPS, DECAY, Setting("amsgrad", bool, "whether v is the largest so far", False), MAXIMIZE)
+ADAM = (EPS, Setting("amsgrad", bool, "whether v is the largest so far", False), MAXIMIZE)
 SGD = (
     MOMENTUM,
     Setting("dampening", float, "what the gradient lacks in it", 0.0, needs=_beside("momentum")),
@@ -52,7 +52,7 @@ RMSPROP = (
 
 add(
     Optimizer("sgd", "SGD", torch.optim.SGD, SGD, decides=("rules/sgd.py",)),
-    Optimizer("adam", "Adam", torch.optim.Adam, ADAM, decides=("rules/adam.py",)),
+    Optimizer("adam", "Adam", torch.optim.Adam, (DECAY, *ADAM), decides=("rules/adam.py",)),
     Optimizer(
         "adamw", "AdamW", torch.optim.AdamW, (replace(DECAY, default=0.01), *ADAM), decides=("rules/adam.py",)
     ),
@@ -386,13 +386,14 @@ add(
         "reverse sweep",
         (START,),
         colour=BLACK,
+        marker="*",
         outer="gradient",
-        decides=(*RULES, "engine/hypergradient.py"),
+        decides=(*RULES, "engine/hypergradient.py", "training/lrs_opt.py"),
     ),
     Method("lr_range", "learning-rate range test", colour=LIGHT),
     Method(
         "lrs_opt",
-        "LRS-OPT",
+        "LRS-OPT (offline)",
         (replace(START, default=0.01, about="the rate of the start, where that is constant"),),
         colour=BLACK,
         marker="*",

@@ -211,6 +211,10 @@ class Function:
     decides: tuple[str, ...] = ()
     """Modules of the package that decide its numbers, besides those of every run and its own."""
 
+    def takes(self, method: Method) -> bool:
+        """Whether it trains with a method."""
+        return method.name in self.methods or method.kind in self.methods
+
 
 FUNCTIONS: dict[str, Function] = {}
 METHODS: dict[str, Method] = {}
@@ -229,10 +233,13 @@ def _table(entry: Entry) -> dict[str, Any]:
 def add(*entries: Entry) -> None:
     """Register; raises ValueError for a name that is taken."""
     for entry in entries:
-        table = _table(entry)
-        for name in (entry.name, *getattr(entry, "also", ())):
-            if table.setdefault(name, entry) is not entry:
+        for name in _names(entry):
+            if _table(entry).setdefault(name, entry) is not entry:
                 raise ValueError(f"there is a {type(entry).__name__.lower()} {name!r} already")
+
+
+def _names(entry: Entry) -> tuple[str, ...]:
+    return (entry.name, *(entry.also if isinstance(entry, Method) else ()))
 
 
 def run_function(name: str, **declared: Any) -> Callable[[_R], _R]:
@@ -259,7 +266,7 @@ def put(*entries: Entry) -> None:
     """Register in place of what had these names."""
     load()
     for entry in entries:
-        _table(entry)[entry.name] = entry
+        _table(entry).update(dict.fromkeys(_names(entry), entry))
 
 
 def foreign() -> tuple[Entry, ...]:
@@ -314,7 +321,8 @@ def optimizer(name: str) -> Optimizer:
 def _known(table: dict[str, _E], what: str, name: str) -> _E:
     load()
     if name not in table:
-        raise SpecError(f"{what} must be one of {', '.join(table)}, not {name!r}")
+        names = dict.fromkeys(entry.name for entry in table.values())
+        raise SpecError(f"{what} must be one of {', '.join(names)}, not {name!r}")
     return table[name]
 
 
@@ -364,8 +372,8 @@ def declared(function_name: str, method_name: str, optimizer_name: str) -> Decla
     ):
         return known
     run, how, rule = function(function_name), method(method_name), optimizer(optimizer_name)
-    if not {how.name, how.kind} & set(run.methods):
-        names = [m for m, entry in METHODS.items() if {entry.name, entry.kind} & set(run.methods)]
+    if not run.takes(how):
+        names = [m for m, entry in METHODS.items() if m == entry.name and run.takes(entry)]
         raise SpecError(f"method of {run.name} must be one of {', '.join(names)}, not {method_name!r}")
     own = (*run.settings, *(s for s in how.settings if s.name not in run.unread))
     found = Declared(run, how, rule, _by_name(own), _by_name(rule.settings))
