@@ -98,7 +98,7 @@ class TestEverySetting:
     @NAMED
     def test_all_that_is_declared_is_taken_and_told(self, function: Function, method: Method) -> None:
         declared = registry.declared(function.name, method.name, "sgd")
-        settings = together(tuple(dict.fromkeys(declared.settings.values())))
+        settings = together(tuple(dict.fromkeys(declared.settings.by_name.values())))
         spec = run(method.name, function.name, settings=settings)
         assert {n: spec.get(n) for n in settings} == dict(spec.settings) == settings
         assert RunSpec.from_dict(json.loads(json.dumps(spec.canonical()))) == spec
@@ -106,24 +106,22 @@ class TestEverySetting:
     @NAMED
     def test_each_is_refused_where_it_may_not_be(self, function: Function, method: Method) -> None:
         declared = registry.declared(function.name, method.name, "sgd")
-        for setting in dict.fromkeys(declared.settings.values()):
+        for setting in dict.fromkeys(declared.settings.by_name.values()):
             for value in bad(setting):
                 if any(type(value) is type(word) and value == word for word in setting.words):
                     continue
                 beside = {n: w or 0.5 for n, w in setting.needs[:1]}
                 with pytest.raises(SpecError) as refusal:
                     run(method.name, function.name, settings={**beside, setting.name: value})
-                said = str(refusal.value)
-                assert (
-                    said == f"{setting.name} of {declared.whose} must be {setting.allowed()}, not {value!r}"
-                )
+                what = f"{setting.name} of {declared.settings.whose}"
+                assert str(refusal.value) == f"{what} must be {setting.allowed()}, not {value!r}"
 
     @NAMED
     def test_what_it_is_by_default_or_that_it_is_needed_is_told(
         self, function: Function, method: Method
     ) -> None:
         spec = run(method.name, function.name)
-        for setting in registry.declared(function.name, method.name, "sgd").settings.values():
+        for setting in registry.declared(function.name, method.name, "sgd").settings.by_name.values():
             if setting.default is REQUIRED:
                 with pytest.raises(SpecError, match=f"needs the setting '{setting.name}'"):
                     spec.get(setting.name)
@@ -151,6 +149,8 @@ class TestEverySetting:
         for settings in [entry.settings for entry in entries]:
             names = [n for s in settings for n in (s.name, *s.also)]
             assert len(set(names)) == len(names)
+        for function, method in PAIRS:
+            assert not {s.name for s in function.settings} & {s.name for s in method.settings}
 
 
 class TestDefaults:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from adatune_lite.plotting import DARK
-from adatune_lite.tasks.spec import SpecError, Value
+from adatune_lite.tasks.spec import Pairs, SpecError, Value
 
 if TYPE_CHECKING:
     import torch
@@ -326,34 +326,60 @@ def _known(table: dict[str, _E], what: str, name: str) -> _E:
     return table[name]
 
 
+class Settings:
+    """The settings that a spec may hold, by every name, and the one form in which it holds them."""
+
+    def __init__(self, whose: str, settings: Sequence[Setting]) -> None:
+        self.whose = whose
+        """For messages."""
+        self.by_name = {name: setting for setting in settings for name in (setting.name, *setting.also)}
+        self._known: dict[object, Pairs] = {}
+
+    def checked(self, given: Mapping[str, Value] | Pairs) -> Pairs:
+        """Sorted pairs, each in its one form; raises SpecError for what may not be."""
+        items = tuple(given.items() if isinstance(given, Mapping) else given)
+        try:
+            # Specs differ in their seed alone, by the thousand; 1, 1.0 and True are equal.
+            key = items, tuple([type(value) for _, value in items])
+            if (known := self._known.get(key)) is not None:
+                return known
+        except TypeError:  # no value of a setting: refused below
+            return self._checked(dict(items))
+        if len(self._known) > 1000:
+            self._known.clear()
+        return self._known.setdefault(key, self._checked(dict(items)))
+
+    def _checked(self, given: Mapping[str, Value]) -> Pairs:
+        values: dict[str, Value] = {}
+        for name, value in given.items():
+            setting = self.by_name.get(name)
+            if setting is None:
+                names = ", ".join(dict.fromkeys(s.name for s in self.by_name.values())) or "none"
+                raise SpecError(f"{self.whose} has no setting {name!r}; it has {names}")
+            if setting.name in values:
+                raise SpecError(f"{setting.name} of {self.whose} is given twice, under two of its names")
+            values[setting.name] = setting.checked(value, self.whose)
+        for name in values:
+            self.by_name[name].check_beside(values, self.whose)
+        return tuple(sorted(values.items()))
+
+
 class Declared(NamedTuple):
     """What a spec of one function, method and optimizer may hold."""
 
     function: Function
     method: Method
     optimizer: Optimizer
-    settings: Mapping[str, Setting]
-    """By every name."""
-    optimizer_settings: Mapping[str, Setting]
-
-    @property
-    def whose(self) -> str:
-        """The owner of the settings, for messages."""
-        return (
-            self.method.name
-            if self.method.name == self.function.name
-            else (f"{self.method.name} in {self.function.name}")
-        )
+    settings: Settings
+    optimizer_settings: Settings
 
     @property
     def text(self) -> str:
         """What is declared and decides numbers: who makes what, and what a setting is by default."""
         makers = [_maker(entry) for entry in (self.function, self.method, self.optimizer)]
         names = [self.method.name, self.method.outer, *(getattr(m, "__qualname__", "") for m in makers)]
-        given = [
-            f"{s.name}={s.default!r}" for s in (*self.settings.values(), *self.optimizer_settings.values())
-        ]
-        return "\n".join([*names, *sorted(set(given))])
+        own, options = self.settings.by_name.values(), self.optimizer_settings.by_name.values()
+        return "\n".join([*names, *sorted({f"{s.name}={s.default!r}" for s in (*own, *options)})])
 
 
 _DECLARED: dict[tuple[str, str, str], Declared] = {}
@@ -376,13 +402,10 @@ def declared(function_name: str, method_name: str, optimizer_name: str) -> Decla
         names = [m for m, entry in METHODS.items() if m == entry.name and run.takes(entry)]
         raise SpecError(f"method of {run.name} must be one of {', '.join(names)}, not {method_name!r}")
     own = (*run.settings, *(s for s in how.settings if s.name not in run.unread))
-    found = Declared(run, how, rule, _by_name(own), _by_name(rule.settings))
+    whose = run.name if run.name == how.name else f"{how.name} in {run.name}"
+    found = Declared(run, how, rule, Settings(whose, own), Settings(rule.name, rule.settings))
     _DECLARED[key] = found
     return found
-
-
-def _by_name(settings: Sequence[Setting]) -> dict[str, Setting]:
-    return {name: setting for setting in settings for name in (setting.name, *setting.also)}
 
 
 def decides(function_name: str, method_name: str, optimizer_name: str) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from typing import Any
 from adatune_lite.tasks.spec import Pairs, SpecError, TaskSpec, Value, build, canonical, one_of, whole
 from adatune_lite.training import registry
 from adatune_lite.training.loop import OBSERVATIONS
-from adatune_lite.training.registry import REQUIRED, Declared, Setting
+from adatune_lite.training.registry import REQUIRED, Declared
 
 MOST_OBSERVATIONS = 250
 """A record keeps every one."""
@@ -58,9 +58,8 @@ class RunSpec:
         declared = registry.declared(self.function, self.method, self.optimizer)
         put = object.__setattr__
         put(self, "method", declared.method.name)
-        put(self, "settings", _checked(self.settings, declared.settings, declared.whose))
-        given = _checked(self.optimizer_settings, declared.optimizer_settings, self.optimizer)
-        put(self, "optimizer_settings", given)
+        put(self, "settings", declared.settings.checked(self.settings))
+        put(self, "optimizer_settings", declared.optimizer_settings.checked(self.optimizer_settings))
         if not isinstance(self.task, TaskSpec):
             raise SpecError(f"task must be a TaskSpec, not {self.task!r}")
         whole("steps", self.steps, 1)
@@ -75,7 +74,9 @@ class RunSpec:
 
     def _check_source(self, declared: Declared) -> None:
         if not (declared.method.source or declared.function.source):
-            raise SpecError(f"{declared.whose} starts from no other run: leave out source and source_digest")
+            raise SpecError(
+                f"{declared.settings.whose} starts from no other run: leave out source and source_digest"
+            )
 
     def _check_observations(self, declared: Declared) -> None:
         whole("observations", self.observations, 1)
@@ -113,9 +114,9 @@ class RunSpec:
         if default is not None:
             return default
         declared = registry.declared(self.function, self.method, self.optimizer)
-        setting = declared.settings.get(name)
+        setting = declared.settings.by_name.get(name)
         if setting is None:
-            raise SpecError(f"{declared.whose} has no setting {name!r}")
+            raise SpecError(f"{declared.settings.whose} has no setting {name!r}")
         if setting.name != name:
             return self.get(setting.name)
         if setting.default is REQUIRED:
@@ -141,19 +142,3 @@ class RunSpec:
         if isinstance(plain.get("task"), Mapping):
             plain["task"] = build(TaskSpec, plain["task"])
         return build(cls, plain)
-
-
-def _checked(given: Mapping[str, Value] | Pairs, known: Mapping[str, Setting], whose: str) -> Pairs:
-    """Settings as sorted pairs, each in its one form; raises SpecError for what may not be."""
-    values: dict[str, Value] = {}
-    for name, value in dict(given).items():
-        setting = known.get(name)
-        if setting is None:
-            names = ", ".join(dict.fromkeys(s.name for s in known.values())) or "none"
-            raise SpecError(f"{whose} has no setting {name!r}; it has {names}")
-        if setting.name in values:
-            raise SpecError(f"{setting.name} of {whose} is given twice, under two of its names")
-        values[setting.name] = setting.checked(value, whose)
-    for name in values:
-        known[name].check_beside(values, whose)
-    return tuple(sorted(values.items()))
