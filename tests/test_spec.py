@@ -73,6 +73,7 @@ def bad(setting: Setting) -> Iterator[object]:
     yield from ([1], None, "nonsense")
     if setting.kind in (int, float):
         yield from (True, math.nan, math.inf)
+        yield from (10**400,) if setting.kind is float else ()
         yield from (x for x in (setting.least - 1, setting.above, setting.most + 1, setting.below))
     if setting.kind is int:
         yield 2.5

@@ -376,7 +376,7 @@ add(
     Method(
         RATE_PER_TENSOR,
         "AdaTune's HD for Adam",
-        (START, HYPER_LR),
+        (START, replace(HYPER_LR, words=())),
         making.tuned(RatePerTensorHD),
         colour=PINK,
         decides=(*FORWARD, "tuners/as_published.py", "tuners/hd.py", "rules/sgd.py"),

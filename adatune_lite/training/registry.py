@@ -13,6 +13,7 @@ from __future__ import annotations
 import importlib
 import math
 import pkgutil
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -88,7 +89,7 @@ class Setting:
             if type(value) is type(word) and value == word:
                 return word
         if self.kind is float and isinstance(value, int | float) and not isinstance(value, bool):
-            if math.isfinite(value) and self._holds(value):
+            if abs(value) <= sys.float_info.max and self._holds(value):
                 whole = self.whole_as_int and float(value).is_integer()
                 return int(value) if whole else float(value) + 0.0  # -0.0 is 0.0
         elif self.kind is int and isinstance(value, int) and not isinstance(value, bool):
