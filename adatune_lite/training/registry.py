@@ -377,10 +377,17 @@ class Declared(NamedTuple):
     @property
     def text(self) -> str:
         """What is declared and decides numbers: who makes what, and what a setting is by default."""
-        makers = [_maker(entry) for entry in (self.function, self.method, self.optimizer)]
-        names = [self.method.name, self.method.outer, *(getattr(m, "__qualname__", "") for m in makers)]
+        makers = (self.function.run, self.method.make, self.optimizer.make)
+        names = [self.method.name, self.method.outer, *map(_described, makers)]
         own, options = self.settings.by_name.values(), self.optimizer_settings.by_name.values()
         return "\n".join([*names, *sorted({f"{s.name}={s.default!r}" for s in (*own, *options)})])
+
+
+def _described(maker: Any) -> str:
+    """A function or class by its name; of what `partial` made also what it was given."""
+    if isinstance(maker, partial):
+        return f"{_described(maker.func)}({', '.join(map(_described, maker.args))})"
+    return str(getattr(maker, "__qualname__", repr(maker)))
 
 
 _DECLARED: dict[tuple[str, str, str], Declared] = {}
@@ -415,8 +422,9 @@ def decides(function_name: str, method_name: str, optimizer_name: str) -> tuple[
     Raises SpecError for a name that does not exist.
     """
     run, how, rule = function(function_name), method(method_name), optimizer(optimizer_name)
-    own = f"training/{run.run.__module__.rpartition('.')[2]}.py"
-    found = {*EVERY_RUN, own, *run.decides, *how.decides}
+    room, _, module = run.run.__module__.partition(".")
+    own = [f"{module.replace('.', '/')}.py"] if room == "adatune_lite" else []
+    found = {*EVERY_RUN, *own, *run.decides, *how.decides}
     if found >= set(RULES):
         found |= set(rule.decides)
     return tuple(sorted(found))
