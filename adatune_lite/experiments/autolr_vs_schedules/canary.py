@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from adatune_lite.experiments.autolr_canary import AUTOLR, small
 from adatune_lite.experiments.autolr_tasks import CANARY_CONV4, CANARY_RESNET18, OPTIMIZERS, RESNET18, base
-from adatune_lite.experiments.autolr_vs_schedules import EVALUATION, MAIN, OPEN, RANGE, SAFEGUARDS, TUNED
+from adatune_lite.experiments.autolr_vs_schedules.groups import EVALUATION, OPEN, RANGE, SAFEGUARDS, TUNED
+from adatune_lite.experiments.autolr_vs_schedules.scale import MAIN
 from adatune_lite.tasks.spec import Value, pairs
 from adatune_lite.training.spec import RunSpec
 
