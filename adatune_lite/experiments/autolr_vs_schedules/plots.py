@@ -10,7 +10,7 @@ from adatune_lite.experiments.autolr_plots import (
     ROWS,
     beside_printed,
     epoch_of,
-    points,
+    rows_of_points,
     seeds,
     split_curves,
 )
@@ -80,36 +80,24 @@ def overlay(results: Results, table: str) -> Figure:
 
 def tuned(results: Results) -> Figure:
     """(b) Test accuracy of every method with its tuned rate: each seed, the mean, its 95 % interval."""
-    figure, (axes,) = panels(height=4.4)
-    held = [row for row in results.ranked if row.records][::-1]
-    if not held:
-        not_run(axes)
-        return figure
-    for place, row in enumerate(held):
-        ours = row.key == "autolr"
-        values = values_of(row.records, accuracy)
-        points(axes, place, values, COLOURS["autolr" if ours else "rtho"], "Ds"[ours])
-    lost = [sum(not r.finished for r in row.records) for row in held]
-    names = [row.name + (f" ({k} diverged)" if k else "") for row, k in zip(held, lost, strict=True)]
-    axes.set_yticks(range(len(held)), names)
-    axes.set_xlabel("test accuracy (%), rate tuned with the same draws for all")
-    return figure
+    held = []
+    for row in [row for row in results.ranked if row.records][::-1]:
+        ours, lost = row.key == "autolr", sum(not r.finished for r in row.records)
+        name = row.name + (f" ({lost} diverged)" if lost else "")
+        colour = COLOURS["autolr" if ours else "rtho"]
+        held.append((name, values_of(row.records, accuracy), colour, "Ds"[ours]))
+    return rows_of_points(held, "test accuracy (%), rate tuned with the same draws for all", 4.4)[0]
 
 
 def safeguards(results: Results) -> Figure:
     """(c) Test accuracy of AutoLR without one safeguard minus that of the whole AutoLR, by seed."""
-    figure, (axes,) = panels(height=3.4)
-    table = tables.safeguards(results)
-    held = [(row.name, found.pair) for row, found in table.compared()][::-1]
-    if not held:
-        not_run(axes)
-        return figure
-    for place, (_, pair) in enumerate(held):
-        points(axes, place, pair.differences, COLOURS["autolr"])
-    axes.set_yticks(range(len(held)), [name for name, _ in held])
-    axes.set_ylim(-0.6, len(held) - 0.4)
-    axes.axvline(0, color="#888888", lw=1)
-    axes.set_xlabel("test accuracy minus that of the whole AutoLR (points), by seed")
+    compared = tables.safeguards(results).compared()[::-1]
+    held = [(row.name, found.pair.differences, COLOURS["autolr"], "o") for row, found in compared]
+    xlabel = "test accuracy minus that of the whole AutoLR (points), by seed"
+    figure, axes = rows_of_points(held, xlabel, 3.4)
+    if held:
+        axes.set_ylim(-0.6, len(held) - 0.4)
+        axes.axvline(0, color="#888888", lw=1)
     return figure
 
 

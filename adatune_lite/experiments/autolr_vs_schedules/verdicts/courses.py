@@ -21,8 +21,7 @@ from statistics import fmean, median
 
 import numpy as np
 
-from adatune_lite.claims import ALPHA, Claim, Finding, judge
-from adatune_lite.claims.kinds import fit, hashes, without_data
+from adatune_lite.claims import ALPHA, Claim, Finding, judge, kinds
 from adatune_lite.experiments.autolr_records import first_fall
 from adatune_lite.experiments.autolr_tasks import OPTIMIZERS
 from adatune_lite.experiments.autolr_vs_schedules.reading import Results, autolr_by_cell
@@ -51,7 +50,7 @@ def gain_share(record: Record) -> float:
     return min(1.0, max(0.0, soon / gain))
 
 
-fit(
+kinds.fit(
     "autolr.fig4.gain_after_drop",
     autolr_by_cell,
     gain_share,
@@ -86,7 +85,7 @@ def _too_few(ratios: list[float]) -> float:
     return float(stats.binomtest(_count(ratios), len(ratios), 0.8, alternative="less").pvalue)
 
 
-fit(
+kinds.fit(
     "autolr.fig10_12.loss_drop",
     {o: ("t4", o, "autolr") for o in OPTIMIZERS},
     drop_ratio,
@@ -112,7 +111,7 @@ def rollback_helps(_: Claim, results: Results) -> Finding:
         return Finding(
             why=f"Its superbatches have {NOISY} mini-batches, those here {results.scale.superbatch}."
         )
-    runs = hashes(*sides)
+    runs = kinds.hashes(*sides)
     if not all(sides):
         return Finding(missing=("AutoLR with and without rollback",), runs=runs)
     losses = [r.metrics["train_loss"] for side in sides for r in side if r.finished]
@@ -131,10 +130,7 @@ def rollback_helps(_: Claim, results: Results) -> Finding:
     )
 
 
-for _claim in (
-    "autolr.t3.baseline.top1",
-    "autolr.t3.baseline.top5",
-    "autolr.t3.autolr.top1",
-    "autolr.t3.autolr.top5",
-):
-    without_data(_claim, "No data: it needs ImageNet.")
+kinds.without_data("autolr.t3.baseline.top1", "No data: it needs ImageNet.")
+kinds.without_data("autolr.t3.baseline.top5", "No data: it needs ImageNet.")
+kinds.without_data("autolr.t3.autolr.top1", "No data: it needs ImageNet.")
+kinds.without_data("autolr.t3.autolr.top5", "No data: it needs ImageNet.")

@@ -7,25 +7,16 @@ from adatune_lite.experiments.autolr_records import accuracy
 from adatune_lite.experiments.autolr_vs_schedules.groups import DEFAULT
 from adatune_lite.report.groups import Key
 
-PRINTED: dict[str, Key] = {
-    "autolr.t4.sgd.baseline": ("t4", "sgd", "baseline"),
-    "autolr.t4.sgd.autolr": ("t4", "sgd", "autolr"),
-    "autolr.t4.momentum.baseline": ("t4", "momentum", "baseline"),
-    "autolr.t4.momentum.autolr": ("t4", "momentum", "autolr"),
-    "autolr.t4.adam.baseline": ("t4", "adam", "baseline"),
-    "autolr.t4.adam.autolr": ("t4", "adam", "autolr"),
-    "autolr.t13.sgd.baseline": ("t13", "sgd", "baseline"),
-    "autolr.t13.sgd.autolr": ("t13", "sgd", "autolr"),
-    "autolr.t13.momentum.baseline": ("t13", "momentum", "baseline"),
-    "autolr.t13.momentum.autolr": ("t13", "momentum", "autolr"),
-    "autolr.t13.adam.baseline": ("t13", "adam", "baseline"),
-    "autolr.t13.adam.autolr": ("t13", "adam", "autolr"),
-    "autolr.t14.sgd.baseline": ("t14", "sgd", "baseline"),
-    "autolr.t14.sgd.autolr": ("t14", "sgd", "autolr"),
-    "autolr.t14.momentum.baseline": ("t14", "momentum", "baseline"),
-    "autolr.t14.momentum.autolr": ("t14", "momentum", "autolr"),
-    "autolr.t14.adam.baseline": ("t14", "adam", "baseline"),
-    "autolr.t14.adam.autolr": ("t14", "adam", "autolr"),
+_OF_CELLS = (
+    *("autolr.t4.sgd.baseline", "autolr.t4.momentum.baseline", "autolr.t4.adam.baseline"),
+    *("autolr.t4.sgd.autolr", "autolr.t4.momentum.autolr", "autolr.t4.adam.autolr"),
+    *("autolr.t13.sgd.baseline", "autolr.t13.momentum.baseline", "autolr.t13.adam.baseline"),
+    *("autolr.t13.sgd.autolr", "autolr.t13.momentum.autolr", "autolr.t13.adam.autolr"),
+    *("autolr.t14.sgd.baseline", "autolr.t14.momentum.baseline", "autolr.t14.adam.baseline"),
+    *("autolr.t14.sgd.autolr", "autolr.t14.momentum.autolr", "autolr.t14.adam.autolr"),
+)
+"""Table, optimizer and side, which are also the key of the group."""
+PRINTED: dict[str, Key] = {claim_id: tuple(claim_id.split(".")[1:]) for claim_id in _OF_CELLS} | {
     "autolr.t12.seedlr_0p05": ("seed rates", 0.5),
     "autolr.t12.seedlr_0p075": ("seed rates", 0.75),
     "autolr.t12.seedlr_0p1": ("seed rates", 1.0),
