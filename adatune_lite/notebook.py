@@ -187,9 +187,9 @@ def _commit(record: Record) -> str:
     return str(record.provenance.get("commit") or "unknown")[:10] + changed
 
 
-def table(text: str) -> Markdown:
-    """A Markdown table or paragraph."""
-    return _markdown(text)
+def table(found: object) -> Markdown:
+    """A table or a paragraph."""
+    return _markdown(str(found))
 
 
 def best_profile(experiment: str) -> str | None:
@@ -234,7 +234,7 @@ def includes() -> dict[str, str]:
     }
 
 
-def _committed(experiment: types.ModuleType, text: Callable[[Any], str]) -> str:
+def _committed(experiment: types.ModuleType, text: Callable[[Any], object]) -> str:
     from adatune_lite.runs.freshness import Shown
     from adatune_lite.runs.one_data import on_one_data
     from adatune_lite.runs.store import stores_for
@@ -243,7 +243,7 @@ def _committed(experiment: types.ModuleType, text: Callable[[Any], str]) -> str:
     if profile is None:
         return "No committed records yet."
     results = experiment.results(profile, on_one_data(experiment, profile, Shown(stores_for("desk"))))
-    return "\n\n".join(filter(None, (stale_badge(results.all_records()), text(results))))
+    return "\n\n".join(filter(None, (stale_badge(results.all_records()), str(text(results)))))
 
 
 def _markdown(text: str) -> Markdown:

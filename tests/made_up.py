@@ -45,7 +45,7 @@ class Made:
         value = self.accuracy(spec)
         if value is None:
             return None
-        decided = self.decided(spec)
+        decided = self.decided(spec) if spec.method != "lr_range" else {}
         before = [float(spec.get("lr")), *decided.values()][:-1] if decided else []
         losses = np.geomspace(2.0, self.loss(spec), 64)
         steps = np.linspace(0, spec.steps - 1, 64).round().astype(int).tolist()
@@ -58,7 +58,7 @@ class Made:
         }
         metrics = {
             **{"test_accuracy": value, "train_loss": self.loss(spec), "validation_loss": 0.3},
-            **{"raise": 10.0, "lower": 10.0, "rollback": 0.0},
+            **{"raise": 10.0, "lower": 10.0, "rollback": 0.0, "minimum": 0.09},
             **{name: of(spec) for name, of in self.metrics.items()},
         }
         stored: dict[str, Any] = {k: {"steps": s, "values": v} for k, (s, v) in series.items()}
@@ -70,9 +70,8 @@ class Made:
 
 def without_sgd_on_cifar10(store: Made) -> Changed:
     """The same store without the desk's runs of plain SGD on CIFAR-10."""
-    runs = six.paper_runs(six.PROFILES["desk"]).items()
-    cell = [specs for (task, o, _), specs in runs if (task.dataset, o) == ("cifar10", "sgd")]
-    return Changed(store, {spec.hash: None for specs in cell for spec in specs})
+    cell = six.results("desk", store).under("t4", "sgd").values()
+    return Changed(store, {spec.hash: None for group in cell for spec in group.specs})
 
 
 @cache

@@ -10,7 +10,7 @@ from autolr_line import START, Line, bowl, saturating, stairs
 from torch import Tensor, nn
 
 import adatune_lite as al
-from adatune_lite.experiments.autolr_vs_schedules import OPEN
+from adatune_lite.experiments.autolr_vs_schedules.groups import OPEN
 from adatune_lite.tuners.autolr.variants import (
     FRESH,
     OTHERWISE,

@@ -120,14 +120,14 @@ def test_a_claim_about_the_printed_scale_is_judged_at_it_only() -> None:
 def test_an_absolute_claim_is_reproduced_when_the_interval_meets_its_margin() -> None:
     printed = claim(kind="absolute", test="", value=94.5, equivalence_margin=0.3)
     below = [93.85, 94.1, 94.0, 94.3, 94.0]
-    meets, numbers = claims.absolute(printed, below)
+    meets, numbers = claims.meets_printed(printed, below)
     assert meets and numbers["mean"] == pytest.approx(94.05) and numbers["high"] > 94.2
     assert numbers["low"] < 94.05 < numbers["high"] and numbers["printed"] == 94.5
-    assert not claims.absolute(printed, [v - 0.3 for v in below])[0]
-    assert not claims.absolute(printed, [v + 1.3 for v in below])[0]
+    assert not claims.meets_printed(printed, [v - 0.3 for v in below])[0]
+    assert not claims.meets_printed(printed, [v + 1.3 for v in below])[0]
     assert conclude(printed, "paper", FOUND).outcome == "reproduced"
     with pytest.raises(ClaimError, match="is not one number"):
-        claims.absolute(replace(printed, equivalence_margin="factor 2"), below)
+        claims.meets_printed(replace(printed, equivalence_margin="factor 2"), below)
 
 
 def test_the_larger_scale_speaks_once_it_has_enough_seeds() -> None:

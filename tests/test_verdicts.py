@@ -31,7 +31,7 @@ def verdict(name: str, found: Results) -> Verdict:
 
 
 def test_a_world_in_which_all_of_them_hold() -> None:
-    held = claims.verdicts(experiment.NAME, results(profile="paper"))
+    held = claims.verdicts(results(profile="paper"))
     assert [(v.claim.id.split(".")[-1], v.outcome) for v in held] == [
         ("horizon", "reproduced"),
         ("lrsopt_beats_constant", "supported"),
@@ -126,23 +126,23 @@ def test_what_is_missing_is_named_and_leaves_no_verdict() -> None:
 
 
 def test_without_records_nothing_is_judged() -> None:
-    held = claims.verdicts("1", results(lambda spec: None))
+    held = claims.verdicts(results(lambda spec: None))
     assert [v.outcome for v in held] == ["not run"] * 6
     assert all(not v.profile and not v.runs and not v.statistic for v in held)
 
 
 def test_fewer_than_five_seeds_give_no_verdict() -> None:
     few = world()
-    held = claims.verdicts("01", results(lambda spec: None if 4 <= spec.seed < TUNING else few(spec)))
+    held = claims.verdicts(results(lambda spec: None if 4 <= spec.seed < TUNING else few(spec)))
     assert [v.outcome for v in held] == ["undecided"] * 6
     assert all(v.seeds == 4 and f"4 of the {v.claim.least_seeds} seeds" in v.why for v in held)
 
 
 def test_smoke_and_quick_are_no_results_and_say_so() -> None:
-    held = claims.verdicts("01", results(profile="quick"))
+    held = claims.verdicts(results(profile="quick"))
     assert not any(v.for_book for v in held)
     assert {v.scale for v in held} == {"quick (no result)"} and {v.outcome for v in held} == {"undecided"}
-    assert {v.scale for v in claims.verdicts("01", results())} == {"desk (reduced)"}
+    assert {v.scale for v in claims.verdicts(results())} == {"desk (reduced)"}
 
 
 @pytest.mark.parametrize("rival", ["hd", "hd_validation", "rtho"])

@@ -30,7 +30,7 @@ class Made:
 
 
 def verdict(number: str, results: Any, claim: str) -> Verdict:
-    return next(v for v in claims.verdicts(number, results) if v.claim.id == claim)
+    return next(v for v in claims.verdicts(results) if v.claim.id == claim)
 
 
 COUNT = 12

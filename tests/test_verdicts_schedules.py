@@ -9,7 +9,7 @@ import pytest
 from made_up import Made, judged, without_sgd_on_cifar10, wobble
 
 from adatune_lite.experiments import autolr_vs_schedules as six
-from adatune_lite.experiments.autolr_vs_schedules.verdicts.one_cycle import TABLE_7
+from adatune_lite.experiments.autolr_vs_schedules.verdicts.printed import TABLE_7
 from adatune_lite.runs.record import Record
 from adatune_lite.training.spec import RunSpec
 
@@ -69,11 +69,11 @@ def test_table_9_is_judged_at_its_printed_rates() -> None:
     """Another rate of the same schedule, found by the search, does not count."""
 
     def accuracy(spec: RunSpec) -> float:
-        return 94.24 + wobble(spec.seed) if spec.get("lr") == 0.1 else 50.0
+        return 94.24 + wobble(spec.seed) if spec.get("lr", 0) == 0.1 else 50.0
 
     found = judged("t9.linear", Made(accuracy, minimum=lambda s: LOWEST), "paper")
     assert found.outcome == "reproduced" and found.seeds == 7
-    searched = Made(lambda s: None if s.get("lr") == 0.1 else 94.24, minimum=lambda s: LOWEST)
+    searched = Made(lambda s: None if s.get("lr", 0) == 0.1 else 94.24, minimum=lambda s: LOWEST)
     assert judged("t9.linear", searched, "paper").outcome == "not run"
 
 
@@ -202,7 +202,8 @@ def test_a_rollback_helps_where_more_runs_fail_without_it() -> None:
 
 def test_the_range_test_of_a_profile_has_its_seeds() -> None:
     for profile in ("desk", "paper"):
-        scale = six.PROFILES[profile]
-        runs = six.range_runs(scale, scale.main)
+        page = six.results(profile, Made(lambda s: None))
+        scale = page.scale
+        runs = page.groups["range", "t14" if profile == "desk" else "t4"].specs
         assert len(runs) == (3 if profile == "desk" else 5)
         assert not {r.seed for r in runs} & set(scale.report_seeds)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +96,21 @@ def load(path: Path | None = None) -> list[Claim]:
             raise ClaimError(f"two claims have the id {claim.id}: an id names one claim")
         seen.add(claim.id)
     return claims
+
+
+def claim_of(claim_id: str) -> Claim:
+    """One claim of the project, read once. Raises ClaimError for an id that none has, with those like it."""
+    known = _by_id(_file())
+    if claim_id not in known:
+        like = difflib.get_close_matches(claim_id, known, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(like)}" if like else "`scorecard` lists all ids"
+        raise ClaimError(f"unknown claim {claim_id!r}; {hint}")
+    return known[claim_id]
+
+
+@cache
+def _by_id(path: Path) -> dict[str, Claim]:
+    return {claim.id: claim for claim in load(path)}
 
 
 def _file() -> Path:

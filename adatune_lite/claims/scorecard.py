@@ -4,58 +4,70 @@ from __future__ import annotations
 
 import html
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import ModuleType
 from typing import Any
 
-from adatune_lite.claims.catalog import Claim, ClaimError, load
+from adatune_lite.claims.catalog import Claim, ClaimError, claim_of, load
 from adatune_lite.claims.verdict import COMMITTED, NOT_JUDGED, OUTCOMES, Judge, Verdict, best, judges_of
+from adatune_lite.runs import store as stores
+from adatune_lite.runs.one_data import on_one_data
 
 
-def verdicts(experiment: str, results: Any) -> list[Verdict]:
-    """The verdicts of one experiment's claims from its `results` of one profile, in the order of the claims.
+def verdicts(results: Any) -> list[Verdict]:
+    """The verdicts of an experiment's claims from its results of one profile, in the order of the claims.
 
-    Raises UnknownExperiment for a name that is none, ClaimError if the claims cannot be read.
+    Raises ClaimError if the claims cannot be read.
     """
-    from adatune_lite.experiments import find
-
-    judges = judges_of(find(experiment))
+    judges = judges_of(results.experiment)
     return [judges[claim.id](claim, results) for claim in _judged(load(), judges)]
 
 
-def scorecard(experiment: str | None = None, profile: str | None = None) -> list[Verdict]:
-    """Every claim with its verdict, those that no experiment judges among them.
+def scorecard(
+    experiments: Iterable[ModuleType], profile: str | None = None, *, all_claims: bool = True
+) -> list[Verdict]:
+    """Every claim with its verdict, those that none of the experiments judges among them.
 
-    experiment: only the claims that this experiment judges.
     profile: judge the records of this profile; by default of the best committed one with enough seeds.
+    all_claims: False for those alone that these experiments judge.
 
-    Raises UnknownExperiment, and ClaimError for a profile that the experiment does not have.
+    Raises ClaimError for a profile that an experiment does not have.
     """
-    from adatune_lite import experiments
-
-    chosen = [experiments.find(experiment)] if experiment else list(experiments.EXPERIMENTS.values())
     claims = load()
     judged: dict[str, Verdict] = {}
-    for module in chosen:
+    for module in experiments:
         judges = judges_of(module)
         present = [_results(module, name) for name in ([profile] if profile else COMMITTED)]
         for claim in _judged(claims, judges):
             judged[claim.id] = best([judges[claim.id](claim, results) for results in present])
-    if experiment:
+    if not all_claims:
         return [judged[claim.id] for claim in claims if claim.id in judged]
-    waiting = "No experiment of this project judges it yet."
-    return [judged.get(claim.id, Verdict(claim, NOT_JUDGED, why=waiting)) for claim in claims]
+    return [judged.get(claim.id) or _waiting(claim) for claim in claims]
+
+
+def one(experiments: Iterable[ModuleType], claim_id: str, profile: str | None = None) -> tuple[Verdict, str]:
+    """The verdict of one claim and the place of its judge, empty without one; otherwise as `scorecard`.
+
+    Raises ClaimError for an id that no claim has.
+    """
+    claim = claim_of(claim_id)
+    for module in experiments:
+        if judge := judges_of(module).get(claim_id):
+            present = [_results(module, name) for name in ([profile] if profile else COMMITTED)]
+            return best([judge(claim, results) for results in present]), judge.place
+    return _waiting(claim), ""
+
+
+def _waiting(claim: Claim) -> Verdict:
+    return Verdict(claim, NOT_JUDGED, why="No experiment of this project judges it yet.")
 
 
 def _results(module: ModuleType, profile: str) -> Any:
-    from adatune_lite.runs.one_data import on_one_data
-    from adatune_lite.runs.store import stores_for
-
     if profile not in module.PROFILES:
         raise ClaimError(
             f"unknown profile {profile!r} of {module.NAME}; allowed: {', '.join(module.PROFILES)}"
         )
-    return module.results(profile, on_one_data(module, profile, stores_for(profile)))
+    return module.results(profile, on_one_data(module, profile, stores.stores_for(profile)))
 
 
 def _judged(claims: Sequence[Claim], judges: dict[str, Judge]) -> list[Claim]:

@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import importlib.util
 import pkgutil
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from types import ModuleType
+from pathlib import Path
+from types import FrameType, ModuleType
 from typing import Any
 
 from adatune_lite.claims.catalog import Claim, ClaimError
+from adatune_lite.files import PACKAGE
+from adatune_lite.report.statistics import mean_interval
 
 ALPHA = 0.05
 
@@ -88,30 +92,65 @@ class Verdict:
         return ", ".join(f"{name} {value:.3g}" for name, value in self.statistic.items())
 
 
-Judge = Callable[[Claim, Any], Verdict]
+@dataclass(frozen=True)
+class Judge:
+    """The registered test of one claim."""
+
+    claim_id: str
+    module: Mapping[str, Any]
+    """The names of the module in which it is registered."""
+    line: int
+    """Of the registration, which for a claim in a list is not that of its id."""
+    find: Callable[[Claim, Any], Finding]
+
+    def __call__(self, claim: Claim, results: Any) -> Verdict:
+        """The verdict from an experiment's results, of which this module needs `profile` alone."""
+        if claim.id != self.claim_id:
+            raise ClaimError(f"the judge of {self.claim_id} cannot judge {claim.id}")
+        return conclude(claim, str(results.profile), self.find(claim, results))
+
+    @property
+    def place(self) -> str:
+        """File and line where the claim's id stands, from the folder that holds the package."""
+        path = Path(self.module["__file__"])
+        lines = path.read_text(encoding="utf-8").splitlines()
+        literal = (k for k, line in enumerate(lines, 1) if f'"{self.claim_id}"' in line)
+        name = path.relative_to(PACKAGE.parent) if path.is_relative_to(PACKAGE.parent) else path
+        return f"{name.as_posix()}:{next(literal, self.line)}"
+
+
 _JUDGES: dict[str, Judge] = {}
-_MODULES: dict[str, str] = {}
 
 
 def judge(claim_id: str) -> Callable[[Callable[[Claim, Any], Finding]], Judge]:
     """Register a function (claim, results) -> Finding as the judge of a claim.
 
-    `results` is what the experiment's module makes of a store: of it this module needs `profile` alone.
+    Raises ClaimError for a claim that has one already.
     """
+    frame = _caller()
+    module, line = frame.f_globals, frame.f_lineno
 
     def register(find: Callable[[Claim, Any], Finding]) -> Judge:
-        def judged(claim: Claim, results: Any) -> Verdict:
-            if claim.id != claim_id:
-                raise ClaimError(f"the judge of {claim_id} cannot judge {claim.id}")
-            return conclude(claim, str(results.profile), find(claim, results))
-
-        judged.__doc__ = find.__doc__
-        if _MODULES.setdefault(claim_id, find.__module__) != find.__module__:
-            raise ClaimError(f"the claim {claim_id} has two judges: one test gives one verdict")
-        _JUDGES[claim_id] = judged
-        return judged
+        known = _JUDGES.get(claim_id)
+        # A module that was imported anew has other names, and takes the place of its former self.
+        if known and (known.module is module or known.module["__name__"] != module["__name__"]):
+            raise ClaimError(
+                f"the claim {claim_id} has two judges, in {known.place} and {module['__name__']}:"
+                " one test gives one verdict"
+            )
+        _JUDGES[claim_id] = Judge(claim_id, module, line, find)
+        return _JUDGES[claim_id]
 
     return register
+
+
+def _caller() -> FrameType:
+    """The frame outside of this package from which a judge is registered."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame and frame.f_globals["__name__"].startswith(__package__):
+        frame = frame.f_back
+    assert frame is not None
+    return frame
 
 
 def judges_of(experiment: ModuleType) -> dict[str, Judge]:
@@ -123,7 +162,7 @@ def judges_of(experiment: ModuleType) -> dict[str, Judge]:
     names = [name, *(f"{name}.{part.name}" for part in inner)]
     for part in names:
         importlib.import_module(part)
-    return {claim: _JUDGES[claim] for claim, module in _MODULES.items() if module in names}
+    return {claim: found for claim, found in _JUDGES.items() if found.module["__name__"] in names}
 
 
 def conclude(claim: Claim, profile: str, finding: Finding) -> Verdict:
@@ -157,13 +196,11 @@ def _joined(*sentences: str) -> str:
     return " ".join(filter(None, sentences))
 
 
-def absolute(claim: Claim, values: Sequence[float]) -> tuple[bool, dict[str, float]]:
+def meets_printed(claim: Claim, values: Sequence[float]) -> tuple[bool, dict[str, float]]:
     """Whether the 95 % interval of our mean meets [value - margin, value + margin], and the numbers.
 
     Raises ClaimError for a value or a margin that is not one number: such a claim needs a rule of its own.
     """
-    from adatune_lite.report.statistics import mean_interval
-
     value, margin = claim.value, claim.equivalence_margin
     if not isinstance(value, int | float) or not isinstance(margin, int | float):
         raise ClaimError(

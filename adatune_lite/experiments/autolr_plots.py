@@ -148,6 +148,21 @@ def points(
         axes.errorbar(mean.mean, place, xerr=error, **form)
 
 
+def rows_of_points(
+    held: Sequence[tuple[str, Sequence[float], str, str]], xlabel: str, height: float
+) -> tuple[Figure, Axes]:
+    """`points` for each (name, values, colour, marker), from below; an empty panel without any."""
+    figure, (axes,) = panels(height=height)
+    if not held:
+        not_run(axes)
+        return figure, axes
+    for place, (_, values, colour, marker) in enumerate(held):
+        points(axes, place, values, colour, marker)
+    axes.set_yticks(range(len(held)), [name for name, *_ in held])
+    axes.set_xlabel(xlabel)
+    return figure, axes
+
+
 def beside_printed(
     ours: Mapping[str, Mapping[float, Sequence[float]]],
     theirs: Mapping[str, Mapping[float, float]],

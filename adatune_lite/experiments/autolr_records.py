@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from functools import cache
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from statistics import fmean
+from typing import Any
 
 import numpy as np
 
-from adatune_lite.claims import Claim, Finding, absolute, load
-from adatune_lite.experiments.autolr_tasks import DATASETS
-from adatune_lite.report.statistics import Interval, mean_interval
+from adatune_lite.claims import Claim, claim_of
+from adatune_lite.report.data import copy_note
+from adatune_lite.report.groups import Key, Page, Part
+from adatune_lite.report.tables import Column, Mean, Row, by_seed
 from adatune_lite.runs.record import Record
 
 GUESSING = 10.0
@@ -23,13 +27,23 @@ def accuracy(record: Record) -> float:
 
 def accuracies(records: Iterable[Record]) -> dict[int, float]:
     """Test accuracy by seed."""
-    return {r.spec.seed: accuracy(r) for r in records}
+    return by_seed(records, accuracy)
 
 
-def log_losses(records: Iterable[Record]) -> dict[int, float]:
-    """Log of the final training loss by seed; diverged runs are left out."""
-    tiny = float(np.finfo(np.float32).tiny)
-    return {r.spec.seed: float(np.log(max(r.metrics["train_loss"], tiny))) for r in records if r.finished}
+def train_loss(record: Record) -> float | None:
+    """Training loss of the whole training part; a diverged run has none."""
+    return record.metrics["train_loss"] if record.finished else None
+
+
+def log_loss(record: Record) -> float | None:
+    """Its logarithm."""
+    loss = train_loss(record)
+    return None if loss is None else float(np.log(max(loss, float(np.finfo(np.float32).tiny))))
+
+
+def cost(records: Sequence[Record]) -> float:
+    """What a run cost in plain steps, the mean."""
+    return fmean(r.cost["plain_steps"] for r in records)
 
 
 def rates(record: Record) -> np.ndarray:
@@ -51,115 +65,109 @@ def first_fall(record: Record) -> int | None:
     return int(steps[fell][0]) if fell.any() else None
 
 
-def signed(found: Interval, digits: int = 2) -> str:
-    """A mean difference with its interval, where there is one."""
-    text = f"{found.mean:+.{digits}f}"
-    if found.n < 2:
-        return text
-    return f"{text} (95 % interval {found.low:+.{digits}f} to {found.high:+.{digits}f})"
+@dataclass(frozen=True)
+class Printed:
+    """A printed mean."""
+
+    mean: float
+    sd: float | None = None
+    n: int | None = None
+    """Runs, where their number is printed."""
 
 
-def several(count: int, what: str) -> str:
-    """A count with its noun."""
-    return f"{count} {what}" + ("" if count == 1 else "s")
+def printed(claim_id: str) -> float:
+    """The value of a claim that is one number."""
+    return printed_accuracy(claim_of(claim_id)).mean
 
 
-def hashes(*groups: Iterable[Record]) -> tuple[str, ...]:
-    """Hashes of the specs, each once, in their order."""
-    return tuple(dict.fromkeys(r.spec.hash for group in groups for r in group))
+def printed_accuracy(claim: Claim) -> Printed:
+    """The accuracy that a claim is about, in percent."""
+    assert isinstance(claim.value, int | float)
+    sd = claim.spread if isinstance(claim.spread, int | float) else None
+    if sd is not None and "fraction of 1" in claim.spread_note:
+        sd *= 100
+    return Printed(float(claim.value), sd, claim.n)
 
 
-def from_copy(records: Iterable[Record]) -> bool:
-    """Whether any of the runs read a JPEG copy of the images and not the published ones."""
-    return any("JPEG" in str(r.provenance.get("data_source", "")) for r in records)
+def printed_loss(claim: Claim) -> Printed | None:
+    """The training loss that the paper prints beside it, if it does."""
+    losses = [entry for entry in claim.secondary or () if entry["metric"] == "training loss"]
+    return Printed(losses[0]["value"], losses[0].get("spread")) if losses else None
 
 
-def data_name(records: Sequence[Record]) -> str:
-    """The images of some runs of one task, named as a copy where they are one."""
-    return DATASETS[records[0].spec.task.dataset] + (" (JPEG copy)" if from_copy(records) else "")
+def accuracy_words(found: Printed) -> str:
+    """With its standard deviation and runs."""
+    told = [f"SD {found.sd:.2g}"] if found.sd is not None else []
+    told += [f"n = {found.n}"] if found.n else []
+    return f"{found.mean:.2f}" + (f" ({', '.join(told)})" if told else "")
 
 
-def copy_note(records: Iterable[Record]) -> str:
-    """What to say where runs read a JPEG copy, named as the records name it; empty where none did."""
-    copies = sorted({str(r.provenance["data_source"]) for r in records if from_copy([r])})
-    if not copies:
-        return ""
-    return (
-        f"Images: {'; '.join(copies)}. On a **JPEG copy** accuracies are not to be held against the printed "
-        "ones, only against each other."
-    )
+def loss_words(found: Printed) -> str:
+    """With its standard deviation."""
+    return f"{found.mean:g}" + (f" (SD {found.sd:g})" if found.sd is not None else "")
 
 
-def accuracy_text(records: Sequence[Record]) -> str:
-    """Mean test accuracy with its interval; a diverged run counts as guessing, and is counted."""
-    lost = sum(not r.finished for r in records)
-    if not records:
-        return ""
-    text = mean_interval([accuracy(r) for r in records]).text(2, bare=lost > 0)
-    return text + (f" ({lost} of {len(records)} diverged)" if lost else "")
+def printed_columns(
+    claims: Mapping[Key, str], prefix: Part = "", name: str = "printed, CIFAR-10 (%)"
+) -> tuple[Column, Column]:
+    """What is printed of the rows' accuracies and training losses.
 
-
-def loss_text(records: Sequence[Record]) -> str:
-    """Mean training loss of the runs that finished, with its interval."""
-    held = [r.metrics["train_loss"] for r in records if r.finished]
-    return mean_interval(held).text(4, bare=len(held) < len(records)) if held else ""
-
-
-@cache
-def printed(name: str) -> Claim:
-    """The claim `autolr.<name>`; raises KeyError for a name that is none."""
-    return {claim.id: claim for claim in load()}[f"autolr.{name}"]
-
-
-def printed_value(name: str) -> float:
-    """What the paper prints, in the unit of the claim."""
-    value = printed(name).value
-    assert isinstance(value, int | float)
-    return float(value)
-
-
-def printed_accuracy_text(name: str) -> str:
-    """A printed accuracy in percent, with its standard deviation and runs where they are printed."""
-    claim = printed(name)
-    spread = claim.spread if isinstance(claim.spread, int | float) else None
-    if spread is not None and "fraction of 1" in claim.spread_note:
-        spread *= 100
-    told = [f"SD {spread:.2g}"] if spread is not None else []
-    told += [f"n = {claim.n}"] if claim.n else []
-    return f"{printed_value(name):.2f}" + (f" ({', '.join(told)})" if told else "")
-
-
-def printed_loss_text(name: str) -> str:
-    """The training loss that the paper prints beside an accuracy, with its standard deviation, if it does."""
-    for entry in printed(name).secondary or ():
-        if entry["metric"] == "training loss":
-            return f"{entry['value']:g}" + (f" (SD {entry['spread']:g})" if "spread" in entry else "")
-    return ""
-
-
-def absolute_finding(
-    claim: Claim, records: Sequence[Record], values: Sequence[float], least: int = 0
-) -> Finding:
-    """Whether the interval of our mean meets what is printed; never on a copy of the images.
-
-    values: of the records, one each or chosen from them. least: runs that the statistic needs.
+    claims: ids by the keys of groups. prefix: what the keys of the rows lack of those, if anything.
     """
-    if not records:
-        return Finding()
-    meets, numbers = absolute(claim, values)
-    missing = []
-    if from_copy(records):
-        missing.append("the published images (these runs read a JPEG copy)")
-    if len(records) < least:
-        missing.append(f"{least - len(records)} of {least} runs")
-    lost = sum(not r.finished for r in records)
-    why = f"Ours {numbers['mean']:.2f} %, printed {numbers['printed']:.2f} % ± {claim.equivalence_margin}."
-    return Finding(
-        passes=meets,
-        opposite=not meets,
-        statistic=numbers,
-        seeds=len({r.spec.seed for r in records}),
-        why=why + (f" {lost} diverged runs count as guessing." if lost else ""),
-        missing=tuple(missing),
-        runs=hashes(records),
+
+    def of(what: Callable[[Claim], Printed | None], row: Row) -> Printed | None:
+        rest = row.key if isinstance(row.key, tuple) else (row.key,)
+        claim_id = claims.get((prefix, *rest) if prefix else rest)
+        return what(claim_of(claim_id)) if claim_id else None
+
+    return (
+        Column(name, partial(of, printed_accuracy), accuracy_words),
+        Column("printed loss", partial(of, printed_loss), loss_words),
     )
+
+
+def standing(page: Page[Any], count: str = "") -> str:
+    """What a page says after its setting: a reduced scale, a copy of the images, runs not made yet."""
+    text = ""
+    if page.profile in ("smoke", "quick"):
+        text += " This is a reduced scale: it shows that the code runs, not what the setting gives."
+    if note := copy_note(page.all_records()):
+        text += f" {note}"
+    if absent := page.missing():
+        text += f" **Not all runs are made yet**: {count}{absent} are missing."
+    return text
+
+
+def _falls(row: Row) -> str:
+    """Epoch at which the rate first fell, the mean of the runs in which it did."""
+    found = [step for r in row.records if r.finished and (step := first_fall(r)) is not None]
+    if not found:
+        return "never"
+    task = row.records[0].spec.task
+    every = f" ({len(found)} of {len(row.records)} runs)" if len(found) < len(row.records) else ""
+    return f"{fmean(found) / (task.train // task.batch):.1f}{every}"
+
+
+def _decided(name: str, kind: str) -> Column:
+    """Decisions of a kind in a run, the mean over runs that finished."""
+
+    def count(row: Row) -> float | None:
+        found = [r.metrics[kind] for r in row.records if r.finished]
+        return fmean(found) if found else None
+
+    return Column(name, count, "{:.1f}")
+
+
+ACCURACY = Column(
+    "test accuracy (%)", lambda row: Mean.of(row.records, accuracy), lambda mean: mean.text_with_lost(2)
+)
+"""A diverged run counts as guessing, and is counted."""
+LOSS = Column("training loss", lambda row: Mean.of(row.records, train_loss), lambda mean: mean.text(4))
+COST = Column("cost (plain steps)", lambda row: cost(row.records), "{:,.0f}")
+DECISIONS = (
+    Column("first fall of the rate (epoch)", _falls),
+    _decided("raises", "raise"),
+    _decided("falls", "lower"),
+    _decided("rollbacks", "rollback"),
+)
+"""What AutoLR did to its rate."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from adatune_lite.report.data import DATASETS
 from adatune_lite.tasks.data import CIFAR10
-from adatune_lite.tasks.spec import Pairs, TaskSpec, pairs
+from adatune_lite.tasks.spec import Pairs, TaskSpec, Value, pairs
+from adatune_lite.training.spec import RunSpec
 
 
 @dataclass(frozen=True)
@@ -56,13 +59,6 @@ RESNET18 = CIFAR10
 SMALL_RESNET18 = replace(RESNET18, train=10_000, validation=1000, width=0.125)
 """Our reduced scale of Table 4: an eighth of the channels, 10,000 of the 50,000 images."""
 
-DATASETS = {
-    "mnist": "MNIST",
-    "fashion_mnist": "Fashion-MNIST",
-    "cifar10": "CIFAR-10",
-    "mnist5k": "the 5,000 embedded MNIST digits",
-}
-"""Data sets in words."""
 _NETWORKS = {"mlp": "dense network", "conv4": "4-layer network", "resnet18": "ResNet-18"}
 
 
@@ -75,6 +71,37 @@ def base(optimizer: str, task: TaskSpec) -> Base:
     if task.dataset != "cifar10":
         return found
     return replace(found, options=pairs({**dict(found.options), "weight_decay": DECAY}))
+
+
+def runs(
+    function: str,
+    task: TaskSpec,
+    method: str,
+    settings: Mapping[str, Value] | Pairs,
+    steps: int,
+    seeds: Sequence[int],
+    optimizer: str = "momentum",
+    detail: str = "summary",
+) -> list[RunSpec]:
+    """Runs that differ in their seed, with one of `OPTIMIZERS` as the task has it.
+
+    detail: AutoLR's decisions give its rates exactly, so that a summary of the others is enough.
+    """
+    start = base(optimizer, task)
+    return [
+        RunSpec(
+            function=function,
+            task=task,
+            method=method,
+            steps=steps,
+            seed=seed,
+            settings=pairs(settings),
+            optimizer=start.optimizer,
+            optimizer_settings=start.options,
+            detail=detail,
+        )
+        for seed in seeds
+    ]
 
 
 def network(task: TaskSpec) -> str:

@@ -60,12 +60,38 @@ def _rho(x: Sequence[float], y: Sequence[float]) -> float:
 
 @dataclass(frozen=True)
 class Trend:
-    """Spearman's rho over all runs of several levels, tested by permutation."""
+    """A rank correlation, tested by permutation."""
 
     rho: float
     greater: float
     """p of the test that values rise with the level."""
     less: float
+
+
+def kendall(x: Sequence[float], y: Sequence[float]) -> Trend:
+    """Kendall's tau of a few pairs, with the exact p values."""
+    from scipy.stats import kendalltau
+
+    sides = (float(kendalltau(x, y, alternative=side).pvalue) for side in ("greater", "less"))
+    return Trend(float(kendalltau(x, y).statistic), *sides)
+
+
+def exact_spearman(x: Sequence[float], y: Sequence[float]) -> Trend:
+    """Spearman's rho of a few pairs; the p values are over all orders."""
+    from scipy import stats
+
+    a, b = stats.rankdata(x), stats.rankdata(y)
+
+    def rho(ranks: np.ndarray) -> float:
+        return float(np.corrcoef(ranks, b)[0, 1])
+
+    def p(side: str) -> float:
+        found = stats.permutation_test(
+            (a,), rho, permutation_type="pairings", alternative=side, n_resamples=math.inf
+        )
+        return float(found.pvalue)
+
+    return Trend(rho(a), p("greater"), p("less"))
 
 
 def trend(levels: Sequence[float], values: np.ndarray) -> Trend:
@@ -112,6 +138,12 @@ def share(k: int, n: int) -> Share:
     low = binomtest(k, n, alternative="greater").proportion_ci(0.95, method="exact").low
     high = binomtest(k, n, alternative="less").proportion_ci(0.95, method="exact").high
     return Share(k, n, float(low), float(high))
+
+
+def drawn_again(table: np.ndarray, draws: int = 10_000) -> np.ndarray:
+    """Means [draws, columns] of `table` [seeds, columns], its seeds drawn anew with repetition."""
+    chosen = np.random.default_rng(0).integers(len(table), size=(draws, len(table)))
+    return table[chosen].mean(1)
 
 
 def two_lines(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:

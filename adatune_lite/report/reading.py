@@ -40,7 +40,7 @@ class Reading(Generic[Scale]):
     """
 
     def __init__(self, experiment: ModuleType, profile: str, store: Reader) -> None:
-        self._experiment = experiment
+        self.experiment = experiment
         self.profile = profile
         self.scale: Scale = experiment.PROFILES[profile]
         self.store = store
@@ -48,7 +48,7 @@ class Reading(Generic[Scale]):
     @cached_property
     def planned(self) -> list[Planned]:
         """All runs that are known so far."""
-        found: list[Planned] = self._experiment.plan(self.profile, self.store)
+        found: list[Planned] = self.experiment.plan(self.profile, self.store)
         return found
 
     def records(self, specs: Iterable[RunSpec]) -> list[Record]:

@@ -48,7 +48,7 @@ def _profile(number: str, profile: str, name: str, store: Any) -> Outputs:
     verdicts = sources.verdicts(number, results)
     outputs = {
         "plan": _plan(sources.plan(number, profile, store)),
-        **{key: text.splitlines() for key, text in texts.items()},
+        **{key: str(text).splitlines() for key, text in texts.items()},
         **figures,
         **{f"verdict {verdict.claim.id}": _verdict(verdict) for verdict in verdicts},
         "verdicts": sources.verdict_table(verdicts).splitlines(),

@@ -88,6 +88,15 @@ ELSEWHERE: dict[str, Callable[[Any], Any]] = {
     "02/finding": lambda results: find("02").finding(results.profile, results.store),
     "02/decision.optimizers": lambda results: decision.optimizers(results),
     "02/tables.growth": lambda results: _part("02", "tables").growth(_growth()),
+    **{
+        f"06/printed.rate_range({cell})": lambda results, cell=cell: _part("06", "tables").rate_range(
+            results, *cell.split(", ")
+        )
+        for cell in _CELLS
+    },
+    "06/printed.table_9": lambda results: _part("06", "tables").table_9(results),
+    "06/opened.decisions": lambda results: _part("06", "tables").decisions(results),
+    "06/opened.reasons": lambda results: _part("06", "tables").reasons(results),
     "02/plots.growth": lambda results: _part("02", "plots").growth(_growth()),
 }
 """Outputs whose call does not follow from their name, as functions of the experiment's results."""
@@ -116,7 +125,7 @@ def open_results(number: str, profile: str, store: Any) -> Any:
 
 def verdicts(number: str, results: Any) -> list[Verdict]:
     """The verdicts of one experiment's claims."""
-    return claims.verdicts(number, results)
+    return claims.verdicts(results)
 
 
 def verdict_table(found: list[Verdict]) -> str:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 from adatune_lite.experiments.autolr_canary import AUTOLR, small
 from adatune_lite.experiments.autolr_tasks import CANARY_CONV4, CANARY_RESNET18, OPTIMIZERS, RESNET18, base
-from adatune_lite.experiments.autolr_vs_schedules import EVALUATION, MAIN, OPEN, RANGE, SAFEGUARDS, TUNED
+from adatune_lite.experiments.autolr_vs_schedules.groups import EVALUATION, OPEN, RANGE, SAFEGUARDS, TUNED
+from adatune_lite.experiments.autolr_vs_schedules.scale import MAIN
 from adatune_lite.tasks.spec import Value, pairs
 from adatune_lite.training.spec import RunSpec
 
@@ -35,25 +38,15 @@ def runs() -> dict[str, RunSpec]:
     for optimizer in OPTIMIZERS:
         found[f"constant, {optimizer}"] = _run("constant", {}, optimizer)
         found[f"autolr, {optimizer}"] = _run("autolr", AUTOLR, optimizer)
+    on_resnet = partial(replace, task=CANARY_RESNET18, steps=6)
     found["autolr on the 4-layer network"] = replace(found["autolr"], task=CANARY_CONV4)
-    found["autolr on ResNet-18"] = replace(found["autolr"], task=CANARY_RESNET18, steps=6)
+    found["autolr on ResNet-18"] = on_resnet(found["autolr"])
     for optimizer in OPTIMIZERS:
-        found[f"autolr on ResNet-18 with weight decay, {optimizer}"] = replace(
-            found[f"autolr, {optimizer}"],
-            task=CANARY_RESNET18,
-            steps=6,
-            optimizer_settings=base(optimizer, RESNET18).options,
-        )
-    found[f"autolr on ResNet-18, {EVALUATION}"] = replace(
-        found["autolr on ResNet-18"],
-        settings=pairs({**AUTOLR, "lr": base(MAIN, RESNET18).lr, "otherwise": "evaluation mode"}),
-    )
-    found["range test"] = replace(
-        found["constant"],
-        function="lr_range",
-        method="lr_range",
-        steps=20,
-        settings=pairs(RANGE),
-        detail="full",
-    )
+        options = base(optimizer, RESNET18).options
+        name = f"autolr on ResNet-18 with weight decay, {optimizer}"
+        found[name] = on_resnet(found[f"autolr, {optimizer}"], optimizer_settings=options)
+    inside = pairs({**AUTOLR, "lr": base(MAIN, RESNET18).lr, "otherwise": "evaluation mode"})
+    found[f"autolr on ResNet-18, {EVALUATION}"] = on_resnet(found["autolr"], settings=inside)
+    tested: dict[str, Any] = {"function": "lr_range", "method": "lr_range", "steps": 20, "detail": "full"}
+    found["range test"] = replace(found["constant"], settings=pairs(RANGE), **tested)
     return found

@@ -10,24 +10,21 @@ from adatune_lite.experiments.autolr_plots import (
     ROWS,
     beside_printed,
     epoch_of,
-    points,
+    rows_of_points,
     seeds,
     split_curves,
 )
-from adatune_lite.experiments.autolr_records import (
-    accuracies,
-    accuracy,
-    data_name,
-    printed_value,
-    several,
-)
+from adatune_lite.experiments.autolr_records import accuracy, printed
 from adatune_lite.experiments.autolr_tasks import OPTIMIZERS
-from adatune_lite.experiments.autolr_vs_schedules import MAIN
+from adatune_lite.experiments.autolr_vs_schedules import tables
 from adatune_lite.experiments.autolr_vs_schedules.reading import Results
-from adatune_lite.experiments.autolr_vs_schedules.verdicts import SEED_RATES
+from adatune_lite.experiments.autolr_vs_schedules.scale import MAIN
+from adatune_lite.experiments.autolr_vs_schedules.verdicts.printed import PRINTED
 from adatune_lite.plotting import panels
+from adatune_lite.report.data import data_name
 from adatune_lite.report.figures import COLOURS, not_run
-from adatune_lite.report.statistics import paired
+from adatune_lite.report.tables import several, values_of
+from adatune_lite.runs.record import Record
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,13 +35,17 @@ def curves(results: Results, table: str, optimizer: str) -> Figure:
 
     The run is split at the end of explore; of the rest, CIFAR-10 has another part, as in the paper.
     """
-    cell = results.cell(table, optimizer)
-    if cell is None or not cell.records:
+    sides = _by_method(results, table, optimizer)
+    if not sides:
         return split_curves({}, (0.5,))
-    explore = next((r.spec.get("explore_steps") / r.spec.steps for r in cell.autolr), 0.5)
-    cuts = (explore, (1 + explore) / 2) if table == "t4" else (explore,)
-    method = cell.baseline[0].spec.method if cell.baseline else "constant"
-    return split_curves({"autolr": cell.autolr, method: cell.baseline}, cuts)
+    explore = next((r.spec.get("explore_steps") / r.spec.steps for r in sides.get("autolr", [])), 0.5)
+    return split_curves(sides, (explore, (1 + explore) / 2) if table == "t4" else (explore,))
+
+
+def _by_method(results: Results, table: str, optimizer: str) -> dict[str, list[Record]]:
+    """The runs of AutoLR and of its baseline, where there are any."""
+    sides = [results[table, optimizer, side] for side in ("autolr", "baseline")]
+    return {records[0].spec.method: records for records in sides if records}
 
 
 def overlay(results: Results, table: str) -> Figure:
@@ -54,8 +55,7 @@ def overlay(results: Results, table: str) -> Figure:
     own y-axis; a colour is a method.
     """
     figure, (left,) = panels(height=3.9)
-    cell = results.cell(table, MAIN)
-    sides = [cell.autolr, cell.baseline] if cell else []
+    sides = _by_method(results, table, MAIN).values()
     finished = [found for records in sides if (found := [r for r in records if r.finished])]
     if not finished:
         not_run(left)
@@ -80,63 +80,49 @@ def overlay(results: Results, table: str) -> Figure:
 
 def tuned(results: Results) -> Figure:
     """(b) Test accuracy of every method with its tuned rate: each seed, the mean, its 95 % interval."""
-    figure, (axes,) = panels(height=4.4)
-    rows = [(m, records) for m, records in results.ranked() if records][::-1]
-    if not rows:
-        not_run(axes)
-        return figure
-    for place, (method, records) in enumerate(rows):
-        ours = method == "autolr"
-        points(axes, place, [accuracy(r) for r in records], COLOURS["autolr" if ours else "rtho"], "Ds"[ours])
-    names = [
-        LABELS[m] + (f" ({lost} diverged)" if (lost := sum(not r.finished for r in records)) else "")
-        for m, records in rows
-    ]
-    axes.set_yticks(range(len(rows)), names)
-    axes.set_xlabel("test accuracy (%), rate tuned with the same draws for all")
-    return figure
+    held = []
+    for row in [row for row in results.ranked if row.records][::-1]:
+        ours, lost = row.key == "autolr", sum(not r.finished for r in row.records)
+        name = row.name + (f" ({lost} diverged)" if lost else "")
+        colour = COLOURS["autolr" if ours else "rtho"]
+        held.append((name, values_of(row.records, accuracy), colour, "Ds"[ours]))
+    return rows_of_points(held, "test accuracy (%), rate tuned with the same draws for all", 4.4)[0]
 
 
 def safeguards(results: Results) -> Figure:
     """(c) Test accuracy of AutoLR without one safeguard minus that of the whole AutoLR, by seed."""
-    figure, (axes,) = panels(height=3.4)
-    whole = accuracies(results.paper(results.scale.main, MAIN, "autolr"))
-    pairs = {n: paired(accuracies(records), whole) for n, records in results.safeguards().items()}
-    rows = [(name, pair) for name, pair in pairs.items() if pair is not None][::-1]
-    if not rows:
-        not_run(axes)
-        return figure
-    for place, (_, pair) in enumerate(rows):
-        points(axes, place, pair.differences, COLOURS["autolr"])
-    axes.set_yticks(range(len(rows)), [f"without {name}" for name, _ in rows])
-    axes.set_ylim(-0.6, len(rows) - 0.4)
-    axes.axvline(0, color="#888888", lw=1)
-    axes.set_xlabel("test accuracy minus that of the whole AutoLR (points), by seed")
+    compared = tables.safeguards(results).compared()[::-1]
+    held = [(row.name, found.pair.differences, COLOURS["autolr"], "o") for row, found in compared]
+    xlabel = "test accuracy minus that of the whole AutoLR (points), by seed"
+    figure, axes = rows_of_points(held, xlabel, 3.4)
+    if held:
+        axes.set_ylim(-0.6, len(held) - 0.4)
+        axes.axvline(0, color="#888888", lw=1)
     return figure
 
 
 def seed_rates(results: Results) -> Figure:
     """Table 12: test accuracy of AutoLR over its seed rate."""
-    lr = OPTIMIZERS[MAIN].lr
-    ours = {f * lr: [accuracy(r) for r in records] for f, records in results.seed_rates().items() if records}
-    theirs = {f * lr: printed_value(f"t12.{name}") for name, f in SEED_RATES.items()}
+    lr, runs = OPTIMIZERS[MAIN].lr, results.by("seed rates")
+    ours = {factor * lr: values_of(records, accuracy) for factor, records in runs.items() if records}
+    theirs = {float(key[1]) * lr: printed(name) for name, key in PRINTED.items() if key[0] == "seed rates"}
     return beside_printed({"autolr": ours}, {"autolr": theirs}, "seed rate")
 
 
 def range_test(results: Results) -> Figure:
     """Figure 8a: smoothed training loss over the growing rate, seed by seed, with the mean readings."""
-    tests = {task: records for task, records in results.range_tests().items() if records}
+    tests = [records for records in results.by("range").values() if records]
     figure, axes = panels(max(1, len(tests)), width=7.8, height=3.9)
     if not tests:
         not_run(axes[0])
-    for panel, (task, records) in zip(axes, tests.items(), strict=False):
+    for panel, records in zip(axes, tests, strict=False):
         for record in records:
             panel.plot(record.series("lr")[1], record.series("train_loss")[1], color="#000000", lw=1)
         lowest = geometric_mean(r.metrics["minimum"] for r in records)
         panel.axvline(lowest, color="#D55E00", label=f"lowest loss: {lowest:.3g}")
         panel.axvline(lowest / 10, color="#0072B2", ls="--", label=f"a tenth of it: {lowest / 10:.3g}")
-        if task.dataset == "cifar10":
-            known = printed_value("fig8.lr_range_cifar10")
+        if records[0].spec.task.dataset == "cifar10":
+            known = printed("autolr.fig8.lr_range_cifar10")
             panel.axvline(known, color="#D55E00", ls=":", label=f"printed, lowest loss: {known:g}")
         panel.set(
             xscale="log",

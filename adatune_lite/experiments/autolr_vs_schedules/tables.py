@@ -1,53 +1,50 @@
-"""The tables and sentences of experiment 06, in Markdown, every number from records or from the claims."""
+"""The tables of experiment 06, every number from records or from the claims."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from statistics import fmean
+import csv
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cache
+from typing import Any
 
+from adatune_lite import files
 from adatune_lite.experiments.autolr_plots import LABELS, OPTIMIZER_LABELS
 from adatune_lite.experiments.autolr_records import (
-    accuracies,
-    accuracy_text,
-    copy_note,
-    first_fall,
-    loss_text,
-    printed_accuracy_text,
-    printed_loss_text,
-    several,
-    signed,
+    ACCURACY,
+    COST,
+    DECISIONS,
+    LOSS,
+    accuracy,
+    printed_columns,
+    rates,
+    standing,
 )
 from adatune_lite.experiments.autolr_tasks import OPTIMIZERS, describe
-from adatune_lite.experiments.autolr_vs_schedules import MAIN, SPACE, baseline, steps_of
-from adatune_lite.experiments.autolr_vs_schedules.reading import Cell, Results
-from adatune_lite.experiments.autolr_vs_schedules.verdicts import SEED_RATES
-from adatune_lite.report.statistics import Paired, holm, paired
+from adatune_lite.experiments.autolr_vs_schedules.groups import DEFAULT, EVALUATION, SPACE
+from adatune_lite.experiments.autolr_vs_schedules.reading import Results
+from adatune_lite.experiments.autolr_vs_schedules.scale import MAIN
+from adatune_lite.experiments.autolr_vs_schedules.verdicts.printed import OF
+from adatune_lite.report.data import copy_note, data_name
+from adatune_lite.report.tables import Column, Comparison, Row, Table, named, paragraphs, rows, several
 from adatune_lite.runs.record import Record
-
-NONE = "*No records yet.*"
-TABLE_9 = {
-    "autolr": "t4.momentum.autolr",
-    "staircase": "t4.momentum.baseline",
-    "trapezoid": "t9.trapezoid",
-    "one_cycle_linear": "t9.onecycle_tuned",
-    "cosine": "t9.cosine",
-    "linear": "t9.linear",
-}
-"""Claims that hold what Tables 7 and 9 print for a method."""
+from adatune_lite.tuners.autolr.log import PHASES, REASONS
 
 
 def setting(results: Results) -> str:
     """What this page shows, and where it is reduced."""
     scale = results.scale
     tasks = "; ".join(
-        f"{describe(task)}, {steps_of(scale, task) * task.batch / task.train:.0f} epochs"
-        for task in (*scale.tasks, *scale.few)
+        f"{describe(task)}, {scale.steps_of(task) * task.batch / task.train:.0f} epochs"
+        for task in (*scale.epochs, *scale.few)
     )
-    rates = SPACE["lr"]
+    drawn = SPACE["lr"]
     text = (
         f"**This page** ({results.profile}). {tasks}. AutoLR decides every {scale.window} steps on "
         f"superbatches of {scale.superbatch} mini-batches, thresholds and share of explore from Table 8. "
-        f"Tuning: {several(scale.draws, 'draw')} of the rate between {rates.low:g} and {rates.high:g}, the "
+        f"Tuning: {several(scale.draws, 'draw')} of the rate between {drawn.low:g} and {drawn.high:g}, the "
         f"same for every method, on {several(len(scale.tuning_seeds), 'tuning seed')}; reported on "
         f"{several(len(scale.report_seeds), 'other seed')}."
     )
@@ -58,92 +55,57 @@ def setting(results: Results) -> str:
             "channels, superbatch and window, and of CIFAR-10 the cells; the tuned comparison, safeguards, "
             "seed rates and one-cycle's highest rate are on the first task named here."
         )
-    if results.profile in ("smoke", "quick"):
-        text += " This is a reduced scale: it shows that the code runs, not what the setting gives."
-    if note := copy_note(results.all_records()):
-        text += f" {note}"
-    absent = results.missing()
-    if absent:
-        text += f" **Not all runs are made yet**: at least {absent} are missing."
-    return text
+    return text + standing(results, "at least ")
 
 
-def paper(results: Results, table: str) -> str:
+def paper(results: Results, table: str) -> Table:
     """(a) One of Tables 4, 13 and 14: AutoLR and the baseline at the paper's rates, and what is printed."""
-    cells = [c for o in OPTIMIZERS if (c := results.cell(table, o)) is not None and c.records]
-    if not cells:
-        return "*Not run: no records of this data set.*"
-    lines = [
-        "| optimizer | side | training loss | test accuracy (%) | AutoLR minus baseline (points) | "
-        "p (Holm) | printed loss | printed accuracy (%) |",
-        "|---|---|---|---|---|---|---|---|",
+    given = [
+        replace(row, key=(table, *row.key), against=(table, row.key[0], "baseline") if _ours(row) else None)
+        for row in rows(results, table)
     ]
-    p_values = adjusted({c.optimizer: c.accuracy for c in cells})
-    for cell in cells:
-        lines += [_row(cell, "baseline", cell.baseline), _row(cell, "autolr", cell.autolr, p_values)]
-    note = copy_note(r for cell in cells for r in cell.records)
-    return "\n\n".join(filter(None, (note, "\n".join(lines))))
-
-
-def _row(cell: Cell, side: str, records: Sequence[Record], p_values: Mapping[str, str] | None = None) -> str:
-    name = f"{cell.table}.{cell.optimizer}.{side}"
-    method = "AutoLR" if side == "autolr" else LABELS[baseline(cell.task, cell.optimizer)[0]]
-    cells = [
-        OPTIMIZER_LABELS[cell.optimizer],
-        method,
-        loss_text(records),
-        accuracy_text(records),
-        difference_text(cell.accuracy) if p_values else "",
-        p_values[cell.optimizer] if p_values else "",
-        printed_loss_text(name),
-        printed_accuracy_text(name),
+    columns = [
+        Column("optimizer", lambda row: OPTIMIZER_LABELS[row.key[1]]),
+        named("side"),
+        LOSS,
+        ACCURACY,
+        Comparison("AutoLR minus baseline (points)", accuracy),
+        *reversed(printed_columns(OF, name="printed accuracy (%)")),
     ]
-    return f"| {' | '.join(cells)} |"
+    empty = "*Not run: no records of this data set.*"
+    return Table(given, columns, above=copy_note(results[table]), empty=empty)
 
 
-def adjusted(pairs: Mapping[str, Paired | None]) -> dict[str, str]:
-    """Two-sided p of the paired t-tests of a table, after Holm; empty where there is no test."""
-    tested = {name: pair for name, pair in pairs.items() if pair and len(pair.seeds) > 1}
-    found = holm([min(1.0, 2 * min(pair.less, pair.greater)) for pair in tested.values()])
-    return {**dict.fromkeys(pairs, ""), **{n: f"{p:.2g}" for n, p in zip(tested, found, strict=True)}}
+def _ours(row: Row) -> bool:
+    return bool(row.key[-1] == "autolr")
 
 
-def difference_text(pair: Paired | None) -> str:
-    """The mean difference of pairs with its interval; empty where there are none."""
-    return signed(pair.difference) if pair else ""
+def chosen(results: Results, what: Callable[[Any], Any], name: str, form: str = "{}") -> Column:
+    """A column about the search of each method of (b)."""
+    return Column(name, lambda row: what(results.choice("tuning", row.key)), form)
 
 
-def tuned(results: Results) -> str:
+def tuned_rate(results: Results) -> Column:
+    """The rate that the search of each method of (b) chose."""
+    return chosen(results, lambda choice: dict(choice.settings)["lr"], "tuned rate", "{:.3g}")
+
+
+def tuned(results: Results) -> Table:
     """(b) Tables 7 and 9 with equal tuning: every method against AutoLR, paired by seed."""
-    rows = results.ranked()
-    ours = accuracies(dict(rows).get("autolr", []))
-    lines = [
-        "| method | tuned rate | at an edge | mean E on tuning seeds | test accuracy (%) | training loss | "
-        "minus AutoLR (points) | p (Holm) | cost (plain steps) | printed, CIFAR-10 (%) | printed loss |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+    columns = [
+        named("method"),
+        tuned_rate(results),
+        chosen(results, lambda choice: ", ".join(choice.on_edge) or "no", "at an edge"),
+        chosen(results, lambda choice: choice.mean_loss, "mean E on tuning seeds", "{:.4f}"),
+        ACCURACY,
+        LOSS,
+        Comparison("minus AutoLR (points)", accuracy),
+        COST,
+        *printed_columns(OF, "table 7"),
     ]
-    pairs = {m: paired(accuracies(records), ours) for m, records in rows if m != "autolr"}
-    p_values = adjusted(pairs)
-    for method, records in rows:
-        choice = results.choices[method]
-        cells = [
-            LABELS[method],
-            f"{dict(choice.settings)['lr']:.3g}",
-            ", ".join(choice.on_edge) or "no",
-            f"{choice.mean_loss:.4f}",
-            accuracy_text(records),
-            loss_text(records),
-            difference_text(pairs.get(method)),
-            p_values.get(method, ""),
-            f"{cost(records):,.0f}",
-            printed_accuracy_text(TABLE_9[method]) if method in TABLE_9 else "",
-            printed_loss_text(TABLE_9[method]) if method in TABLE_9 else "",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    text = "\n".join(lines) if len(lines) > 2 else NONE
-    plateau = dict(rows).get("plateau", [])
-    edge = _edge(results.scale.draws) if rows else ""
-    return "\n\n".join(filter(None, (text, edge, _patience(results, plateau), idle(plateau))))
+    plateau = results["tuned", "plateau"]
+    notes = paragraphs(_edge(results.scale.draws), _patience(results, plateau), idle(plateau))
+    return Table(results.ranked, columns, below=notes)
 
 
 def _edge(draws: int) -> str:
@@ -183,162 +145,151 @@ def idle(plateau: Sequence[Record]) -> str:
     )
 
 
-def cost(records: Sequence[Record]) -> float:
-    """What a run cost in plain steps, the mean."""
-    return fmean(r.cost["plain_steps"] for r in records)
+def table_9(results: Results) -> Table:
+    """Table 9, and the staircase of Table 4, at the rates that the paper prints."""
+    given = rows(results, "table 7") if results.scale.printed else []
+    columns = [
+        named("method"),
+        Column("rate", lambda row: row.records[0].spec.get("lr"), "{:g}"),
+        ACCURACY,
+        LOSS,
+        *printed_columns(OF, "table 7", "printed accuracy (%)"),
+    ]
+    note = copy_note(r for row in given for r in row.records)
+    empty = "*Not run: the schedules at their printed rates are in the `paper` profile.*"
+    return Table(given, columns, above=note, empty=empty)
 
 
-def safeguards(results: Results) -> str:
+def safeguards(results: Results) -> Table:
     """(c) AutoLR without one safeguard, paired with the whole."""
-    whole = results.paper(results.scale.main, MAIN, "autolr")
-    lines = [
-        "| AutoLR | test accuracy (%) | minus the whole (points) | p (Holm) | "
-        "first fall of the rate (epoch) | raises | falls | rollbacks | cost (plain steps) |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    found = {f"without {n}": records for n, records in results.safeguards().items()}
-    pairs = {n: paired(accuracies(records), accuracies(whole)) for n, records in found.items()}
-    p_values = adjusted(pairs)
-    for name, records in {"whole": whole, **found}.items():
-        if records:
-            cells = [
-                name,
-                accuracy_text(records),
-                difference_text(pairs.get(name)),
-                p_values.get(name, ""),
-                first_falls(records),
-                *(count(records, kind) for kind in ("raise", "lower", "rollback")),
-                f"{cost(records):,.0f}",
-            ]
-            lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) if len(lines) > 2 else NONE
+    given = [Row("whole", "whole", results.whole), *rows(results, "safeguards", against="whole")]
+    columns = [named("AutoLR"), ACCURACY, Comparison("minus the whole (points)", accuracy), *DECISIONS, COST]
+    return Table(given, columns)
 
 
-def first_falls(records: Sequence[Record]) -> str:
-    """Epoch at which the rate first fell, the mean of the runs in which it did."""
-    falls = [step for r in records if r.finished and (step := first_fall(r)) is not None]
-    if not falls:
-        return "never"
-    task = records[0].spec.task
-    every = f" ({len(falls)} of {len(records)} runs)" if len(falls) < len(records) else ""
-    return f"{fmean(falls) / (task.train // task.batch):.1f}{every}"
-
-
-def count(records: Sequence[Record], kind: str) -> str:
-    """Decisions of a kind in a run, the mean over runs that finished."""
-    held = [r.metrics[kind] for r in records if r.finished]
-    return f"{fmean(held):.1f}" if held else ""
-
-
-def seed_rates(results: Results) -> str:
+def seed_rates(results: Results) -> Table:
     """(c) Table 12: AutoLR from several seed rates, paired with the reference."""
-    lr, groups = OPTIMIZERS[MAIN].lr, results.seed_rates()
-    names = {factor: name for name, factor in SEED_RATES.items()}
-    reference = accuracies(groups[1.0])
-    pairs = {f"{f:g}": paired(accuracies(records), reference) for f, records in groups.items() if f != 1}
-    p_values = adjusted(pairs)
-    lines = [
-        f"| seed rate | test accuracy (%) | minus that of {lr:g} (points) | p (Holm) | "
-        "printed, CIFAR-10 (%) |",
-        "|---|---|---|---|---|",
-    ]
-    for factor, records in groups.items():
-        if records:
-            key = f"{factor:g}"
-            cells = [
-                f"{factor * lr:.4g}",
-                accuracy_text(records),
-                difference_text(pairs.get(key)),
-                p_values.get(key, ""),
-                printed_accuracy_text(f"t12.{names[factor]}"),
-            ]
-            lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) if len(lines) > 2 else NONE
+    minus = Comparison(f"minus that of {OPTIMIZERS[MAIN].lr:g} (points)", accuracy)
+    columns = [named("seed rate"), ACCURACY, minus, printed_columns(OF, "seed rates")[0]]
+    return Table(rows(results, "seed rates", against=1.0), columns)
 
 
-def one_cycle(results: Results) -> str:
-    """(e) One-cycle by its highest rate: the range test's default, near its minimum, and tuned as in (b)."""
-    if results.minimum is None:
-        return NONE
-    sides = {
-        "a tenth of the minimum (default)": (results.default(), "t9.onecycle_default"),
-        "best of the larger fractions": (results.near_minimum(), ""),
-        "tuned as all in (b)": (results.tuned().get("one_cycle_linear", []), "t9.onecycle_tuned"),
-    }
-    lines = [
-        "| highest rate of one-cycle | rate | in units of the minimum | test accuracy (%) | training loss | "
-        "minus the default (points) | p (Holm) | printed, CIFAR-10 (%) | printed loss |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    default = accuracies(results.default())
-    pairs = {
-        n: paired(accuracies(records), default) for n, (records, _) in list(sides.items())[1:] if records
-    }
-    p_values = adjusted(pairs)
-    for name, (records, claim) in sides.items():
-        if records:
-            rate = records[0].spec.get("lr")
-            cells = [
-                name,
-                f"{rate:.3g}",
-                f"{rate / results.minimum:.2f}",
-                accuracy_text(records),
-                loss_text(records),
-                difference_text(pairs.get(name)),
-                p_values.get(name, ""),
-                printed_accuracy_text(claim) if claim else "",
-                printed_loss_text(claim) if claim else "",
-            ]
-            lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) if len(lines) > 2 else NONE
-
-
-def equal_cost(results: Results) -> str:
+def equal_cost(results: Results) -> Table:
     """(d) AutoLR, the baseline, and the baseline with as many more steps as five looks in every window."""
-    task = results.scale.main
-    sides = {
-        "AutoLR": results.paper(task, MAIN, "autolr"),
-        "baseline": results.paper(task, MAIN, "baseline"),
-        "longer baseline": results.equal_cost(),
-    }
-    lines = [
-        "| training | steps | cost (plain steps) | test accuracy (%) | AutoLR minus it (points) | p (Holm) |",
-        "|---|---|---|---|---|---|",
+    table, optimizer, _ = results.scale.whole()
+    given = [
+        Row("AutoLR", "AutoLR", results.whole),
+        Row("baseline", "baseline", results[table, optimizer, "baseline"], "AutoLR"),
+        Row("longer", "longer baseline", results["equal cost"], "AutoLR"),
     ]
-    ours = accuracies(sides["AutoLR"])
-    pairs = {n: paired(ours, accuracies(records)) for n, records in sides.items() if n != "AutoLR"}
-    p_values = adjusted(pairs)
-    for name, records in sides.items():
-        if records:
-            cells = [
-                name,
-                f"{records[0].spec.steps:,}",
-                f"{cost(records):,.0f}",
-                accuracy_text(records),
-                difference_text(pairs.get(name)),
-                p_values.get(name, ""),
-            ]
-            lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) if len(lines) > 2 else NONE
+    steps = Column("steps", lambda row: row.records[0].spec.steps, "{:,}")
+    minus = Comparison("AutoLR minus it (points)", accuracy, reverse=True)
+    return Table(given, [named("training"), steps, COST, ACCURACY, minus])
 
 
-def not_run(results: Results) -> str:
-    """What of the paper this experiment does not have, and why."""
-    held = {c.table for c in results.cells() if c.records}
-    lines = ["| of the paper | here |", "|---|---|"]
-    lines.append("| Table 3, Figures 4a, 6a, 9 (ImageNet, ResNet-50) | not run: no data |")
-    lines.append(
-        "| Tables 5, 6, 10, 11, Figures 4c, 4d, 13, 14 (BERT, Transformer) | come with a later issue |"
+def one_cycle(results: Results) -> Table:
+    """(e) One-cycle by its highest rate: the range test's default, near its minimum, and tuned as in (b)."""
+    lowest = results.minimum
+    tuned = Row("one_cycle_linear", "tuned as all in (b)", results["tuned", "one_cycle_linear"], DEFAULT)
+    given = [*rows(results, "one-cycle", against=DEFAULT), tuned]
+
+    def rate(row: Row) -> float:
+        return float(row.records[0].spec.get("lr"))
+
+    columns = [
+        named("highest rate of one-cycle"),
+        Column("rate", rate, "{:.3g}"),
+        Column("in units of the minimum", lambda row: rate(row) / (lowest or math.nan), "{:.2f}"),
+        ACCURACY,
+        LOSS,
+        Comparison("minus the default (points)", accuracy),
+        *printed_columns(OF, "table 7"),
+    ]
+    return Table(given if lowest else [], columns)
+
+
+def decisions(results: Results) -> Table:
+    """(f) Each decision taken otherwise, alone, paired with AutoLR as it is on the same task."""
+    other = results.scale.with_batchnorm
+    wholes = dict.fromkeys([results.scale.whole(), *([results.scale.whole(other)] if other else [])])
+    given = [Row(key, "as it is" + _where(results[key]), results[key]) for key in wholes]
+    for row in rows(results, "open"):
+        special = row.key == EVALUATION
+        name = row.name + (_where(row.records) if special else "")
+        given.append(replace(row, name=name, against=results.scale.whole(other if special else None)))
+    return Table(
+        given, [named("AutoLR"), ACCURACY, Comparison("minus AutoLR as it is (points)", accuracy), *DECISIONS]
     )
+
+
+def _where(records: Sequence[Record]) -> str:
+    return f", on {data_name(records)}" if records else ""
+
+
+def reasons(results: Results) -> Table:
+    """(f) How often AutoLR as it is gave which reason, over the windows of all its runs in (a)."""
+    cells = [records for cell in results.scale.cells.values() if (records := results[*cell, "autolr"])]
+    runs = [record for records in cells for record in records]
+    found = Counter(pair for r in runs for pair in _decided(r))
+    data = dict.fromkeys(map(data_name, cells))
+    where = f"{sum(found.values()):,} windows of {len(runs)} runs on {', '.join(data)}"
+    columns = [
+        Column(f"reason, in {where}", lambda code: REASONS[code]),
+        Column(PHASES[0], lambda code: found[code, 0], "{:,}"),
+        Column(PHASES[1], lambda code: found[code, 1], "{:,}"),
+    ]
+    return Table(range(len(REASONS)) if found else [], columns)
+
+
+def _decided(record: Record) -> list[tuple[int, int]]:
+    """(reason, phase) of every decision, as places in REASONS and PHASES."""
+    codes, phases = (record.series(f"decision_{name}")[1] for name in ("reason", "phase"))
+    assert phases.max(initial=0) < len(PHASES)
+    return [(int(code), int(phase)) for code, phase in zip(codes, phases, strict=True)]
+
+
+def not_run(results: Results) -> Table:
+    """What of the paper this experiment does not have, and why."""
+    held = [table for table in results.scale.tables if results[table]]
+    absent = {
+        "Table 3, Figures 4a, 6a, 9 (ImageNet, ResNet-50)": "not run: no data",
+        "Tables 5, 6, 10, 11, Figures 4c, 4d, 13, 14 (BERT, Transformer)": "come with a later issue",
+    }
     for table, what in (
         ("t4", "Table 4, Figures 4b, 10 to 12 (CIFAR-10, ResNet-18)"),
         ("t13", "Table 13, Figures 15 to 17 (MNIST)"),
         ("t14", "Table 14, Figures 18 to 20 (Fashion-MNIST)"),
     ):
         if table not in held:
-            lines.append(f"| {what} | not run in this profile: no records |")
+            absent[what] = "not run in this profile: no records"
     if results.minimum is None:
-        lines.append(
-            "| Tables 7, 9: one-cycle with a tenth of the range test's minimum | not run: no records |"
-        )
-    return "\n".join(lines)
+        name = "Tables 7, 9: one-cycle with a tenth of the range test's minimum"
+        absent[name] = "not run: no records"
+    columns = [Column("of the paper", lambda row: row[0]), Column("here", lambda row: row[1])]
+    return Table(list(absent.items()), columns)
+
+
+@cache
+def _axes() -> dict[tuple[str, str], dict[str, str]]:
+    with files.reference("autolr_rate_ranges.csv").open(newline="", encoding="utf-8") as file:
+        return {(row["table"], row["optimizer"]): row for row in csv.DictReader(file)}
+
+
+def rate_range(results: Results, table: str, optimizer: str) -> str:
+    """One line under a curve: the rates on the paper's axis and those of our runs of AutoLR."""
+    known = _axes()[table, optimizer]
+    low, high = known["low"], known["high"]
+    shown = f"{low} to {high}" if low and high else f"from {low} on" if low else f"up to {high}"
+    where = " in explore" if known["part"] == "explore" else ""
+    note = f" ({known['note']})" if known["note"] else ""
+    text = f"Figure {known['figure']} of the paper: rates {shown}{where}{note}, read off its axis."
+    if not (low or high):
+        text = f"Figure {known['figure']} of the paper: its rates cannot be read off the scan."
+    runs = [r for r in results[table, optimizer, "autolr"] if r.finished]
+    if not runs:
+        return text
+    every = [rates(r) for r in runs]
+    early = [found[: int(r.spec.get("explore_steps"))] for r, found in zip(runs, every, strict=True)]
+    within = f"{min(e.min() for e in early):.5g} to {max(e.max() for e in early):.5g} in explore, "
+    span = f"{min(e.min() for e in every):.5g} to {max(e.max() for e in every):.5g} in the whole run"
+    return " ".join(filter(None, (text, f"Ours: {within}{span}.", copy_note(runs))))

@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
 
-from adatune_lite.claims import ALPHA, Claim, Finding, absolute, judge
+from adatune_lite.claims import ALPHA, Claim, Finding, judge, meets_printed
 from adatune_lite.experiments.lrs_opt_vs_marthe import CLASSICAL, INNER_MUS, MUS, ONLINE
 from adatune_lite.experiments.lrs_opt_vs_marthe.reading import LABELS, Results, schedule_of
 from adatune_lite.report.search import final_loss
@@ -44,7 +44,7 @@ def horizon(claim: Claim, results: Results) -> Finding:
     if not records:
         return Finding()
     by_seed = {r.spec.seed: r.spec.steps * r.spec.task.batch / r.spec.task.train for r in records}
-    meets, numbers = absolute(claim, list(by_seed.values()))
+    meets, numbers = meets_printed(claim, list(by_seed.values()))
     steps, task = records[0].spec.steps, records[0].spec.task
     why = (
         f"{steps} steps of {task.batch} out of {task.train:,} images are {numbers['mean']:.2f} epochs; "

@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 
-from adatune_lite.experiments.autolr_records import copy_note
 from adatune_lite.experiments.autolr_tasks import OPTIMIZERS
 from adatune_lite.experiments.quadratic_fit import PROFILES, threshold
 from adatune_lite.experiments.quadratic_fit.reading import (
@@ -18,6 +17,7 @@ from adatune_lite.experiments.quadratic_fit.reading import (
     inside,
     outside,
 )
+from adatune_lite.report.data import copy_note
 from adatune_lite.training.quadratic import SAMPLES
 
 NONE = "*No records yet.*"

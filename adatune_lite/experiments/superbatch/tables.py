@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 
-from adatune_lite.experiments.autolr_records import copy_note
 from adatune_lite.experiments.autolr_tasks import BATCH
 from adatune_lite.experiments.superbatch import ALIKE, NEAR, PROFILES, overhead
 from adatune_lite.experiments.superbatch.reading import (
@@ -19,6 +18,7 @@ from adatune_lite.experiments.superbatch.reading import (
     at_bound,
     counted,
 )
+from adatune_lite.report.data import copy_note
 from adatune_lite.report.statistics import mean_interval
 
 NONE = "*No records yet.*"

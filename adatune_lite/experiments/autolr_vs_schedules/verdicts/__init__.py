@@ -1,8 +1,8 @@
 """The tests of AutoLR's claims about whole trainings, as they were registered, on experiment 06.
 
-Here are those of Tables 4 and 12 to 14 and of the abstract; other schedules and the course of a training have
-modules of their own. How their texts are read where they leave something open, decided before any desk run
-was made:
+Here are those of Tables 4 and 12 to 14 and of the abstract; printed numbers, other schedules and the course
+of a training have modules of their own. How their texts are read where they leave something open, decided
+before any desk run was made:
 
 - Accuracy is that of the test part after the last step, training loss that of the whole training part; a
   diverged run counts as guessing in accuracies and is left out of losses. Runs are paired by seed.
@@ -23,293 +23,224 @@ was made:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from statistics import fmean, median
 
 import numpy as np
 
-from adatune_lite.claims import ALPHA, Claim, Finding, judge
-from adatune_lite.experiments.autolr_records import (
-    absolute_finding,
-    accuracies,
-    accuracy,
-    hashes,
-    rates,
-    signed,
-)
+from adatune_lite.claims import ALPHA, Claim, Finding, judge, kinds
+from adatune_lite.claims.kinds import Family, Weighed, hashes, margin_of
+from adatune_lite.experiments.autolr_records import accuracy, log_loss, rates
 from adatune_lite.experiments.autolr_tasks import OPTIMIZERS
-from adatune_lite.experiments.autolr_vs_schedules.differences import (
-    TESTS,
-    Test,
-    below,
-    better,
-    beyond,
-    not_worse,
-    same,
-    worse,
-)
-from adatune_lite.experiments.autolr_vs_schedules.reading import Cell, Results
+from adatune_lite.experiments.autolr_vs_schedules.reading import Results, autolr_by_cell
 from adatune_lite.experiments.superbatch import overhead
-from adatune_lite.report.association import share
+from adatune_lite.report.association import drawn_again, share
+from adatune_lite.report.groups import Key
 from adatune_lite.report.statistics import Paired, holm, mean_less
+from adatune_lite.report.tables import by_seed, signed
 from adatune_lite.runs.record import Record
 
-BOOTSTRAP = 10_000
-SEED_RATES = {
-    "seedlr_0p05": 0.5,
-    "seedlr_0p075": 0.75,
-    "seedlr_0p1": 1.0,
-    "seedlr_0p125": 1.25,
-    "seedlr_0p15": 1.5,
-}
-"""Claims of Table 12 and their seed rates, in units of the reference."""
+Sides = dict[str, tuple[Key, Key]]
 
 
-def _difference(table: str, optimizer: str) -> None:
-    @judge(f"autolr.{table}.{optimizer}.diff")
-    def compare(claim: Claim, results: Results) -> Finding:
-        """Accuracy of AutoLR minus that of the baseline, one family a table."""
-        cells = [results.cell(table, o) for o in OPTIMIZERS]
-        pairs = {c.optimizer: pair for c in cells if c is not None and (pair := c.accuracy) is not None}
-        if optimizer not in pairs:
-            return Finding()
-        ours, margin = pairs[optimizer], _margin(claim)
-        tested, opposite = (
-            dict(
-                zip(pairs, holm([TESTS[table][o][k](pair, margin) for o, pair in pairs.items()]), strict=True)
-            )
-            for k in (0, 1)
-        )
-        equal, cell = same(ours, margin), results.cell(table, optimizer)
-        assert cell is not None
-        return Finding(
-            passes=tested[optimizer] < ALPHA,
-            opposite=opposite[optimizer] < ALPHA,
-            equivalent=equal < ALPHA,
-            statistic={"difference": ours.difference.mean, "p": tested[optimizer]},
-            seeds=len(ours.seeds),
-            why=f"AutoLR minus baseline, points: {signed(ours.difference)}; "
-            f"p = {tested[optimizer]:.2g} after Holm over {len(pairs)} optimizers; "
-            f"p = {ours.greater:.2g} that it is above 0, p = {equal:.2g} that it is outside ±{margin:g}.",
-            runs=hashes(cell.records),
-        )
+def _told(claim: Claim, pair: Paired, p: float, tests: int) -> str:
+    margin = margin_of(claim)
+    outside = kinds.same(pair, margin)
+    return (
+        f"AutoLR minus baseline, points: {signed(pair.difference)}; p = {p:.2g} after Holm over {tests} "
+        f"optimizers; p = {pair.greater:.2g} that it is above 0, p = {outside:.2g} that it is outside "
+        f"±{margin:g}."
+    )
 
 
-def _printed(table: str, optimizer: str, side: str) -> None:
-    @judge(f"autolr.{table}.{optimizer}.{side}")
-    def compare(claim: Claim, results: Results) -> Finding:
-        """A printed accuracy of Table 4, 13 or 14."""
-        cell = results.cell(table, optimizer)
-        records = getattr(cell, side) if cell else []
-        return absolute_finding(claim, records, list(map(accuracy, records)))
+def _of_table(claim_id: str, cell: Key, test: str, family: Family) -> None:
+    sides = (*cell, "autolr"), (*cell, "baseline")
+    kinds.difference(claim_id, *sides, accuracy, test=test, family=family, says=_told)
 
 
-for _table in TESTS:
-    for _optimizer in OPTIMIZERS:
-        _difference(_table, _optimizer)
-        for _side in ("baseline", "autolr"):
-            _printed(_table, _optimizer, _side)
+_T4, _T13, _T14 = Family(), Family(), Family()
+_of_table("autolr.t4.sgd.diff", ("t4", "sgd"), "not worse", _T4)
+_of_table("autolr.t4.momentum.diff", ("t4", "momentum"), "not worse", _T4)
+_of_table("autolr.t4.adam.diff", ("t4", "adam"), "not worse", _T4)
+_of_table("autolr.t13.sgd.diff", ("t13", "sgd"), "same", _T13)
+_of_table("autolr.t13.momentum.diff", ("t13", "momentum"), "above", _T13)
+_of_table("autolr.t13.adam.diff", ("t13", "adam"), "above", _T13)
+_of_table("autolr.t14.sgd.diff", ("t14", "sgd"), "above", _T14)
+_of_table("autolr.t14.momentum.diff", ("t14", "momentum"), "above", _T14)
+_of_table("autolr.t14.adam.diff", ("t14", "adam"), "above", _T14)
 
 
-def _seed_rate(name: str, factor: float) -> None:
-    @judge(f"autolr.t12.{name}")
-    def compare(claim: Claim, results: Results) -> Finding:
-        """A printed accuracy of Table 12."""
-        records = results.seed_rates()[factor]
-        return absolute_finding(claim, records, list(map(accuracy, records)))
+def _sides(cells: Mapping[str, Key]) -> Sides:
+    """AutoLR and its baseline by cell."""
+    return {name: ((*cell, "autolr"), (*cell, "baseline")) for name, cell in cells.items()}
 
 
-for _name, _factor in SEED_RATES.items():
-    _seed_rate(_name, _factor)
+def _table(table: str, *optimizers: str) -> Sides:
+    return _sides({o: (table, o) for o in optimizers or OPTIMIZERS})
+
+
+def _cells(results: Results) -> Sides:
+    return _sides(results.scale.cells)
 
 
 @judge("autolr.t12.insensitive_low")
 def insensitive_low(claim: Claim, results: Results) -> Finding:
     """Range of the mean accuracies over the three lower seed rates, and over the three higher ones."""
-    groups = results.seed_rates()
-    found = {factor: accuracies(records) for factor, records in groups.items()}
-    runs = hashes(*groups.values())
-    seeds = sorted(set.intersection(*(set(values) for values in found.values())))
-    if not seeds:
-        return Finding(missing=tuple(f"{f:g} of the rate" for f, v in found.items() if not v), runs=runs)
-    table = np.array([[values[s] for _, values in sorted(found.items())] for s in seeds])
-    drawn = np.random.default_rng(0).integers(len(seeds), size=(BOOTSTRAP, len(seeds)))
-    means = table[drawn].mean(1)
+    keys = {f"{factor:g} of the rate": ("seed rates", factor) for factor in results.by("seed rates")}
+    table, found = kinds.common_seeds(results, keys, accuracy)
+    if found.missing:
+        return found
+    means = drawn_again(table)
     low, high = (float(np.ptp(table.mean(0)[part])) for part in (slice(0, 3), slice(2, 5)))
     lows, highs = np.ptp(means[:, :3], axis=1), np.ptp(means[:, 2:], axis=1)
     p, opposite = float((lows >= highs).mean()), float((lows <= highs).mean())
-    margin = _margin(claim)
+    margin = margin_of(claim)
     return Finding(
         passes=low <= margin and p < ALPHA,
         opposite=opposite < ALPHA,
         statistic={"low": low, "high": high, "p": p},
-        seeds=len(seeds),
+        seeds=len(table),
         why=f"Range of the means {low:.2f} points over the three lower seed rates (margin {margin:g}), "
         f"{high:.2f} over the three higher ones, p = {p:.2g} that the lower is not the smaller.",
-        runs=runs,
+        runs=found.runs,
     )
 
 
-@judge("autolr.t4.momentum.train_loss")
-def cifar_train_loss(_: Claim, results: Results) -> Finding:
-    """Log training loss of AutoLR minus that of the staircase: below 0 with momentum, above 0 with SGD."""
-    return _losses(results, "t4", ("momentum", "sgd"), {"sgd": (better, below)})
-
-
-@judge("autolr.t14.train_loss")
-def fashion_train_loss(_: Claim, results: Results) -> Finding:
-    """Log training loss of AutoLR minus that of the constant rate, every optimizer, after Holm."""
-    return _losses(results, "t14", tuple(OPTIMIZERS), {}, adjust=True)
-
-
-def _losses(
-    results: Results,
-    table: str,
-    optimizers: Sequence[str],
-    special: dict[str, tuple[Test, Test]],
-    *,
-    adjust: bool = False,
-) -> Finding:
-    pairs = {o: cell.log_loss if (cell := results.cell(table, o)) else None for o in optimizers}
-    runs = hashes(*(results.records_of(table, o) for o in optimizers))
-    there = {o: pair for o, pair in pairs.items() if pair is not None}
-    missing = tuple(o for o in pairs if o not in there)
-    if not there or missing:
-        return Finding(missing=missing, runs=runs)
-    tests = {o: special.get(o, (below, better)) for o in there}
-    p_values = [tests[o][0](pair, 0) for o, pair in there.items()]
-    if adjust:
-        p_values = holm(p_values)
-    opposite = holm([tests[o][1](pair, 0) for o, pair in there.items()])
+def _losses(weighed: Weighed, after: str = "") -> str:
     parts = [
-        f"{o} {math.exp(pair.difference.mean):.3g} times the baseline's, p = {p:.2g}"
-        for (o, pair), p in zip(there.items(), p_values, strict=True)
+        f"{o} {math.exp(pair.difference.mean):.3g} times the baseline's, p = {weighed.p[o]:.2g}"
+        for o, pair in weighed.pairs.items()
     ]
-    return Finding(
-        passes=max(p_values) < ALPHA,
-        opposite=min(opposite) < ALPHA,
-        statistic={"p": max(p_values)},
-        seeds=min(len(pair.seeds) for pair in there.values()),
-        why=f"Training loss of AutoLR: {'; '.join(parts)}{' after Holm' if adjust else ''}.",
-        runs=runs,
-    )
+    return f"Training loss of AutoLR: {'; '.join(parts)}{after}."
 
 
-@judge("autolr.t13.adam_loss")
-def mnist_train_loss(_: Claim, results: Results) -> Finding:
-    """Training loss of the constant rate over that of AutoLR: above 3 with Adam, else within 0.5 to 2."""
-    cells = [c for o in OPTIMIZERS if (c := results.cell("t13", o)) is not None]
-    runs = hashes(*(c.records for c in cells))
-    pairs = {c.optimizer: pair for c in cells if (pair := c.log_loss) is not None}
-    missing = tuple(o for o in OPTIMIZERS if o not in pairs)
-    if missing:
-        return Finding(missing=missing, runs=runs)
-    ratio = {o: math.exp(-pair.difference.mean) for o, pair in pairs.items()}
-    others = ("sgd", "momentum")
-    wrong = [not_worse(pairs["adam"], math.log(3)), *(beyond(pairs[o], math.log(2)) for o in others)]
-    return Finding(
-        passes=ratio["adam"] > 3 and all(0.5 <= ratio[o] <= 2 for o in others),
-        opposite=min(holm(wrong)) < ALPHA,
-        statistic=ratio,
-        seeds=min(len(pair.seeds) for pair in pairs.values()),
-        why=f"Constant over AutoLR, geometric means: {', '.join(f'{o} {r:.2f}' for o, r in ratio.items())}.",
-        runs=runs,
-    )
+kinds.ordering(
+    "autolr.t4.momentum.train_loss",
+    _table("t4", "momentum", "sgd"),
+    log_loss,
+    lambda _, weighed: _losses(weighed),
+    test={"momentum": "below", "sgd": "above"},
+    adjust=False,
+)
+kinds.ordering(
+    "autolr.t14.train_loss",
+    _table("t14"),
+    log_loss,
+    lambda _, weighed: _losses(weighed, " after Holm"),
+    test="below",
+)
 
 
-@judge("autolr.abs.match_or_beat")
-def match_or_beat(claim: Claim, results: Results) -> Finding:
-    """Accuracy of AutoLR minus that of the baseline above -margin in every cell, after Holm."""
-    pairs, missing, runs = pairs_of_cells(results)
-    if not pairs:
-        return Finding(runs=runs, missing=missing)
-    margin = _margin(claim)
-    p_values = holm([not_worse(pair, margin) for pair in pairs.values()])
-    superior = sum(pair.greater < ALPHA for pair in pairs.values())
-    return Finding(
-        passes=max(p_values) < ALPHA,
-        opposite=min(holm([worse(pair, margin) for pair in pairs.values()])) < ALPHA,
-        statistic={"p": max(p_values), "cells": len(pairs), "superior": superior},
-        seeds=min(len(pair.seeds) for pair in pairs.values()),
-        why=f"{sum(p < ALPHA for p in p_values)} of {len(pairs)} cells are at most {margin:g} points worse "
-        f"(Holm), {superior} are better: {_listed(pairs)}.",
-        missing=missing,
-        runs=runs,
-    )
+def _ratios(weighed: Weighed) -> dict[str, float]:
+    """Training loss of the constant rate over that of AutoLR, geometric means."""
+    return {o: math.exp(-pair.difference.mean) for o, pair in weighed.pairs.items()}
 
 
-@judge("autolr.fig9_20.final_order")
-def final_order(claim: Claim, results: Results) -> Finding:
-    """Mean difference in accuracy at least 0 or within the margin, in every cell."""
-    pairs, missing, runs = pairs_of_cells(results)
-    if not pairs:
-        return Finding(runs=runs, missing=missing)
-    margin = _margin(claim)
-    level = [name for name, pair in pairs.items() if pair.difference.mean >= -margin]
-    return Finding(
-        passes=len(level) == len(pairs),
-        opposite=min(holm([worse(pair, margin) for pair in pairs.values()])) < ALPHA,
-        statistic={"cells": len(pairs), "level_or_above": len(level)},
-        seeds=min(len(pair.seeds) for pair in pairs.values()),
-        why=f"{len(level)} of {len(pairs)} cells level with the baseline or above: {_listed(pairs)}.",
-        missing=missing,
-        runs=runs,
-    )
+def _as_printed(ratio: dict[str, float]) -> bool:
+    return ratio["adam"] > 3 and all(0.5 <= ratio[o] <= 2 for o in ("sgd", "momentum"))
 
 
-@judge("autolr.fig9_20.explore_drift")
-def explore_drift(_: Claim, results: Results) -> Finding:
-    """Largest rate in explore over the seed rate, minus 1, of every run."""
-
-    def drift(record: Record) -> float:
-        explore = rates(record)[: int(record.spec.get("explore_steps"))]
-        return float(explore.max() / record.spec.get("lr") - 1)
-
-    return _every(results.cells(), drift, lambda x: 0 <= x <= 0.05, "the rise of the rate in explore", ".2%")
-
-
-@judge("autolr.fig15_20.small_range")
-def small_range(_: Claim, results: Results) -> Finding:
-    """Largest over smallest rate of every run on MNIST and Fashion-MNIST."""
-
-    def ratio(record: Record) -> float:
-        found = rates(record)
-        return float(found.max() / found.min()) if found.min() > 0 else math.inf
-
-    cells = [c for c in results.cells() if c.table in ("t13", "t14")]
-    return _every(cells, ratio, lambda x: x < 4, "the largest over the smallest rate", ".2f")
+_LEVEL = replace(kinds.TESTS["same"], opposite=lambda pair, _: kinds.beyond(pair, math.log(2)))
+kinds.ordering(
+    "autolr.t13.adam_loss",
+    _table("t13"),
+    log_loss,
+    lambda _, weighed: (
+        "Constant over AutoLR, geometric means: "
+        f"{', '.join(f'{o} {ratio:.2f}' for o, ratio in _ratios(weighed).items())}."
+    ),
+    test={
+        "sgd": _LEVEL,
+        "momentum": _LEVEL,
+        "adam": replace(kinds.TESTS["below"], opposite=lambda pair, _: kinds.not_worse(pair, math.log(3))),
+    },
+    passes=lambda _, weighed: len(weighed.pairs) == 3 and _as_printed(_ratios(weighed)),
+    statistic=lambda _, weighed: _ratios(weighed),
+)
 
 
-def _every(
-    cells: Sequence[Cell],
-    value: Callable[[Record], float],
-    holds: Callable[[float], bool],
-    what: str,
-    form: str,
-) -> Finding:
-    records = [r for c in cells for r in c.autolr if r.finished]
-    if not records:
-        return Finding()
-    values = [value(r) for r in records]
-    held = sum(map(holds, values))
-    return Finding(
-        passes=held == len(values),
-        opposite=held < len(values),
-        statistic={"least": min(values), "most": max(values), "share": held / len(values)},
-        seeds=min(len(c.autolr) for c in cells if c.autolr),
-        why=f"It holds in {held} of {len(values)} runs; {what} goes from {min(values):{form}} to "
-        f"{max(values):{form}}.",
-        missing=tuple(f"{c.task.dataset} with {c.optimizer}" for c in cells if not c.autolr),
-        runs=hashes(records),
-    )
+def _listed(pairs: Mapping[str, Paired]) -> str:
+    return ", ".join(f"{name} {pair.difference.mean:+.2f}" for name, pair in pairs.items())
+
+
+def _superior(weighed: Weighed) -> int:
+    return sum(pair.greater < ALPHA for pair in weighed.pairs.values())
+
+
+kinds.ordering(
+    "autolr.abs.match_or_beat",
+    _cells,
+    accuracy,
+    lambda claim, weighed: (
+        f"{sum(p < ALPHA for p in weighed.p.values())} of {len(weighed.p)} cells are at most "
+        f"{margin_of(claim):g} points worse (Holm), {_superior(weighed)} are better: "
+        f"{_listed(weighed.pairs)}."
+    ),
+    test="not worse",
+    statistic=lambda _, weighed: {
+        "p": max(weighed.p.values()),
+        "cells": len(weighed.p),
+        "superior": _superior(weighed),
+    },
+)
+
+
+def _level(claim: Claim, weighed: Weighed) -> int:
+    """Cells in which AutoLR is level with the baseline or above."""
+    return sum(pair.difference.mean >= -margin_of(claim) for pair in weighed.pairs.values())
+
+
+kinds.ordering(
+    "autolr.fig9_20.final_order",
+    _cells,
+    accuracy,
+    lambda claim, weighed: (
+        f"{_level(claim, weighed)} of {len(weighed.p)} cells level with the baseline or above: "
+        f"{_listed(weighed.pairs)}."
+    ),
+    test="not worse",
+    passes=lambda claim, weighed: _level(claim, weighed) == len(weighed.p),
+    statistic=lambda claim, weighed: {"cells": len(weighed.p), "level_or_above": _level(claim, weighed)},
+)
+
+
+def _drift(record: Record) -> float:
+    """Largest rate in explore over the seed rate, minus 1."""
+    explore = rates(record)[: int(record.spec.get("explore_steps"))]
+    return float(explore.max() / record.spec.get("lr") - 1)
+
+
+def _span(record: Record) -> float:
+    """Largest over smallest rate."""
+    found = rates(record)
+    return float(found.max() / found.min()) if found.min() > 0 else math.inf
+
+
+kinds.every_run(
+    "autolr.fig9_20.explore_drift",
+    autolr_by_cell,
+    _drift,
+    lambda drift: 0 <= drift <= 0.05,
+    "the rise of the rate in explore",
+    ".2%",
+)
+kinds.every_run(
+    "autolr.fig15_20.small_range",
+    lambda results: {name: key for name, key in autolr_by_cell(results).items() if key[0] in ("t13", "t14")},
+    _span,
+    lambda span: span < 4,
+    "the largest over the smallest rate",
+    ".2f",
+)
 
 
 @judge("autolr.s22.rollback_rare")
 def rollback_rare(_: Claim, results: Results) -> Finding:
     """Rollbacks over changes of the rate, pooled over the runs of each task."""
     pooled: dict[str, list[Record]] = {}
-    for cell in results.cells():
-        pooled.setdefault(cell.task.dataset, []).extend(r for r in cell.autolr if r.finished)
+    for name, key in autolr_by_cell(results).items():
+        pooled.setdefault(name.split()[0], []).extend(r for r in results[key] if r.finished)
     runs, found = hashes(*pooled.values()), {}
     for dataset, records in pooled.items():
         changes = sum(r.metrics["raise"] + r.metrics["lower"] for r in records)
@@ -319,16 +250,13 @@ def rollback_rare(_: Claim, results: Results) -> Finding:
     missing = tuple(d for d in pooled if d not in found)
     if not found:
         return Finding(missing=missing, runs=runs)
+    parts = [f"{s.k} of {s.n} ({s.value:.0%}, upper bound {s.high:.0%}) on {d}" for d, s in found.items()]
     return Finding(
         passes=all(s.value < 0.1 and s.high < 0.2 for s in found.values()),
         opposite=any(s.low > 0.1 for s in found.values()),
         statistic={"share": max(s.value for s in found.values())},
         seeds=min(len({r.spec.seed for r in pooled[d]}) for d in found),
-        why="Rollbacks of changes: "
-        + "; ".join(
-            f"{s.k} of {s.n} ({s.value:.0%}, upper bound {s.high:.0%}) on {d}" for d, s in found.items()
-        )
-        + ".",
+        why=f"Rollbacks of changes: {'; '.join(parts)}.",
         missing=missing,
         runs=runs,
     )
@@ -339,17 +267,16 @@ def cost_measured(_: Claim, results: Results) -> Finding:
     """Cost of AutoLR's looks in parts of the training, beside the bound 5 S / (3 W)."""
     scale = results.scale
     bound = overhead(5, scale.superbatch, scale.window) / 100
-    cells = [c for c in results.cells() if any(r.finished for r in c.autolr)]
-    if not cells:
+    sides = {name: (results[ours], results[theirs]) for name, (ours, theirs) in _cells(results).items()}
+    held = {name: pair for name, pair in sides.items() if any(r.finished for r in pair[0])}
+    if not held:
         return Finding()
     of = {
-        f"{c.task.dataset} {c.optimizer}": [
-            r.cost["look_steps"] / r.spec.steps for r in c.autolr if r.finished
-        ]
-        for c in cells
+        name: [r.cost["look_steps"] / r.spec.steps for r in ours if r.finished]
+        for name, (ours, _) in held.items()
     }
     dearest = max(of, key=lambda name: fmean(of[name]))
-    seconds = {f"{c.task.dataset} {c.optimizer}": _slower(c) for c in cells}
+    seconds = {name: _slower(*pair) for name, pair in held.items()}
     slower = ", ".join(f"{median(found):+.1%} ({name})" for name, found in seconds.items() if found)
     return Finding(
         passes=fmean(of[dearest]) <= bound,
@@ -358,29 +285,15 @@ def cost_measured(_: Claim, results: Results) -> Finding:
         seeds=min(map(len, of.values())),
         why=f"Of the training's cost: {', '.join(f'{fmean(v):.1%} ({n})' for n, v in of.items())}; the bound "
         f"is {bound:.1%}." + (f" In seconds: {slower}." if slower else ""),
-        runs=hashes(*(c.records for c in cells)),
+        runs=hashes(*(records for pair in held.values() for records in pair)),
     )
 
 
-def _slower(cell: Cell) -> list[float]:
+def _slower(ours: list[Record], theirs: list[Record]) -> list[float]:
     """By how much of its baseline's training time AutoLR took longer, for each seed that both finished."""
-    theirs = {r.spec.seed: r.cost["training_seconds"] for r in cell.baseline if r.finished}
-    ours = {r.spec.seed: r.cost["training_seconds"] for r in cell.autolr if r.finished}
-    return [ours[seed] / theirs[seed] - 1 for seed in sorted(ours.keys() & theirs.keys())]
 
+    def seconds(record: Record) -> float | None:
+        return record.cost["training_seconds"] if record.finished else None
 
-def pairs_of_cells(results: Results) -> tuple[dict[str, Paired], tuple[str, ...], tuple[str, ...]]:
-    """AutoLR minus the baseline by cell; cells without it; hashes of the runs of all."""
-    pairs = {f"{c.task.dataset} {c.optimizer}": c.accuracy for c in results.cells()}
-    there = {name: pair for name, pair in pairs.items() if pair is not None}
-    runs = hashes(*(c.records for c in results.cells()))
-    return there, tuple(name for name in pairs if name not in there), runs
-
-
-def _margin(claim: Claim) -> float:
-    assert isinstance(claim.equivalence_margin, int | float)
-    return float(claim.equivalence_margin)
-
-
-def _listed(pairs: dict[str, Paired]) -> str:
-    return ", ".join(f"{name} {pair.difference.mean:+.2f}" for name, pair in pairs.items())
+    mine, base = by_seed(ours, seconds), by_seed(theirs, seconds)
+    return [mine[seed] / base[seed] - 1 for seed in sorted(mine.keys() & base.keys())]

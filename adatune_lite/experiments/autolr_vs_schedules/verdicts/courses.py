@@ -21,12 +21,11 @@ from statistics import fmean, median
 
 import numpy as np
 
-from adatune_lite.claims import ALPHA, Claim, Finding, judge
-from adatune_lite.experiments.autolr_records import first_fall, hashes
+from adatune_lite.claims import ALPHA, Claim, Finding, judge, kinds
+from adatune_lite.experiments.autolr_records import first_fall
 from adatune_lite.experiments.autolr_tasks import OPTIMIZERS
-from adatune_lite.experiments.autolr_vs_schedules import MAIN
-from adatune_lite.experiments.autolr_vs_schedules.reading import Cell, Results
-from adatune_lite.report.statistics import holm, mean_less
+from adatune_lite.experiments.autolr_vs_schedules.reading import Results, autolr_by_cell
+from adatune_lite.report.statistics import mean_less
 from adatune_lite.runs.record import Record
 
 SOON, LATER = 0.1, 0.05
@@ -34,12 +33,6 @@ SOON, LATER = 0.1, 0.05
 KEPT = 3
 NOISY = 5
 """Mini-batches of a superbatch that is noisy on purpose."""
-
-
-def _cells(results: Results, table: str = "") -> dict[str, tuple[Cell, list[Record]]]:
-    """Cells with finished runs of AutoLR, by name."""
-    held = {f"{c.task.dataset} {c.optimizer}": c for c in results.cells() if c.table == table or not table}
-    return {n: (c, found) for n, c in held.items() if (found := [r for r in c.autolr if r.finished])}
 
 
 def gain_share(record: Record) -> float:
@@ -57,23 +50,16 @@ def gain_share(record: Record) -> float:
     return min(1.0, max(0.0, soon / gain))
 
 
-@judge("autolr.fig4.gain_after_drop")
-def gain_after_drop(_: Claim, results: Results) -> Finding:
-    """Median over seeds of `gain_share`, in every cell."""
-    held = _cells(results)
-    if not held:
-        return Finding()
-    shares = {name: list(map(gain_share, records)) for name, (_, records) in held.items()}
-    medians = {name: median(found) for name, found in shares.items()}
-    return Finding(
-        passes=all(m > 0.5 for m in medians.values()),
-        opposite=min(holm([mean_less(found, 0.5) for found in shares.values()])) < ALPHA,
-        statistic={"least": min(medians.values()), "cells": len(medians)},
-        seeds=min(map(len, shares.values())),
-        why="Share of the gain, medians: " + ", ".join(f"{n} {m:.0%}" for n, m in medians.items()) + ".",
-        missing=tuple(f"{c.task.dataset} with {c.optimizer}" for c in results.cells() if not c.autolr),
-        runs=hashes(*(records for _, records in held.values())),
-    )
+kinds.fit(
+    "autolr.fig4.gain_after_drop",
+    autolr_by_cell,
+    gain_share,
+    level=median,
+    holds=lambda share: share > 0.5,
+    against=lambda shares: mean_less(shares, 0.5),
+    says=lambda found: f"Share of the gain, medians: {found.listed('.0%')}.",
+    statistic=lambda found: {"least": min(found.level.values()), "cells": len(found.level)},
+)
 
 
 def drop_ratio(record: Record) -> float:
@@ -87,30 +73,32 @@ def drop_ratio(record: Record) -> float:
     return fmean(after) / fmean(before) if len(before) and len(after) else math.inf
 
 
-@judge("autolr.fig10_12.loss_drop")
-def loss_drop(_: Claim, results: Results) -> Finding:
-    """Share of the runs on CIFAR-10 whose training loss halves after the first fall."""
+def _count(ratios: list[float]) -> int:
+    """Runs whose loss halves."""
+    return sum(ratio < 0.5 for ratio in ratios)
+
+
+def _too_few(ratios: list[float]) -> float:
+    """p of the test that these are less than 80 % of the runs."""
     from scipy import stats
 
-    held = _cells(results, "t4")
-    of = {c.optimizer: list(map(drop_ratio, records)) for c, records in held.values()}
-    if not of:
-        return Finding()
-    counts = {name: sum(ratio < 0.5 for ratio in found) for name, found in of.items()}
-    p_values = [
-        float(stats.binomtest(k, len(of[n]), 0.8, alternative="less").pvalue) for n, k in counts.items()
-    ]
-    return Finding(
-        passes=all(k >= 0.8 * len(of[n]) for n, k in counts.items()),
-        opposite=min(holm(p_values)) < ALPHA,
-        statistic={"share": min(k / len(of[n]) for n, k in counts.items())},
-        seeds=min(map(len, of.values())),
-        why="The loss halves in "
-        + ", ".join(f"{k} of {len(of[n])} runs with {n}" for n, k in counts.items())
-        + ".",
-        missing=tuple(o for o in OPTIMIZERS if o not in of),
-        runs=hashes(*(records for _, records in held.values())),
-    )
+    return float(stats.binomtest(_count(ratios), len(ratios), 0.8, alternative="less").pvalue)
+
+
+kinds.fit(
+    "autolr.fig10_12.loss_drop",
+    {o: ("t4", o, "autolr") for o in OPTIMIZERS},
+    drop_ratio,
+    level=lambda ratios: _count(ratios) / len(ratios),
+    holds=lambda share: share >= 0.8,
+    against=_too_few,
+    says=lambda found: (
+        "The loss halves in "
+        + ", ".join(f"{_count(ratios)} of {len(ratios)} runs with {o}" for o, ratios in found.values.items())
+        + "."
+    ),
+    statistic=lambda found: {"share": min(found.level.values())},
+)
 
 
 @judge("autolr.s22.rollback_helps")
@@ -118,12 +106,12 @@ def rollback_helps(_: Claim, results: Results) -> Finding:
     """Fisher's exact test of failed runs without rollback and with it, on noisy superbatches."""
     from scipy import stats
 
-    sides = results.safeguards()["rollback"], results.paper(results.scale.main, MAIN, "autolr")
+    sides = results["safeguards", "rollback"], results.whole
     if results.scale.superbatch > NOISY:
         return Finding(
             why=f"Its superbatches have {NOISY} mini-batches, those here {results.scale.superbatch}."
         )
-    runs = hashes(*sides)
+    runs = kinds.hashes(*sides)
     if not all(sides):
         return Finding(missing=("AutoLR with and without rollback",), runs=runs)
     losses = [r.metrics["train_loss"] for side in sides for r in side if r.finished]
@@ -142,13 +130,7 @@ def rollback_helps(_: Claim, results: Results) -> Finding:
     )
 
 
-def _no_data(name: str) -> None:
-    @judge(f"autolr.t3.{name}")
-    def compare(_: Claim, __: Results) -> Finding:
-        """A printed accuracy of Table 3."""
-        return Finding(why="No data: it needs ImageNet.")
-
-
-for _side in ("baseline", "autolr"):
-    for _top in ("top1", "top5"):
-        _no_data(f"{_side}.{_top}")
+kinds.without_data("autolr.t3.baseline.top1", "No data: it needs ImageNet.")
+kinds.without_data("autolr.t3.baseline.top5", "No data: it needs ImageNet.")
+kinds.without_data("autolr.t3.autolr.top1", "No data: it needs ImageNet.")
+kinds.without_data("autolr.t3.autolr.top5", "No data: it needs ImageNet.")

@@ -20,166 +20,102 @@ from __future__ import annotations
 import math
 from itertools import combinations
 from statistics import fmean
-
-import numpy as np
+from typing import Any
 
 from adatune_lite.claims import ALPHA, Claim, Finding, judge
-from adatune_lite.experiments.autolr_records import (
-    absolute_finding,
-    accuracies,
-    accuracy,
-    from_copy,
-    hashes,
-    printed_value,
-    signed,
-)
-from adatune_lite.experiments.autolr_vs_schedules import DEFAULT
+from adatune_lite.claims.kinds import Family, difference, hashes
+from adatune_lite.experiments.autolr_records import accuracies, accuracy, printed, train_loss
+from adatune_lite.experiments.autolr_vs_schedules.groups import DEFAULT
 from adatune_lite.experiments.autolr_vs_schedules.reading import Results
+from adatune_lite.experiments.autolr_vs_schedules.verdicts.printed import TABLE_7
+from adatune_lite.report.association import exact_spearman, kendall
+from adatune_lite.report.data import from_copy
 from adatune_lite.report.search import final_loss
-from adatune_lite.report.statistics import Paired, holm_both_ways, mean_interval, paired
-from adatune_lite.runs.record import Record
+from adatune_lite.report.statistics import mean_interval, paired
+from adatune_lite.report.tables import signed, values_of
 
-TABLE_9 = {
-    "trapezoid": "t9.trapezoid",
-    DEFAULT: "t9.onecycle_default",
-    "one_cycle_linear": "t9.onecycle_tuned",
-    "cosine": "t9.cosine",
-    "linear": "t9.linear",
-}
-TABLE_7 = {**TABLE_9, "autolr": "t4.momentum.autolr", "staircase": "t4.momentum.baseline"}
-"""Claims with the printed accuracy of a schedule."""
 WITHIN = 2.0
 """The factor of fig8.lr_range_cifar10."""
 
 
-def schedules(results: Results) -> dict[str, list[Record]]:
-    """The schedules of Table 7: at their printed rates, or tuned with one-cycle's default beside them."""
-    return results.printed() or {**results.tuned(), DEFAULT: results.default()}
-
-
-def _printed(method: str, name: str) -> None:
-    @judge(f"autolr.{name}")
-    def compare(claim: Claim, results: Results) -> Finding:
-        """A printed accuracy of Table 9."""
-        records = schedules(results).get(method, [])
-        return absolute_finding(claim, records, list(map(accuracy, records)))
-
-
-for _method, _name in TABLE_9.items():
-    _printed(_method, _name)
+TABLE_7_TESTS = Family()
 
 
 def _order(results: Results) -> tuple[list[float], list[float]]:
-    """Printed and measured mean accuracies of the schedules that have runs, in the order of TABLE_7."""
-    held = {m: records for m in TABLE_7 if (records := schedules(results).get(m))}
-    printed = [printed_value(TABLE_7[m]) for m in held]
-    return printed, [fmean(accuracies(records).values()) for records in held.values()]
+    """Printed and measured mean accuracies of the schedules of Table 7."""
+    ours = {m: fmean(accuracies(records).values()) for m, records in results.by("table 7").items()}
+    return [printed(TABLE_7[method]) for method in ours], list(ours.values())
 
 
-def _table_7(results: Results) -> dict[str, tuple[float, float]]:
-    """p that a statement of Table 7 holds and that its opposite does, after Holm."""
-    from scipy import stats
-
-    found: dict[str, tuple[float, float]] = {}
-    printed, ours = _order(results)
-    if len(ours) == len(TABLE_7):
-        above, below = (
-            float(stats.kendalltau(printed, ours, alternative=side).pvalue) for side in ("greater", "less")
-        )
-        found["rank"] = above, below
-    if pair := _tuning(results):
-        found["tuning"] = pair.greater, pair.less
-    return holm_both_ways(found)
+def _rank(results: Results) -> tuple[float, float] | None:
+    if not all(results.by("table 7").values()):
+        return None
+    found = kendall(*_order(results))
+    return found.greater, found.less
 
 
-def _tuning(results: Results) -> Paired | None:
-    """Test accuracy of one-cycle with the searched rate minus that with the default."""
-    return paired(*map(accuracies, _sides(results)))
-
-
-def _sides(results: Results) -> tuple[list[Record], list[Record]]:
-    return results.tuned().get("one_cycle_linear", []), results.default()
+TABLE_7_TESTS.add("autolr.t7.rank_cifar", _rank)
 
 
 @judge("autolr.t7.rank_cifar")
-def rank_cifar(_: Claim, results: Results) -> Finding:
+def rank_cifar(claim: Claim, results: Results) -> Finding:
     """Kendall's tau between the printed order of seven schedules and ours."""
-    from scipy import stats
-
-    held = schedules(results)
-    missing = tuple(m for m in TABLE_7 if not held.get(m))
-    runs = hashes(*(held[m] for m in TABLE_7 if m not in missing))
-    if results.scale.main.dataset != "cifar10" or missing:
-        return Finding(missing=missing, runs=runs if results.scale.main.dataset == "cifar10" else ())
-    printed, ours = _order(results)
-    p, opposite = _table_7(results)["rank"]
-    tau = float(stats.kendalltau(printed, ours).statistic)
+    held = results.by("table 7")
+    missing = tuple(method for method, records in held.items() if not records)
+    runs = hashes(*held.values()) if _on_cifar10(results) else ()
+    if missing or not runs:
+        return Finding(missing=missing, runs=runs)
+    printed_order, ours = _order(results)
+    tau = kendall(printed_order, ours).rho
+    p, opposite = TABLE_7_TESTS.adjusted(results)[claim.id]
     flips = [
         f"{a} and {b}"
-        for (a, x, u), (b, y, v) in combinations(zip(TABLE_7, printed, ours, strict=True), 2)
+        for (a, x, u), (b, y, v) in combinations(zip(held, printed_order, ours, strict=True), 2)
         if (x - y) * (u - v) < 0
     ]
     return Finding(
         passes=tau > 0 and p < ALPHA,
         opposite=opposite < ALPHA,
         statistic={"tau": tau, "p": p},
-        seeds=min(len(held[m]) for m in TABLE_7),
+        seeds=min(map(len, held.values())),
         why=f"tau = {tau:+.2f}, p = {p:.2g} after Holm; in the other order: {', '.join(flips) or 'none'}.",
         runs=runs,
     )
 
 
-@judge("autolr.t7.onecycle_tuning.cifar10")
-def one_cycle_tuning(_: Claim, results: Results) -> Finding:
-    """One-cycle with the searched rate minus one-cycle with a tenth of the range test's minimum."""
-    if results.scale.main.dataset != "cifar10":
-        return Finding()
-    pair, runs = _tuning(results), hashes(*_sides(results))
-    if pair is None:
-        return Finding(missing=("the tuned and the default one-cycle on one seed",), runs=runs)
-    p, opposite = _table_7(results)["tuning"]
-    return Finding(
-        passes=p < ALPHA,
-        opposite=opposite < ALPHA,
-        statistic={"difference": pair.difference.mean, "p": p},
-        seeds=len(pair.seeds),
-        why=f"Tuned minus default, points: {signed(pair.difference)}, p = {p:.2g} after Holm.",
-        runs=runs,
-    )
+def _on_cifar10(results: Any) -> bool:
+    return bool(results.scale.main.dataset == "cifar10")
+
+
+difference(
+    "autolr.t7.onecycle_tuning.cifar10",
+    ("tuned", "one_cycle_linear"),
+    ("one-cycle", DEFAULT),
+    accuracy,
+    what="Tuned minus default",
+    family=TABLE_7_TESTS,
+    where=_on_cifar10,
+)
 
 
 @judge("autolr.t9.trainloss_vs_acc")
 def loss_against_accuracy(_: Claim, results: Results) -> Finding:
     """Rank correlation of mean training loss and mean accuracy over the six schedules of Table 9."""
-    from scipy import stats
-
-    names = (*TABLE_9, "autolr")
-    held = {m: [r for r in schedules(results).get(m, []) if r.finished] for m in names}
+    every = results.by("table 7").items()
+    held = {m: [r for r in records if r.finished] for m, records in every if m != "staircase"}
     missing = tuple(m for m, records in held.items() if not records)
     runs = hashes(*held.values())
     if missing:
         return Finding(missing=missing, runs=runs)
-    losses = stats.rankdata([fmean(r.metrics["train_loss"] for r in records) for records in held.values()])
-    ours = stats.rankdata([fmean(accuracies(records).values()) for records in held.values()])
-    rho = float(np.corrcoef(losses, ours)[0, 1])
-    greater, less = (
-        float(
-            stats.permutation_test(
-                (losses,),
-                lambda x: np.corrcoef(x, ours)[0, 1],
-                permutation_type="pairings",
-                alternative=side,
-                n_resamples=math.inf,
-            ).pvalue
-        )
-        for side in ("greater", "less")
-    )
+    sides = ([fmean(values_of(held[m], of)) for m in held] for of in (train_loss, accuracy))
+    found = exact_spearman(*sides)
     return Finding(
-        passes=rho > 0,
-        opposite=less < ALPHA,
-        statistic={"rho": rho, "p": greater},
+        passes=found.rho > 0,
+        opposite=found.less < ALPHA,
+        statistic={"rho": found.rho, "p": found.greater},
         seeds=min(map(len, held.values())),
-        why=f"rho = {rho:+.2f} over {len(held)} schedules, exact p = {greater:.2g} that it is above 0.",
+        why=f"rho = {found.rho:+.2f} over {len(held)} schedules, exact p = {found.greater:.2g} that it is "
+        "above 0.",
         runs=runs,
     )
 
@@ -187,8 +123,9 @@ def loss_against_accuracy(_: Claim, results: Results) -> Finding:
 @judge("autolr.fig8.near_minimum_better")
 def near_minimum_better(_: Claim, results: Results) -> Finding:
     """One-cycle near the minimum of the range test minus one-cycle at a tenth of it."""
-    sides = results.near_minimum(), results.default()
-    runs, trials, near = hashes(*sides), results.default_trials(), results.near
+    sides = results["one-cycle", "near"], results["one-cycle", DEFAULT]
+    runs, trials = hashes(*sides), results["fractions", "default"]
+    near = results.choice("fractions", "near")
     pair = paired(*map(accuracies, sides))
     if near is None or results.minimum is None or pair is None or not trials:
         return Finding(missing=("one-cycle at fractions of the minimum",), runs=runs)
@@ -207,13 +144,12 @@ def near_minimum_better(_: Claim, results: Results) -> Finding:
 
 
 @judge("autolr.fig8.lr_range_cifar10")
-def lowest_loss(_: Claim, results: Results) -> Finding:
+def lowest_loss(claim: Claim, results: Results) -> Finding:
     """The rate at the range test's lowest loss on CIFAR-10."""
-    tests = results.range_tests()
-    records = [r for task, held in tests.items() for r in held if task.dataset == "cifar10"]
+    records = results["range", "t4"]
     if not records:
         return Finding()
-    known = printed_value("fig8.lr_range_cifar10")
+    known = printed(claim.id)
     ours = mean_interval([math.log(r.metrics["minimum"] / known) for r in records])
     low, high = (ours.low, ours.high) if ours.n > 1 else (ours.mean, ours.mean)
     meets = low <= math.log(WITHIN) and high >= -math.log(WITHIN)
