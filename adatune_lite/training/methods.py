@@ -207,7 +207,8 @@ def _with_outer(products: float) -> Callable[[RunSpec], float]:
     """Cost of a step with an outer gradient and so many products."""
 
     def cost(spec: RunSpec) -> float:
-        images = spec.get("outer_batch") or spec.task.validation
+        images = dict(spec.settings).get("outer_batch") or spec.task.validation
+        assert isinstance(images, int)
         return 1.0 + images / spec.task.batch + 2.0 * products
 
     return cost
