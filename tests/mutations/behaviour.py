@@ -288,6 +288,6 @@ RUNS = [
         "tasks/sources/readers.py",
         "for part, found in parts.items() if found.note}",
         "for part, found in parts.items() if False}",
-        tests("encoded_sources", "a_jpeg_copy_is_named_wherever_it_goes"),
+        tests("copies", "a_jpeg_copy_is_named_wherever_it_goes"),
     ),
 ]
