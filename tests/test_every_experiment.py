@@ -146,12 +146,13 @@ def searched(spec: RunSpec) -> object:
 
 # What its canary tries.
 
-GAPS = {
-    "02_is_the_hypergradient_right": "optimizers, networks and methods meet in few of its small runs",
-    "03_quadratic_fit": "weight decay is tried with momentum alone",
-    "04_superbatch": "weight decay is tried with momentum alone",
+DECAY_WITH_MOMENTUM_ALONE = {("options", "sgd", "weight_decay"), ("options", "adam", "weight_decay")}
+GAPS: dict[str, set[object] | None] = {
+    "02_is_the_hypergradient_right": None,  # optimizers, networks and methods meet in few of its small runs
+    "03_quadratic_fit": DECAY_WITH_MOMENTUM_ALONE,
+    "04_superbatch": DECAY_WITH_MOMENTUM_ALONE,
 }
-"""Canaries that lack a kind of run that their records have. Without a gap the entry has to go."""
+"""Kinds of run that records have and the canary lacks; None: many. An entry without a gap has to go."""
 
 
 def kinds(specs: Iterable[RunSpec]) -> set[object]:
@@ -160,9 +161,9 @@ def kinds(specs: Iterable[RunSpec]) -> set[object]:
     for spec in specs:
         names, off = [n for n, _ in spec.settings], [n for n, value in spec.settings if value is False]
         found |= {
-            (spec.function, spec.method, spec.optimizer, *names, "off:", *off, bool(spec.source)),
-            (spec.optimizer, *(n for n, _ in spec.optimizer_settings)),
-            (spec.task.model, spec.task.activation),
+            ("run", spec.function, spec.method, spec.optimizer, *names, "off", *off, bool(spec.source)),
+            ("options", spec.optimizer, *(n for n, _ in spec.optimizer_settings)),
+            ("network", spec.task.model, spec.task.activation),
         }
     return found
 
@@ -172,7 +173,9 @@ def test_the_canary_has_every_kind_of_run(experiment: ModuleType, smoke: Smoke) 
     store = everything(smoke(experiment))
     planned = {run.spec for profile in ("desk", "paper") for run in plan(experiment, profile, store)}
     lacking = kinds(planned) - kinds(part(experiment, "canary").runs().values())
-    assert bool(lacking) == (experiment.NAME in GAPS), lacking
+    known = GAPS.get(experiment.NAME, set())
+    assert known is None or lacking <= known
+    assert bool(lacking) == (experiment.NAME in GAPS)
 
 
 # What it refuses.
