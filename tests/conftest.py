@@ -22,6 +22,14 @@ if TYPE_CHECKING:
     from smoke_runs import Smoke
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of whole experiments are slow: the first of an experiment makes all runs of its smoke profile."""
+    for item in items:
+        if "smoke" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(autouse=True)
 def _figures_closed() -> Iterator[None]:
     """Figures that a test opened are closed after it: many open ones are a warning, which is an error."""

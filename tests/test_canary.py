@@ -320,6 +320,7 @@ class TestFreshness:
             "a fresh record is shown rather than a later stale one"
         )
 
+    @pytest.mark.slow
     def test_the_site_shows_stale_records_with_a_mark(self) -> None:
         pytest.importorskip("IPython")
         assert notebook.best_profile("01") is None
@@ -492,6 +493,7 @@ class TestCommand:
             canary.specs(EXPERIMENT)
 
 
+@pytest.mark.slow
 def test_a_planted_fault_is_seen_and_nothing_else_is(tmp_path: Path) -> None:
     for name in ("adatune_lite", "data/canaries"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
