@@ -22,6 +22,8 @@ DECIDING = (
     "rules",
     "engine/curvature.py",
     "engine/batchnorm.py",
+    "engine/convolution.py",
+    "engine/fast.py",
     "engine/hypergradient.py",
     "tuners",
     "schedules.py",
