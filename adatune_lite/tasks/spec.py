@@ -54,6 +54,8 @@ class TaskSpec:
     """Pixels from 0 to 1, or "standard": mean 0 and variance 1 of each channel over the training images."""
     augment: str = "none"
     """Of training batches: "none", or "crop_flip" (4 pixels of padding, random crop, random flip)."""
+    initial: str = ""
+    """How the weights of a convolutional network begin ("torch", "xavier" or "he"); empty: as its own do."""
 
     def __post_init__(self) -> None:
         for name in ("train", "validation", "test", "batch"):
@@ -64,10 +66,14 @@ class TaskSpec:
             whole("hidden", width, 1)
         if self.batch > self.train:
             raise SpecError(f"batch {self.batch} is larger than the {self.train} training images")
-        for name, allowed in (("scaling", ("unit", "standard")), ("augment", ("none", "crop_flip"))):
+        for name, allowed in (
+            ("scaling", ("unit", "standard")),
+            ("augment", ("none", "crop_flip")),
+            ("initial", ("", "torch", "xavier", "he")),
+        ):
             one_of(name, getattr(self, name), allowed)
         # A setting that the network does not have would give one run two identities.
-        foreign = ("width",) if self.flat else ("hidden", "activation")
+        foreign = ("width", "initial") if self.flat else ("hidden", "activation")
         for f in fields(self):
             if f.name in foreign and getattr(self, f.name) != f.default:
                 raise SpecError(f"{f.name} is no setting of the network {self.model!r}: leave it out")
