@@ -119,7 +119,7 @@ def test_a_task_says_how_weights_begin() -> None:
     for name in blocks.INITIAL:
         assert TaskSpec("cifar10", 100, 10, 10, model="resnet18", initial=name).initial == name
     assert task.initial == ""
-    with pytest.raises(SpecError, match="initial must be one of , torch, xavier, he"):
+    with pytest.raises(SpecError, match="initial must be one of torch, xavier, he, not 'zero'"):
         TaskSpec("cifar10", 100, 10, 10, model="resnet18", initial="zero")
     with pytest.raises(SpecError, match="initial is no setting of the network 'mlp'"):
         TaskSpec("cifar10", 100, 10, 10, initial="he")

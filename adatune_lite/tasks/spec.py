@@ -66,12 +66,10 @@ class TaskSpec:
             whole("hidden", width, 1)
         if self.batch > self.train:
             raise SpecError(f"batch {self.batch} is larger than the {self.train} training images")
-        for name, allowed in (
-            ("scaling", ("unit", "standard")),
-            ("augment", ("none", "crop_flip")),
-            ("initial", ("", "torch", "xavier", "he")),
-        ):
+        for name, allowed in (("scaling", ("unit", "standard")), ("augment", ("none", "crop_flip"))):
             one_of(name, getattr(self, name), allowed)
+        if self.initial:
+            one_of("initial", self.initial, ("torch", "xavier", "he"))
         # A setting that the network does not have would give one run two identities.
         foreign = ("width", "initial") if self.flat else ("hidden", "activation")
         for f in fields(self):
