@@ -283,7 +283,7 @@ def killed(folder: Path, kills: int) -> int:
         if done < kills:
             while not known.exists() or known.read_bytes() == before:
                 time.sleep(0.01)
-            time.sleep(moments.uniform(0.0, 0.15))
+            time.sleep(moments.uniform(0.0, 0.03))
             os.kill(process, signal.SIGKILL)
         _, status = os.waitpid(process, 0)
         done += os.WIFSIGNALED(status)
