@@ -17,6 +17,7 @@ from adatune_lite.claims import ClaimError, Verdict, claim_of, kinds, verdict
 from adatune_lite.claims.verdict import judges_of
 from adatune_lite.report.statistics import holm, mean_less, paired
 from adatune_lite.report.tables import by_seed
+from adatune_lite.runs.record import Record
 from adatune_lite.training.spec import RunSpec
 
 CLAIM = "autolr.t14.adam.diff"
@@ -172,6 +173,44 @@ def test_a_fit_holds_in_every_group() -> None:
     assert judged(page({0.02: 0.0, 0.01: -0.15})).outcome == "contradicted", "a group alone"
 
 
+def test_several_numbers_each_within_its_limit() -> None:
+    """Accuracies, and a number of looks that some runs have not."""
+
+    def rate(record: Record) -> list[float] | None:
+        lr = float(record.spec.get("lr"))
+        return [lr, 2 * lr] if lr > least else None
+
+    least = 0.0
+    kinds.limits(
+        CLAIM,
+        {"one": ("reference",), "two": ("rates", 0.02)},
+        {
+            "accuracy": kinds.bounded(accuracy, fmean, float, least=89.9, form="{:.0f}"),
+            "rate": kinds.bounded(rate, lambda runs: max(map(max, runs)), max, most=0.05, form="{:g}"),
+        },
+        "Mean accuracy and largest rate",
+        lacks="a rate",
+    )
+    found = judged(page({}))
+    assert (
+        found.outcome == "supported"
+        and found.why == "Mean accuracy and largest rate: one 90, 0.02; two 90, 0.04."
+    )
+    assert found.statistic == pytest.approx({"accuracy": 90, "rate": 0.04}, rel=1e-3)
+    assert judged(page({0.02: -1})).outcome == "contradicted", "a number alone, below"
+    least = 0.015
+    short = judged(page({}))
+    assert (
+        short.outcome == "undecided"
+        and "missing of a rate of one" in short.why
+        and "two 90, 0.04" in short.why
+    )
+    least = 0.05
+    none = judged(page({}))
+    assert none.outcome == "undecided" and "a rate of one, a rate of two" in none.why and not none.statistic
+    assert judged(page({}, fewer=5)).outcome == "not run"
+
+
 def test_a_fit_of_every_run() -> None:
     kinds.every_run(CLAIM, {"one": ("reference",)}, accuracy, lambda x: x < 90.015, "the accuracy", ".2f")
     assert judged(page({0.01: -1})).outcome == "supported"
@@ -215,7 +254,7 @@ def test_the_scorecard_of_one_claim(
 
 def test_ids_of_converted_experiments_stand_in_their_source(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    for name in ("06",):
+    for name in ("03", "04", "06"):
         for claim_id, judge in judges_of(experiments.find(name)).items():
             place, line = judge.place.split(":")
             source = (Path(__file__).parents[1] / place).read_text().splitlines()

@@ -76,6 +76,16 @@ def test_csv_has_the_values_in_full() -> None:
     assert float(found[1]["p (Holm)"]) == table()["p (Holm)"][1]
 
 
+def test_a_column_is_headed_as_the_page_has_room_and_nothing_is_an_empty_cell() -> None:
+    columns = [
+        Column("cost, 3 samples", float, "{:.1f} %", head="3 samples"),
+        Column("more", lambda row: None),
+    ]
+    found = Table([1.0, math.nan], columns)
+    assert found.markdown().splitlines() == ["| 3 samples | more |", "|---|---|", "| 1.0 % |  |", "|  |  |"]
+    assert found.csv() == '"cost, 3 samples",more\n1.0,\n,\n' and found["cost, 3 samples"][0] == 1
+
+
 def test_rows_without_records_are_not_shown_and_none_is_said() -> None:
     part = table(Made(lambda spec: None if spec.get("lr") == 0.03 else value(spec)))
     assert [row.key for row in part.shown] == ["reference", 0.02]

@@ -3,6 +3,7 @@
 `autolr_vs_schedules` is the pattern. A package has these modules, each with one reason to change:
 
     scale.py      Scale, a frozen dataclass of how large a profile is, and PROFILES: smoke, quick, desk, paper
+                  (in groups.py where both are short)
     groups.py     groups(scale, page): every run that the experiment wants, in the order of the plan
     reading.py    Results, its page: name, profiles, `declare = staticmethod(groups)`, and what is derived
     tables.py     functions of the results that give a `Table` of rows and columns, or a sentence
@@ -30,10 +31,10 @@ columns take a value from a row; a `Comparison` adds the difference by seed to t
 its interval and p after Holm over the table. `str(table)` is what the page shows, `table.csv()` the values.
 
 **Claims** (`claims.kinds`). One call registers the judge of one claim, by its id in full and the keys of the
-groups that it reads: `absolute`, `difference`, `ordering`, `trend`, `fit`, `every_run`. What fits none is a
-function (claim, results) -> Finding under `@judge("the.id")`. Its test was fixed before the runs were made:
-how an open word of it is read stands in the module's docstring. `python -m adatune_lite scorecard ID` shows
-one.
+groups that it reads: `absolute`, `difference`, `ordering`, `trend`, `fit`, `limits`, `every_run`. What fits
+none is a function (claim, results) -> Finding under `@judge("the.id")`. Its test was fixed before the runs
+were made: how an open word of it is read stands in the module's docstring. `python -m adatune_lite scorecard
+ID` shows one.
 
 **A part more** is a constant and a `yield` in groups.py, a table or a figure, a cell of the notebook, a kind
 of run in canary.py. **An experiment more** is a package, its line in EXPERIMENTS below, and a thin notebook
