@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 import adatune_lite as al
-from adatune_lite.engine.batchnorm import FastBatchNorm
+from adatune_lite.engine.fast import FastSecondDerivatives
 
 
 def second(fast: bool, shape: tuple[int, ...], dtype: torch.dtype) -> list[Tensor]:
@@ -28,7 +28,7 @@ def second(fast: bool, shape: tuple[int, ...], dtype: torch.dtype) -> list[Tenso
         norm.weight.copy_(draw(shape[1])).index_fill_(0, torch.tensor([0]), 0.0)
         norm.bias.copy_(draw(shape[1]))
     leaves = [x, norm.weight, norm.bias]
-    with FastBatchNorm() if fast else torch.enable_grad():
+    with FastSecondDerivatives() if fast else torch.enable_grad():
         y = norm(x)
     assert ("_BatchNormBackward" in str(y.grad_fn)) == fast
     loss = (torch.tanh(y) * scale + y**3 * 0.1).sum()
@@ -51,10 +51,10 @@ def test_equals_torchs_own(shape: tuple[int, ...]) -> None:
 def test_leaves_other_statistics_and_types_to_torch() -> None:
     x = torch.randn(4, 3, requires_grad=True)
     for norm in (nn.BatchNorm1d(3).eval(), nn.BatchNorm1d(3, affine=False)):
-        with FastBatchNorm():
+        with FastSecondDerivatives():
             assert "NativeBatchNorm" in str(norm(x).grad_fn)
     norm = nn.BatchNorm1d(3)
-    with FastBatchNorm():
+    with FastSecondDerivatives():
         assert norm(x.bfloat16()).dtype is torch.bfloat16
 
 

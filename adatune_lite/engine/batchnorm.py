@@ -18,33 +18,24 @@ where gamma r P v and both means of v are what the backward pass makes of v.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.overrides import TorchFunctionMode
 
 
-class FastBatchNorm(TorchFunctionMode):
-    """Inside the block torch's `batch_norm` has the second derivative above, where it takes batch statistics.
+def batch_norm(x: Tensor, *rest: Any, **named: Any) -> Tensor:
+    """torch.nn.functional.batch_norm with the second derivative above, where it takes batch statistics.
 
     On the CPU, for one dtype throughout and with gamma and beta; elsewhere torch's own is used, and where
-    activations are checkpointed (torch.utils.checkpoint): what is recomputed then, outside the block, must
+    activations are checkpointed (torch.utils.checkpoint): what is recomputed then, not by this function, must
     be what was computed first. The values and the first derivative are torch's to the last digit.
     """
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: object,
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        if func is torch.nn.functional.batch_norm and _serves(args[0], **(kwargs or {})):
-            return _BatchNorm.apply(*args, *(kwargs or {}).values())
-        return func(*args, **(kwargs or {}))
+    if _serves(x, **named):
+        found: Tensor = _BatchNorm.apply(x, *rest, *named.values())
+        return found
+    return torch.nn.functional.batch_norm(x, *rest, **named)
 
 
 def _serves(

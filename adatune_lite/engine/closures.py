@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
-from adatune_lite.engine.batchnorm import FastBatchNorm
 from adatune_lite.engine.curvature import LossError, check_scalar, same_values
+from adatune_lite.engine.fast import FastSecondDerivatives
 
 Closure = Callable[[], Tensor]
 
@@ -107,7 +107,7 @@ def evaluate(
     torch.clear_autocast_cache()
     versions = [w._version for w in weights]
     before = [w.detach().clone() for w in weights] if first else []
-    with FastBatchNorm() if twice else nullcontext():
+    with FastSecondDerivatives() if twice else nullcontext():
         loss = check_scalar(closure(), name)
     same = all(same_values(w, x) for w, x in zip(weights, before, strict=False))
     if versions != [w._version for w in weights] or not same:
