@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from adatune_lite import files
-from adatune_lite.tasks import sources
-from adatune_lite.tasks.data import image_task
+from adatune_lite.tasks import data, sources
+from adatune_lite.tasks.data import CIFAR10, CIFAR10_VGG11, CIFAR100, image_task
 from adatune_lite.tasks.sources import DataError, load_images
 from adatune_lite.tasks.spec import TaskSpec
 
@@ -255,3 +255,59 @@ def test_outer_batches_cover_the_validation_images() -> None:
 def test_impossible_tasks_are_refused(spec: TaskSpec, message: str) -> None:
     with pytest.raises(DataError, match=message):
         image_task(spec)
+
+
+def published(entry: sources.Dataset, part: str) -> sources.ImageSet:
+    """As many images as the part has, without pixels."""
+    n = entry.parts[part].images
+    return sources.ImageSet(torch.empty(n, 0), torch.arange(n) % entry.classes, "none", "", False)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        CIFAR10,
+        CIFAR10_VGG11,
+        CIFAR100,
+        dataclasses.replace(CIFAR10, train=10_000),
+        dataclasses.replace(CIFAR10, split_seed=7),
+        TaskSpec("mnist", train=55_000, validation=5_000, test=10_000),
+        TaskSpec("fashion_mnist", train=55_000, validation=5_000, test=10_000),
+    ],
+    ids=lambda spec: f"{spec.dataset}-{spec.model}-{spec.train}-{spec.split_seed}",
+)
+def test_no_image_is_in_two_parts(spec: TaskSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training and validation are disjoint pieces of the published training images; the test stays whole."""
+    monkeypatch.setattr(data, "load_images", lambda name, part: published(sources.known(name), part))
+    monkeypatch.setattr(data, "ImageTask", lambda spec, pools, parts, *_: parts)
+    parts: dict[str, tuple[str, np.ndarray]] = image_task(spec)  # type: ignore[assignment]
+    assert {name: (pool, len(chosen)) for name, (pool, chosen) in parts.items()} == {
+        "train": ("train", spec.train),
+        "validation": ("train", 5_000),
+        "test": ("test", 10_000),
+    }
+    chosen = np.concatenate([parts["train"][1], parts["validation"][1]])
+    assert len(np.unique(chosen)) == len(chosen)
+    assert np.array_equal(parts["test"][1], np.arange(10_000))
+    with pytest.raises(DataError, match=r"has [56]0,000 images for training and validation"):
+        image_task(dataclasses.replace(spec, train=55_001))
+
+
+@pytest.mark.parametrize("spec", [CIFAR10_VGG11, CIFAR100], ids=lambda spec: spec.dataset)
+def test_cifar_on_the_device(spec: TaskSpec) -> None:
+    """Real images: bytes in memory, floats batch by batch, in the statistics of the training part."""
+    try:
+        for part in ("train", "test"):
+            load_images(spec.dataset, part, download=False)
+    except DataError as error:
+        pytest.skip(f"needs {spec.dataset}: {error}")
+    task = image_task(spec)
+    assert all(images.dtype is torch.uint8 for images in task._images.values())
+    assert task.classes == (10 if spec.dataset == "cifar10" else 100) and task.steps_per_epoch == 351
+    x, y = task.batch(0, 351 * 3)
+    assert x.shape == (128, 3, 32, 32) and x.dtype is torch.float32 and y.max() < task.classes
+    # AdaTune's constants, of all 50,000 images
+    mean, deviation = (values.flatten() / 255 for values in task._scale or ())
+    known = {"cifar10": (0.4914, 0.4822, 0.4465), "cifar100": (0.5071, 0.4867, 0.4408)}[spec.dataset]
+    torch.testing.assert_close(mean, torch.tensor(known), rtol=0, atol=2e-3)
+    assert ((deviation > 0.2) & (deviation < 0.3)).all()

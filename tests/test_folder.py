@@ -87,7 +87,7 @@ def test_wrong_folders_are_refused(root: Path) -> None:
 
 def test_a_step_of_autolr_on_resnet50(root: Path) -> None:
     data = task(root)
-    net = al.tasks.models.build("resnet50", seed=0, classes=data.classes)
+    net = al.tasks.models.build("resnet50_imagenet", seed=0, classes=data.classes)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9)
     tuner = al.AutoLR(optimizer, explore_steps=1, window=1, samples=3, superbatch=1)
 

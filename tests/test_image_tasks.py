@@ -232,6 +232,33 @@ def test_a_run_of_a_convolutional_network(tmp_path: Path) -> None:
     assert len(set(outcomes[0].series["lr"])) == 3
 
 
+@pytest.mark.parametrize("model", ["resnet18", "vgg11"])
+def test_a_run_with_crops_resumes_bit_for_bit(model: str, tmp_path: Path) -> None:
+    """Stopped after every step, over the end of an epoch; vgg11 in channels_last."""
+    settings = (("hyper_lr", 1e-4), ("lr", 0.05), ("mu", 0.9), ("outer_batch", 20))
+    task = dataclasses.replace(SPEC, model=model, train=96)
+    spec = RunSpec(
+        *("training", task, "marthe", 5, 0, settings),
+        optimizer_settings=(("momentum", 0.9), ("weight_decay", 5e-4)),
+    )
+    store = Store(tmp_path)
+    whole = functions.training(spec, Context("cpu", store, Checkpoint(tmp_path / "whole.pt", "test")))
+    kept = Context("cpu", store, Checkpoint(tmp_path / "kept.pt", "test"), deadline=0.0)
+    for _ in range(4):
+        assert functions.training(spec, kept).status == "stopped by budget"
+    resumed = functions.training(spec, kept)
+    assert resumed.status == "finished" and resumed.metrics == whole.metrics
+    for name in ("lr", "train_loss", "hypergradient"):
+        assert list(resumed.series[name]) == list(whole.series[name]) and len(set(whole.series[name])) == 5
+
+
+def test_a_task_may_say_how_weights_begin() -> None:
+    spec = RunSpec("training", dataclasses.replace(SPEC, initial="xavier"), "constant", 1, 4)
+    _, net = functions.setting(spec, "cpu")
+    own = al.tasks.models.build("resnet18", seed=4, channels=3, width=0.0625, initial="xavier")
+    assert all(torch.equal(p, q) for p, q in zip(net.parameters(), own.parameters(), strict=True))
+
+
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 def test_a_setting_has_the_network_of_the_task(precision: str) -> None:
     spec = RunSpec("training", SPEC, "constant", 1, 4, precision=precision)

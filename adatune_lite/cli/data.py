@@ -1,4 +1,4 @@
-"""`data`: what is found where; `data fetch` and `data pack`."""
+"""`data`: which data sets are found where, and which networks there are; `data fetch` and `data pack`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from adatune_lite import files
 from adatune_lite.cli.tables import table
 from adatune_lite.tasks import sources
+from adatune_lite.tasks.models import MODELS, build, options_of
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[Any]
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    parser = commands.add_parser("data", help="show which data sets are found where, with checksums")
+    parser = commands.add_parser("data", help="show which data sets are found where, and the networks")
     parser.set_defaults(do=show)
     actions = parser.add_subparsers(metavar="ACTION")
     fetch_parser = actions.add_parser("fetch", help="download what is missing into the data folder")
@@ -29,7 +32,7 @@ def add(commands: Commands) -> None:
 
 
 def show(_: argparse.Namespace) -> int:
-    """A row for each part of each data set; exit code 1 if a file is broken."""
+    """A row for each part of each data set and for each network; exit code 1 if a file is broken."""
     rows, broken = [], []
     for entry in sources.DATASETS.values():
         for name, part in entry.parts.items():
@@ -47,7 +50,19 @@ def show(_: argparse.Namespace) -> int:
     print(table(("data set", "part", "images", "found", "sha256 of pixels and labels", ""), rows))
     for sentence in broken:
         print(sentence)
+    print(table(("network", "weights", "options"), [_network(name) for name in MODELS]))
     return 1 if broken else 0
+
+
+def _network(name: str) -> tuple[str, str, str]:
+    """Name, weights with the options' defaults, and the options."""
+    options = ", ".join(options_of(name))
+    try:
+        with torch.device("meta"):
+            net = build(name)
+    except ImportError:
+        return name, "needs torchvision", options
+    return name, f"{sum(w.numel() for w in net.parameters()):,}", options
 
 
 def fetch(given: argparse.Namespace) -> int:

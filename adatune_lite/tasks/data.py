@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -22,7 +23,17 @@ from adatune_lite.tasks.augment import Crops, draws
 from adatune_lite.tasks.sources import DataError, ImageSet, known, load_images
 from adatune_lite.tasks.spec import TaskSpec
 
-__all__ = ["CIFAR10", "DataError", "ImageSet", "ImageTask", "describe", "image_task", "load_images"]
+__all__ = [
+    "CIFAR10",
+    "CIFAR10_VGG11",
+    "CIFAR100",
+    "DataError",
+    "ImageSet",
+    "ImageTask",
+    "describe",
+    "image_task",
+    "load_images",
+]
 
 CIFAR10 = TaskSpec(
     "cifar10",
@@ -34,7 +45,13 @@ CIFAR10 = TaskSpec(
     scaling="standard",
     augment="crop_flip",
 )
-"""CIFAR-10 on ResNet-18 as AutoLR and MARTHE train it, with a validation part, which their codes lack."""
+"""CIFAR-10 on ResNet-18 as AutoLR trains it, with a validation part, which the published codes lack."""
+
+CIFAR10_VGG11 = replace(CIFAR10, model="vgg11")
+"""As MARTHE trains it, with SGD and momentum: AdaTune's VGG-11."""
+
+CIFAR100 = replace(CIFAR10, dataset="cifar100", initial="xavier")
+"""As MARTHE trains it, with Adam: AdaTune's ResNet-18."""
 
 # The purposes of the generators. A number once used for a purpose keeps it: it decides the digits.
 _SPLIT, _ORDER, _OUTER, _SUPERBATCH, _CROPS = 1, 2, 3, 4, 5

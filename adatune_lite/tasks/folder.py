@@ -4,7 +4,7 @@ Nothing of it is in the records: no experiment here has such data. It is what `t
 need to run ResNet-50 on them:
 
     task = FolderTask("imagenet", batch=256, validation=1000, device="cuda")
-    net = models.build("resnet50", classes=task.classes).to("cuda")
+    net = models.build("resnet50_imagenet", classes=task.classes).to("cuda")
     train(net, tuner, task, seed=0, steps=task.steps_per_epoch)
 """
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any
 
 from torch import nn
 
@@ -33,6 +32,8 @@ def mlp(
     return nn.Sequential(*layers, nn.Linear(widths[-1], classes))
 
 
-def mlp_bn(**options: Any) -> nn.Sequential:
+def mlp_bn(
+    classes: int = 10, features: int = 784, hidden: Sequence[int] = (500, 500), activation: str = "relu"
+) -> nn.Sequential:
     """An `mlp` with batchnorm."""
-    return mlp(**options, batchnorm=True)
+    return mlp(classes, features, hidden, activation, batchnorm=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -10,7 +11,21 @@ from torch import nn
 
 from adatune_lite.tasks.initial import drawn
 from adatune_lite.tasks.mlp import mlp, mlp_bn
-from adatune_lite.tasks.networks import conv4, lenet5, resnet18, resnet50, vgg11
+from adatune_lite.tasks.networks import (
+    blocks,
+    conv4,
+    densenet_bc,
+    lenet5,
+    resnet18,
+    resnet34,
+    resnet50,
+    resnet50_imagenet,
+    vgg11,
+    vgg13,
+    vgg16,
+    vgg19,
+    wide_resnet,
+)
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "mlp": mlp,
@@ -18,8 +33,15 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "conv4": conv4,
     "lenet5": lenet5,
     "vgg11": vgg11,
+    "vgg13": vgg13,
+    "vgg16": vgg16,
+    "vgg19": vgg19,
     "resnet18": resnet18,
+    "resnet34": resnet34,
     "resnet50": resnet50,
+    "resnet50_imagenet": resnet50_imagenet,
+    "wide_resnet": wide_resnet,
+    "densenet_bc": densenet_bc,
 }
 
 
@@ -27,14 +49,25 @@ def build(name: str, *, seed: int | None = None, **options: Any) -> nn.Module:
     """A network by name, `options` as its function takes them: classes, channels and width for images.
 
     seed: draws the initial weights from this seed and leaves the global random state alone; without it the
-    global state is used. Raises ValueError for a name that does not exist.
+    global state is used. Raises ValueError for a name that does not exist, of a network or an option.
     """
     if name not in MODELS:
         raise ValueError(f"model must be one of {', '.join(MODELS)}, not {name!r}")
+    known = options_of(name)
+    for option in options:
+        if option not in known:
+            raise ValueError(f"{name} has no option {option!r}; it has {', '.join(known)}")
     make = partial(MODELS[name], **options)
     return make() if seed is None else drawn(make, seed)
 
 
+def options_of(name: str) -> dict[str, Any]:
+    """What the network of that name can be built with, and the defaults."""
+    return {option: found.default for option, found in inspect.signature(MODELS[name]).parameters.items()}
+
+
 def decides(name: str) -> tuple[str, ...]:
     """Modules of the package, by path, that decide the network of that name."""
-    return (MODELS[name].__module__.partition(".")[2].replace(".", "/") + ".py",)
+    own = MODELS[name].__module__
+    shared = [blocks.__name__] if own.startswith(f"{__package__}.networks.") else []
+    return tuple(f"{m.partition('.')[2].replace('.', '/')}.py" for m in (own, *shared))

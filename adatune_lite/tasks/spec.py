@@ -11,7 +11,8 @@ from dataclasses import MISSING, dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from adatune_lite.tasks.mlp import ACTIVATIONS
-from adatune_lite.tasks.models import MODELS
+from adatune_lite.tasks.models import MODELS, options_of
+from adatune_lite.tasks.networks.blocks import INITIAL
 from adatune_lite.tasks.sources import DATASETS
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ class TaskSpec:
     """Pixels from 0 to 1, or "standard": mean 0 and variance 1 of each channel over the training images."""
     augment: str = "none"
     """Of training batches: "none", or "crop_flip" (4 pixels of padding, random crop, random flip)."""
+    initial: str = ""
+    """How the weights of a convolutional network begin ("torch", "xavier" or "he"); empty: as its own do."""
 
     def __post_init__(self) -> None:
         for name in ("train", "validation", "test", "batch"):
@@ -73,6 +76,13 @@ class TaskSpec:
         one_of("model", self.model, MODELS)
         for name, allowed in (("scaling", ("unit", "standard")), ("augment", ("none", "crop_flip"))):
             one_of(name, getattr(self, name), allowed)
+        if self.initial:
+            own = options_of(self.model).get("initial")
+            if own is None:
+                raise SpecError(f"initial is no setting of the network {self.model!r}: leave it out")
+            one_of("initial", self.initial, INITIAL)
+            if self.initial == own:
+                raise SpecError(f"{self.model!r} begins with initial {own!r} in any case: leave it out")
         # A setting that the network does not have would give one run two identities.
         foreign = ("width",) if self.flat else ("hidden", "activation")
         for f in fields(self):

@@ -31,6 +31,8 @@ def setting(spec: RunSpec, device: torch.device | str) -> tuple[ImageTask, nn.Mo
     dtype = DTYPES[spec.precision]
     task = _cached_task(spec.task, device, dtype)
     options: dict[str, Any] = {"channels": task.channels, "width": spec.task.width}
+    if spec.task.initial:
+        options["initial"] = spec.task.initial
     if spec.task.flat:
         options = {
             "features": task.features,
