@@ -26,7 +26,7 @@ OPTIONS: Mapping[str, Mapping[str, Option]] = MappingProxyType(
         "step": {"factor": 0.1, "period": 0.25},
         "linear": {},
         "polynomial": {"power": 2.0},
-        "sgdr": {"period": 1 / 7, "growth": 2},
+        "sgdr": {"period": 1 / 7, "growth": 2, "floor": 0.0},
         "cyclic": {"period": 0.2, "low": 0.1},
         "one_cycle_linear": {"low": 0.1, "final": 0.1},
         "trapezoid": {"ramp": 0.1, "low": 0.1},
@@ -37,6 +37,19 @@ OPTIONS: Mapping[str, Mapping[str, Option]] = MappingProxyType(
 """The options of each schedule and their defaults."""
 
 SCHEDULES = tuple(OPTIONS)
+
+ADATUNE: Mapping[str, tuple[str, Mapping[str, float]]] = MappingProxyType(
+    {
+        "exponential": ("exponential", {"final": 0.9901**200}),
+        "staircase": ("step", {"factor": 0.1, "period": 60 / 200}),
+        "sgdr": ("sgdr", {"period": 10 / 200, "growth": 2, "floor": 1e-4}),
+    }
+)
+"""The schedules that MARTHE is compared with, by its figures and AdaTune's code, as (name, options).
+
+Shares are of 200 epochs, so that they stretch to any number of steps. There the exponential schedule falls
+once an epoch, here at every step.
+"""
 
 
 def schedule(
@@ -51,7 +64,8 @@ def schedule(
     staircase: times `factor` at each share of `milestones`. AutoLR's baseline on CIFAR-10 has (1/2, 3/4).
     step: times `factor` after every share `period`.
     cosine: lr (1 + cos(pi t / T)) / 2 (SGDR without restarts, arXiv 1608.03983).
-    sgdr: cosine over the first share `period`, and anew over periods `growth` times as long each.
+    sgdr: cosine from lr to lr * floor over the first share `period`, and anew over periods `growth` times as
+        long each.
     linear: lr (1 - t / T). polynomial: lr (1 - t / T)^power.
     cyclic: up from lr * low and down again, linearly, once in every share `period` (arXiv 1506.01186).
     one_cycle: torch's default shape (arXiv 1803.09820), by cosines from lr / 25 over 30 % of the steps up
@@ -86,7 +100,7 @@ def schedule(
                 raise ValueError(f"milestones must be shares between 0 and 1, not {value!r}")
         elif isinstance(value, Sequence) or not (is_number(value) and math.isfinite(value) and value > 0):
             raise ValueError(f"{option} must be finite and above 0, not {value!r}")
-        elif option in ("factor", "final", "period", "ramp", "peak", "low") and value > 1:
+        elif option in ("factor", "final", "period", "ramp", "peak", "low", "floor") and value > 1:
             raise ValueError(f"{option} must be at most 1, not {value}")
         elif option == "growth" and value != int(value):
             raise ValueError(f"growth must be a whole number, not {value}")
@@ -135,7 +149,7 @@ def _scheduler(
         "linear": lambda: lr_scheduler.LinearLR(optimizer, 1.0, 0.0, steps),
         "polynomial": lambda: lr_scheduler.PolynomialLR(optimizer, steps, o("power")),
         "sgdr": lambda: lr_scheduler.CosineAnnealingWarmRestarts(
-            optimizer, share("period"), int(o("growth"))
+            optimizer, share("period"), int(o("growth")), lr * o("floor")
         ),
         "cyclic": lambda: lr_scheduler.CyclicLR(
             optimizer, lr * o("low"), lr, max(1, round(o("period") * steps / 2)), cycle_momentum=False

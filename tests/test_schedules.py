@@ -15,7 +15,7 @@ from torch.optim import lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 
 import adatune_lite as al
-from adatune_lite.schedules import SCHEDULES, mirrored_momentum, schedule
+from adatune_lite.schedules import ADATUNE, SCHEDULES, mirrored_momentum, schedule
 
 
 def expect(found: Tensor, values: list[float]) -> None:
@@ -49,6 +49,42 @@ def test_one_cycle() -> None:
     peak = int(found.argmax())
     assert (found[: peak + 1].diff() > 0).all()
     assert (found[peak:].diff() < 0).all()
+
+
+EPOCHS, BATCHES = 200, 7
+
+
+def adatune(scheduler: Callable[[torch.optim.Optimizer], LRScheduler], every: str) -> Tensor:
+    """The rates of 200 epochs from 0.1 on, the scheduler stepped after each epoch or after each batch."""
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1)
+    following = scheduler(optimizer)
+    rates = []
+    for epoch in range(EPOCHS):
+        for i in range(BATCHES):
+            rates.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            if every == "batch":
+                following.step(epoch + (i + 1) / BATCHES)
+        if every == "epoch":
+            following.step()
+    return torch.tensor(rates, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("name", "scheduler", "every", "bound"),
+    [
+        ("staircase", lambda o: lr_scheduler.StepLR(o, 60, 0.1), "epoch", 1e-12),
+        ("sgdr", lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, 10, 2, 1e-5), "batch", 1e-9),
+        ("exponential", lambda o: lr_scheduler.ExponentialLR(o, 0.9901), "epoch", 0.0101),
+    ],
+)
+def test_schedules_of_adatune(
+    name: str, scheduler: Callable[[Any], LRScheduler], every: str, bound: float
+) -> None:
+    """The exponential one within the 1 % that the published rate falls in an epoch."""
+    kind, options = ADATUNE[name]
+    rates = schedule(kind, EPOCHS * BATCHES, 0.1, **options)
+    torch.testing.assert_close(rates, adatune(scheduler, every), rtol=bound, atol=0)
 
 
 def rates_of(scheduler: Callable[[torch.optim.Optimizer], LRScheduler], steps: int, lr: float) -> Tensor:
@@ -93,6 +129,8 @@ def test_sgdr_restarts_over_longer_periods() -> None:
     cosine = [[0.2 * (1 + math.cos(math.pi * t / n)) for t in range(n)] for n in (2, 4, 8)]
     expect(schedule("sgdr", 14, 0.4), [*cosine[0], *cosine[1], *cosine[2]])
     expect(schedule("sgdr", 8, 0.4, period=0.5, growth=1), [*cosine[1], *cosine[1]])
+    raised = [0.1 + 0.75 * rate for rate in cosine[1]]
+    expect(schedule("sgdr", 4, 0.4, period=1.0, floor=0.25), raised)
 
 
 def test_cyclic_is_a_triangle() -> None:
