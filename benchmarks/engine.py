@@ -7,7 +7,7 @@ thread it is the processor's time that counts. Trainings are of the MNIST networ
 batch 100; one of T = 512 is too long for many pairs: its ratio is measured with T = 32 (the cost is linear in
 T) and, once, with T = 512 in a fresh process, which also gives the peak memory above the process before the
 call. The part "loop" has our training loop, AutoLR's decisions and the largest eigenvalue: see `loops` and
-`extras`.
+`extras`; "cifar" the steps of narrow networks: see `cifar`.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from torch import Tensor
 
 from adatune_lite import files
 from benchmarks import linear, memory
+from benchmarks.cifar import cifar_rows
 from benchmarks.extras import autolr_rows, eigenvalue_rows
 from benchmarks.loops import SPEC, loop_rows
 from benchmarks.measure import Row, median_interval, ratios, seconds, show
@@ -41,7 +42,7 @@ HORIZON, CHECKPOINTS = 512, 23
 SHORT, SHORT_CHECKPOINTS = 32, 6  # recompute 25 of 32 steps, the most there is; 23 checkpoints do 484 of 512
 MEGABYTE = 1e6
 NARROW = 0.125  # of ResNet-18, where a step takes tenths of a second and an overhead weighs more
-PARTS = ("mlp", "vgg", "schedules", "memory", "linear", "loop")
+PARTS = ("mlp", "vgg", "cifar", "schedules", "memory", "linear", "loop")
 
 
 def training_rows(pairs: int) -> list[Row]:
@@ -158,6 +159,8 @@ def main(arguments: list[str] | None = None) -> int:
             report(step_rows("mlp", options.pairs, judged=True, bfloat16=True))
         else:
             print("bfloat16: this CPU does not multiply it, not measured", flush=True)
+    if "cifar" in options.only:
+        report(cifar_rows(options.pairs))
     if "schedules" in options.only:
         report(training_rows(options.pairs))
     if "memory" in options.only:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from adatune_lite.tasks.data import Batch, image_task
-from benchmarks import engine, extras, loops
+from benchmarks import cifar, engine, extras, loops
 from benchmarks.measure import Row, median_interval
 
 TINY = replace(loops.SPEC, train=48, batch=8, width=0.0625)
@@ -32,8 +32,8 @@ def nets(monkeypatch: pytest.MonkeyPatch) -> list[nn.Module]:
     return made
 
 
-def task_batches() -> Iterator[Batch]:
-    step, task = 0, image_task(TINY)
+def task_batches(spec: loops.TaskSpec = TINY) -> Iterator[Batch]:
+    step, task = 0, image_task(spec)
     while True:
         yield task.batch(0, step)
         step += 1
@@ -69,6 +69,38 @@ def test_loop_rows() -> None:
     assert ours.target == 1.02 and loader.target is None
     assert min(ours.low, loader.low) > 0
     assert [row.target for row in loops.loop_rows(TINY, 1, 1, judged=False)] == [None, None]
+
+
+def test_cifar_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row of each method over bare steps and over plain ones, and images a second."""
+    monkeypatch.setattr(cifar, "STEPS", 1)
+    monkeypatch.setattr(cifar, "FEW", 1)
+    rows = cifar.cifar_rows(1, tuple(replace(spec, train=48, validation=8, batch=8) for spec in cifar.SPECS))
+    assert [(row.unit, row.target) for row in rows[:7]] == [
+        ("bare steps", 1.05),
+        *[("bare steps", 1.05), ("plain steps", None)] * 2,
+        *[("images/s", None)] * 2,
+    ]
+    assert len(rows) == 14 and all(0 < row.low <= row.value <= row.high for row in rows)
+
+
+@pytest.mark.parametrize("method", ["plain", "HD", "MARTHE"])
+def test_bare_steps_of_cifar_do_the_same(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the same batches the weights end where ours do."""
+    made: list[nn.Module] = []
+    start = cifar.start
+
+    def noted(spec: loops.TaskSpec) -> tuple[loops.ImageTask, nn.Module, torch.optim.Optimizer]:
+        found = start(spec)
+        made.append(found[1])
+        return found
+
+    monkeypatch.setattr(cifar, "start", noted)
+    spec = replace(TINY, validation=8, model="vgg11")
+    cifar.ours(spec, method)()
+    cifar.bare(spec, method, task_batches(spec))()
+    one, other = (list(net.parameters()) for net in made)
+    assert all(torch.allclose(x, y, rtol=1e-4, atol=1e-6) for x, y in zip(one, other, strict=True))
 
 
 def test_autolr_counts_the_passes_of_the_paper() -> None:
