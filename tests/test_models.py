@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from adatune_lite.tasks.models import MODELS, build, options_of
+from adatune_lite.tasks.models import MODELS, build, decides, options_of
 from adatune_lite.tasks.networks import blocks
 from adatune_lite.tasks.networks.resnet import BasicBlock
 from adatune_lite.tasks.spec import SpecError, TaskSpec
@@ -251,3 +251,16 @@ def test_unknown_names_are_refused() -> None:
         build("conv4", initial="he")
     with pytest.raises(ValueError, match="activation must be one of relu, tanh"):
         build("mlp", activation="swish")
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_family_decides_its_own_runs_alone(name: str) -> None:
+    """The file of its definition, and what families share; a new family leaves the records of others."""
+    family = {"res": "resnet", "vgg": "vgg", "den": "densenet", "len": "lenet"}.get(name[:3], name)
+    file = "imagenet" if name == "resnet50_imagenet" else family
+    shared = (
+        ("tasks/mlp.py",)
+        if name.startswith("mlp")
+        else (f"tasks/networks/{file}.py", "tasks/networks/blocks.py")
+    )
+    assert decides(name) == shared

@@ -105,6 +105,7 @@ OPTION = {
         Setting("power", float, "power of the fall", above=0),
         Setting("growth", int, "how many times longer each period is than the last", least=1),
         _share("low", "the low rate, over lr"),
+        _share("floor", "the lowest rate, over lr"),
         _share("ramp", "share of the steps of each ramp"),
         _share("peak", "share of the steps at the highest rate"),
     )

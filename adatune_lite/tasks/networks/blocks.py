@@ -36,7 +36,7 @@ class Images(nn.Module):
         if x.dim() != 4 or x.shape[1] != self.channels or max(x.shape[2:]) > self.size:
             raise ValueError(
                 f"this network takes images of {self.channels} channels, at most {self.size} pixels a side, "
-                f"not a batch of shape {tuple(x.shape)}: build it with other channels"
+                f"not a batch of shape {tuple(x.shape)}: build another one for them"
             )
         rows, columns = (self.size - side for side in x.shape[2:])
         left, top = columns // 2, rows // 2
