@@ -28,6 +28,7 @@ OLD, NEW, THIRD = "0" * 64, "1" * 64, "2" * 64
 TASK = TaskSpec("mnist5k", train=400, validation=100, test=100, hidden=(8,), batch=50)
 SPEC = RunSpec("training", TASK, "constant", 500, 0, pairs({"lr": 0.1}))
 KIND = Kind.of(SPEC)
+IDENTITY = ("-c", "user.name=a", "-c", "user.email=a@b")
 
 
 def record(spec: RunSpec = SPEC, seconds: float = 1.0, code: str = OLD, **more: str) -> Record:
@@ -153,8 +154,7 @@ class TestHistory:
             (tmp_path / "data" / "scratch").mkdir(parents=True)
             shutil.copy(digits, tmp_path / "data" / "scratch")
         for line in ("init -q", "add adatune_lite pyproject.toml", "commit -qm one"):
-            identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
-            subprocess.run(["git", "-C", str(tmp_path), *identity, *line.split()], check=True)
+            subprocess.run(["git", "-C", str(tmp_path), *IDENTITY, *line.split()], check=True)
         monkeypatch.setattr(files, "PACKAGE", package)
         return tmp_path
 
@@ -175,6 +175,17 @@ class TestHistory:
             what for what in desk.differences if "train_loss is other from its entry 64 on than at" in what
         ]
         assert first and not any(": lr is other" in what for what in desk.differences)
+
+    def test_a_commit_that_cannot_run_is_passed_over(self, checkout: Path) -> None:
+        loop = checkout / "adatune_lite" / "training" / "loop.py"
+        sound = loop.read_text(encoding="utf-8")
+        loop.write_text("half of a change", encoding="utf-8")
+        subprocess.run(["git", "-C", str(checkout), *IDENTITY, "commit", "-qam", "two"], check=True)
+        loop.write_text(sound, encoding="utf-8")
+        present = provenance.code_hash(KIND)[:SHORT]
+        desk = Desk(replace(SPEC, steps=8), [{present}])
+        rerun.compare({"training": desk}, Store(checkout / "data" / "runs"))
+        assert desk.equal is True and list(desk.commits) == [present]
 
     def test_an_accepted_code_that_no_commit_has_is_said(
         self, checkout: Path, monkeypatch: pytest.MonkeyPatch

@@ -146,11 +146,13 @@ def _find(desks: Sequence[Desk], folder: Path, store: Store) -> dict[str, Path]:
         place = folder / commit
         try:
             _export(commit, place)
+            if not (place / files.PACKAGE.name / "runs" / "again.py").is_file():
+                break  # Older than the comparison itself.
             codes = [
                 entry["code"][:SHORT] for entry in ask(place, [d.spec for d in open_ones], store, run=False)
             ]
         except (OSError, subprocess.CalledProcessError, tarfile.TarError, ValueError, KeyError):
-            break  # Older than the comparison itself.
+            continue  # A commit half-way through a change need not run.
         for desk, code in zip(open_ones, codes, strict=True):
             if any(code in accepted for accepted in desk.accepted):
                 desk.commits[code] = commit
