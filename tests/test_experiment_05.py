@@ -18,7 +18,7 @@ from torch.nn.functional import cross_entropy
 from adatune_lite.checkpoint import Checkpoint
 from adatune_lite.experiments import explore_exploit as experiment
 from adatune_lite.experiments.autolr_records import rates
-from adatune_lite.experiments.explore_exploit import canary, invariants, plots, tables
+from adatune_lite.experiments.explore_exploit import canary, groups, invariants, plots, tables
 from adatune_lite.experiments.explore_exploit.reading import Results, asked
 from adatune_lite.experiments.invariants import InvariantError
 from adatune_lite.experiments.superbatch import overhead
@@ -34,6 +34,7 @@ from adatune_lite.training.spec import RunSpec
 
 FIGURES = ("plateau_of_the_loss", "cut", "explore", "autolr_curves", "width")
 TABLES = ("setting", "finding", "shares", "best_and_worst", "width", "saturation", "greedy", "appendix_d")
+COLUMNS = ("method", "test accuracy (%)", "cost (plain steps)")
 
 
 @pytest.fixture(scope="module")
@@ -63,29 +64,31 @@ class Changed:
 def test_every_planned_run_has_a_record_and_the_invariants_hold(results: Results) -> None:
     plan = experiment.plan("smoke", results.store)
     assert invariants.check(results) == len(plan) == len({p.spec.hash for p in plan})
-    rows = results.table()
-    assert [r.share for r in rows if r.method == "staircase"] == list(experiment.SHARES)
-    assert [r.share for r in rows if r.method == "autolr"] == list(experiment.AUTOLR_SHARES)
-    for row in rows:
-        assert row.runs and not row.diverged and 0 < row.test_accuracy.mean <= 100
-        assert (row.plain_steps > 80) == (row.method == "autolr")
+    table = tables.shares(results)
+    assert table["explore"] == [*groups.SHARES, *groups.AUTOLR_SHARES]
+    assert table["method"] == ["staircase"] * 5 + ["AutoLR"] * 7
+    assert table["runs (diverged)"] == ["3 (0)"] + ["1 (0)"] * 11
+    for method, found, steps in zip(*map(table.__getitem__, COLUMNS), strict=True):
+        assert 0 < found.interval.mean <= 100 and (steps > 80) == (method == "AutoLR")
 
 
 def test_explore_is_the_steps_at_the_seed_rate(results: Results) -> None:
-    for share in experiment.SHARES:
-        steps, rates = results.staircase(share)[0].series("lr")
+    for share in groups.SHARES:
+        steps, rates = results["staircase", share][0].series("lr")
         assert set(rates[steps < share * 80]) == {0.1} and rates[-1] == pytest.approx(0.001)
-    for share in experiment.AUTOLR_SHARES:
-        assert results.autolr(share)[0].spec.get("explore_steps") == round(share * 80)
+    for share in groups.AUTOLR_SHARES:
+        assert results["autolr", share][0].spec.get("explore_steps") == round(share * 80)
 
 
 def test_widths_are_those_of_the_hessian_itself(results: Results) -> None:
     """The real eigenvalue through the run function, beside the whole Hessian's of one of its networks."""
-    widths = results.widths()
-    assert [w.seed for w in widths] == [0, 1, 2] and all(w.top_eigenvalue > 0 for w in widths)
-    record = results.staircase(experiment.SHORT)[0]
-    assert widths[0].test_accuracy == record.metrics["test_accuracy"]
-    assert widths[0].train_loss == record.metrics["train_loss"]
+    widths = results.widths
+    assert [r.spec.seed for r in widths] == [0, 1, 2]
+    values, accuracies, losses = results.width_columns
+    assert all(value > 0 for value in values)
+    record = results["staircase", groups.SHORT][0]
+    assert values[0] == record.metrics["top_eigenvalue"]
+    assert accuracies[0] == record.metrics["test_accuracy"] and losses[0] == record.metrics["train_loss"]
 
 
 def test_the_eigenvalue_of_a_run_is_that_of_its_final_weights_and_images(tmp_path: Path) -> None:
@@ -119,7 +122,7 @@ def test_figures_2_and_3_show_both_optimizers(results: Results) -> None:
     left, right = plots.plateau_of_the_loss(results).axes
     assert (left.get_title(), right.get_title()) == ("SGD", "SGD with momentum")
     for optimizer, panel in (("sgd", left), ("momentum", right)):
-        constant, cut = results.constant(optimizer), results.cut(optimizer)
+        constant, cut = results["constant", optimizer], results["cut", optimizer]
         assert panel.lines[0].get_ydata().tolist() == constant[0].series("train_loss")[1].tolist()
         assert plots.cut(results, optimizer).axes[0].lines[0].get_ydata()[0] == panel.lines[0].get_ydata()[0]
         assert {dict(r.spec.optimizer_settings).get("momentum") for r in (*constant, *cut)} == {
@@ -130,35 +133,35 @@ def test_figures_2_and_3_show_both_optimizers(results: Results) -> None:
 
 def test_figure_3_cuts_the_rate_once(results: Results) -> None:
     for optimizer in ("sgd", "momentum"):
-        (record,) = results.cut(optimizer)
+        (record,) = results["cut", optimizer]
         steps, rates = record.series("lr")
         assert set(rates[steps < 20]) == {0.1} and rates[steps >= 20] == pytest.approx(0.01)
         assert steps[-1] == 79
     verdict = judged("fig3.cut_speeds_descent", results.store, "smoke")
-    assert verdict.runs == tuple(r.spec.hash for r in (*results.constant("sgd"), *results.cut("sgd")))
+    assert verdict.runs == tuple(r.spec.hash for r in (*results["constant", "sgd"], *results["cut", "sgd"]))
 
 
 def test_the_windows_that_ask_the_local_rule_are_counted(results: Results) -> None:
     """Of 80 steps in windows of 20 the first quarter has none that ends before step 20: here it is longer."""
-    (whole,), (off,) = results.autolr(0.0), results.unsaturated(0.0)
+    (whole,), (off,) = results["autolr", 0.0], results["unsaturated", 0.0]
     changed = {k for k, v in off.spec.settings if dict(whole.spec.settings)[k] != v}
     assert changed == {"saturation"} and off.spec.get("explore_steps") == 0
     for record in (whole, off):
         fits = record.metrics["fits"]
-        assert asked(record, math.inf) == (4, fits) and asked(record, 20) == (0, 0)
-        assert asked(record, 21) == (1, np.isfinite(record.series("sample_0")[1][0]))
-    rows = [line.split(" | ") for line in tables.greedy(results).splitlines()[2:]]
-    assert [r[0].endswith("test") for r in rows] == [True, True] and [r[1] for r in rows] == ["0", "0"]
-    assert [float(r[4]) for r in rows] == pytest.approx(
-        [rates(r)[:40].mean() for r in (whole, off)], abs=5e-5
-    )
+        assert asked([record], math.inf) == (4, fits) and asked([record], 20) == (0, 0)
+        assert asked([record], 21) == (1, np.isfinite(record.series("sample_0")[1][0]))
+    table = tables.greedy(results)
+    assert [name.endswith("test") for name in table["AutoLR, explore 0"]] == [True, True]
+    assert table["windows of the first quarter"] == [0, 0]
+    assert table["mean rate of the first half"] == pytest.approx([rates(r)[:40].mean() for r in (whole, off)])
 
 
 @pytest.mark.parametrize("name", TABLES)
 def test_tables(results: Results, name: str) -> None:
-    text = getattr(tables, name)(results)
+    text = str(getattr(tables, name)(results))
     assert text and "nan" not in text
-    assert "| 94.52 (n = 4) |" in tables.shares(results) and "0.02 |" in tables.best_and_worst(results)
+    assert "| 94.52 (n = 4) |" in str(tables.shares(results))
+    assert "0.02 |" in str(tables.best_and_worst(results))
 
 
 def test_an_empty_store_has_pages_without_numbers(tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -166,23 +169,20 @@ def test_an_empty_store_has_pages_without_numbers(tmp_path_factory: pytest.TempP
     for name in FIGURES:
         drawn(name, empty)
     for name in TABLES:
-        assert (getattr(tables, name)(empty) == tables.NONE) == (name != "setting")
+        assert (str(getattr(tables, name)(empty)) == tables.NONE) == (name != "setting")
     assert invariants.check(empty) == 0
 
 
-def test_the_claims_find_their_seeds_and_the_paper_its_cost() -> None:
+def test_the_claims_find_their_seeds_and_the_paper_its_cost(tmp_path: Path) -> None:
     desk, paper = experiment.PROFILES["desk"], experiment.PROFILES["paper"]
-    assert len(experiment.width_runs(desk)) == 40 and all(
-        s.get("eigenvalue_images") for s in experiment.width_runs(desk)
-    )
-    assert len(experiment.staircase_runs(desk, experiment.LONG)) == 10
-    for ours, theirs in zip(
-        experiment.unsaturated_runs(desk), experiment.autolr_runs(desk, 0.25), strict=True
-    ):
+    planned = Results("desk", Store(tmp_path)).groups
+    short, long = (planned["staircase", share].specs for share in (groups.SHORT, groups.LONG))
+    assert len(short) == 40 and all(s.get("eigenvalue_images") for s in short) and len(long) == 10
+    for ours, theirs in zip(planned["unsaturated", 0.25].specs, planned["autolr", 0.25].specs, strict=True):
         assert set(ours.settings) - set(theirs.settings) == {("saturation", False)}
     for scale in (desk, paper):
         assert overhead(5, scale.superbatch, scale.window) <= 17.1
-    assert 2 * desk.window == desk.task.train // desk.task.batch, "two decisions an epoch"
+    assert 2 * desk.window == desk.epoch, "two decisions an epoch"
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_the_claims_find_their_seeds_and_the_paper_its_cost() -> None:
 def test_check_raises_when_a_record_breaks_an_invariant(
     results: Results, method: str, name: str, value: float, words: str
 ) -> None:
-    record = results.constant("momentum")[0] if method == "constant" else results.autolr(0.5)[0]
+    record = results["constant", "momentum"][0] if method == "constant" else results["autolr", 0.5][0]
     values = [value] * len(record.series(name)[1])
     if name == "decision":
         assert (record.series("decision_lr")[1] >= record.series("decision_new_lr")[1]).any()

@@ -10,6 +10,7 @@ from adatune_lite import claims
 from adatune_lite.experiments import autolr_vs_schedules as six
 from adatune_lite.experiments import explore_exploit as five
 from adatune_lite.experiments.autolr_records import accuracies, first_fall, rates
+from adatune_lite.experiments.explore_exploit.groups import LONG
 from adatune_lite.report.statistics import paired
 from adatune_lite.runs.record import Record
 from adatune_lite.training.spec import RunSpec
@@ -79,7 +80,7 @@ def test_equal_losses_need_neither_rank_nor_size_to_differ() -> None:
 
 def test_a_rare_wide_minimum_is_a_share_below_a_half() -> None:
     def reached(count: int) -> Made:
-        return Made(lambda s: 91.0 if share_of(s) == five.LONG or s.seed < count else 90.0)
+        return Made(lambda s: 91.0 if share_of(s) == LONG or s.seed < count else 90.0)
 
     for count, outcome in ((2, "supported"), (20, "undecided"), (38, "contradicted")):
         assert judged("s21.rare_wide_minimum", reached(count)).outcome == outcome
@@ -121,7 +122,7 @@ def test_greedy_cuts_come_early_and_lower_the_mean_rate() -> None:
 
 
 def test_rates_come_from_the_decisions() -> None:
-    spec = five.autolr_runs(five.PROFILES["desk"], 0.0)[0]
+    spec = five.results("desk", Made(lambda s: 90.0)).groups["autolr", 0.0].specs[0]
     record = Made(lambda s: 90.0, decided=lambda s: {39: 0.12, 78: 0.05}).get(spec)
     assert record is not None and first_fall(record) == 78
     found = rates(record)
