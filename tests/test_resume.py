@@ -65,6 +65,7 @@ def whole(name: str) -> State:
 
 
 @pytest.mark.parametrize("name", resumed_runs.cases())
+@pytest.mark.slow
 def test_resumes_bit_for_bit(name: str, tmp_path: Path, elsewhere: Executor) -> None:
     """In another process, from the state at a boundary.
 
@@ -116,6 +117,7 @@ def test_a_network_with_dropout_resumes_bit_for_bit(tmp_path: Path) -> None:
     assert differences(never_stopped, resumed) == []
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_goes_on_from_its_last_step(tmp_path: Path) -> None:
     one, other = tmp_path / "killed", tmp_path / "whole"
     one.mkdir()

@@ -344,6 +344,7 @@ def writers(*arguments: str | Path) -> dict[str, Any]:
     return dict(json.loads(done.stdout))
 
 
+@pytest.mark.slow
 def test_killed_writers_lose_and_tear_nothing(tmp_path: Path) -> None:
     """Writers of the same records in one folder on a slow disk, killed 200 times at random moments."""
     done = writers(tmp_path, "kill", "200")
@@ -358,6 +359,7 @@ def test_killed_writers_lose_and_tear_nothing(tmp_path: Path) -> None:
     assert sum(size > 0 and size % 512 == 0 for size in sizes) >= 10, "many were hit inside a file"
 
 
+@pytest.mark.slow
 def test_writers_on_a_full_disk_say_so_and_leave_nothing(tmp_path: Path) -> None:
     said = writers(tmp_path, "full")["said"]
     assert len(said) == 4
