@@ -202,6 +202,7 @@ def test_end_of_the_budget_stops_what_is_under_way_and_its_checkpoint_carries_on
     assert not list(Path("data/scratch/checkpoints").iterdir())
 
 
+@pytest.mark.slow
 def test_end_of_the_budget_ends_processes_whatever_they_do(store: Store) -> None:
     begun = time.monotonic()
     summary = execute([run(seed, method="stubborn") for seed in (0, 1)], store, jobs=2, budget_s=4.0)

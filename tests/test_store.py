@@ -346,9 +346,9 @@ def writers(*arguments: str | Path) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_killed_writers_lose_and_tear_nothing(tmp_path: Path) -> None:
-    """Writers of the same records in one folder on a slow disk, killed 200 times at random moments."""
-    done = writers(tmp_path, "kill", "200")
-    assert done["killed"] >= 200 and done["failed"] == 0 and done["confirmed"] >= 20
+    """Writers of the same records in one folder on a slow disk, killed 100 times at random moments."""
+    done = writers(tmp_path, "kill", "100")
+    assert done["killed"] >= 100 and done["failed"] == 0 and done["confirmed"] >= 10
     store = Store(tmp_path)
     for seed in range(done["confirmed"] + 1):
         expected = killed_writers.made(seed)
@@ -356,7 +356,7 @@ def test_killed_writers_lose_and_tear_nothing(tmp_path: Path) -> None:
     left = [problem for problem in store.verify() if "left behind by a writer" in problem.what]
     assert list(store.verify()) == left
     sizes = [problem.path.stat().st_size for problem in left]
-    assert sum(size > 0 and size % 512 == 0 for size in sizes) >= 10, "many were hit inside a file"
+    assert sum(size > 0 and size % 512 == 0 for size in sizes) >= 5, "many were hit inside a file"
 
 
 @pytest.mark.slow
