@@ -32,7 +32,7 @@ timed = @echo "== $(1)"; start=$$(date +%s); { $(2); } || { \
 # Tests side by side, one process for each core up to eight (each holds torch in memory), one thread each.
 side_by_side := -n logical --maxprocesses 8 --dist worksteal
 
-.PHONY: help env reproduce test lint book data bench clean
+.PHONY: help env reproduce check test lint book data bench clean
 .NOTPARALLEL:
 
 help: ## this list
@@ -75,6 +75,10 @@ env: ## make or repair .venv
 
 reproduce: env ## all notebooks and the site; EXP=01 for one experiment, PROFILE=desk for the real size, REUSE=none to recompute
 	@$(py) book/make_site.py reproduce --profile "$(PROFILE)" --experiment "$(EXP)" --device "$(DEVICE)" --reuse "$(REUSE)"
+
+check: env ## lint, types and quick tests (all but those marked slow), under 2 minutes on two cores
+	$(call timed,lint and types,$(MAKE) --no-print-directory lint)
+	$(call timed,quick tests,OMP_NUM_THREADS=1 $(py) -m pytest tests -m "not slow and not site" $(side_by_side))
 
 test: env ## lint, types, unit tests, planted faults, notebooks, site, browser check
 	$(call timed,lint and types,$(MAKE) --no-print-directory lint)

@@ -78,6 +78,8 @@ class Case:
     """What it is made of, the boundary among it."""
     run: Callable[[Path, int], State]
     """Of the file of its state and the steps after which to stop, 0 for none; it goes on from that state."""
+    settings: frozenset[Hashable] = frozenset()
+    """Names of a run's settings, with their values where these are words or switches."""
 
     def __str__(self) -> str:
         return f"{re.sub(r'[^a-z0-9_]+', '-', self.name.lower())}-{self.stop}"
@@ -182,8 +184,10 @@ def run_product() -> list[Case]:
             # One that diverges is over before it can be stopped.
             if not registry.function(spec.function).resumable or "diverging" in name:
                 continue
+            settings = frozenset((n, v if isinstance(v, str | bool) else "") for n, v in spec.settings)
             for stop in RUN_STOPS:
-                case = Case(f"{number[:2]} {name}", stop, _factors(spec, stop), partial(_run, spec, sources))
+                factors, run = _factors(spec, stop), partial(_run, spec, sources)
+                case = Case(f"{number[:2]} {name}", stop, factors, run, settings)
                 found.setdefault((spec.hash, stop), case)  # experiments share some
     return list(found.values())
 
@@ -202,9 +206,9 @@ def _factors(spec: RunSpec, stop: int) -> dict[str, Hashable]:
 
 
 def runs() -> list[Case]:
-    """Of the `run_product` few, in which all pairs of values and every run occur."""
+    """Of the `run_product` few, in which all pairs of values and every setting occur."""
     every = run_product()
-    return [every[k] for k in covering([pairs(case.factors) | {case.name} for case in every])]
+    return [every[k] for k in covering([pairs(case.factors) | case.settings for case in every])]
 
 
 def _run(spec: RunSpec, sources: list[Record], path: Path, stop: int) -> State:

@@ -1,8 +1,10 @@
-"""What the tests of whole experiments share: the smoke profile run once, and a store with other records."""
+"""What the tests of whole experiments share: the smoke profile, made once, and stores with other records."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import fcntl
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,14 +17,44 @@ from adatune_lite.runs.record import Record
 from adatune_lite.runs.store import Store
 from adatune_lite.training.spec import RunSpec
 
+Smoke = Callable[[ModuleType], Any]
+"""Results of an experiment's smoke profile: what the fixture `smoke` is."""
+
 
 def smoke(experiment: ModuleType, folder: Path) -> Any:
-    """Make every run of the profile in a folder; returns the experiment's results."""
+    """Make the runs of the profile that are missing in a folder; returns the experiment's results.
+
+    Of several processes with one folder the first makes them all while the others wait.
+    """
     mpl.use("Agg")
-    store = Store(folder)
-    summary = complete(experiment, "smoke", store, progress=lambda state: None)
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / f"{experiment.NAME}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        store = Store(folder / experiment.NAME)
+        summary = complete(experiment, "smoke", store, progress=lambda state: None)
     assert not summary.failed
     return experiment.results("smoke", store)
+
+
+class Empty:
+    """A store without records."""
+
+    def get(self, spec: RunSpec) -> Record | None:
+        return None
+
+
+class Everything:
+    """A store that has a record of every run: one of those given, of the same function and method if any."""
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        self._alike: dict[tuple[str, ...], Record] = {}
+        for record in records:
+            self._alike.setdefault((record.spec.function, record.spec.method), record)
+            self._alike.setdefault((record.spec.function,), record)
+
+    def get(self, spec: RunSpec) -> Record | None:
+        alike = self._alike.get((spec.function, spec.method)) or self._alike.get((spec.function,))
+        return alike and replace(alike, spec=spec)
 
 
 class Changed:

@@ -114,6 +114,7 @@ def test_a_broken_notebook_is_named(tmp_path: Path) -> None:
             pages.read_notebook(tmp_path / "x.ipynb")
 
 
+@pytest.mark.slow
 def test_staging_without_records_makes_stubs_and_own_pages(project: layout.Layout) -> None:
     project.runs.mkdir(parents=True)
     own = notebook(cell("markdown", "# Title of 01_first"), parameters())
@@ -144,6 +145,7 @@ def test_toc_without_notebooks_drops_the_part() -> None:
     assert build.with_chapters(toc, []) == {"root": "welcome", "parts": [{"chapters": [{"file": "a"}]}]}
 
 
+@pytest.mark.slow
 def test_execution_uses_this_environment(
     project: layout.Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -40,6 +40,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers")
 # The page resumes into the folder that it resumes from.
 @pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
+@pytest.mark.slow
 def test_own_loop(tmp_path: Path) -> None:
     import matplotlib.pyplot as plt
 

@@ -16,7 +16,6 @@ from typing import Any
 
 import fake_runs
 import pytest
-import synthetic
 
 from adatune_lite import __main__, experiments, notebook
 from adatune_lite.experiments import find
@@ -58,11 +57,6 @@ class TestTheKeptCanaries:
     def test_no_desk_run_is_left_to_be_compared(self, name: str) -> None:
         assert not freshness.outstanding(name), freshness.outstanding(name)
 
-    def test_every_experiment_with_records_has_one(self) -> None:
-        kept = {record.labels["experiment"] for record in stores_for("desk").records()}
-        for name, module in experiments.EXPERIMENTS.items():
-            assert name not in kept or canary.has_canary(module), f"{name} has records and no canary"
-
     @pytest.mark.parametrize("name", experiments.EXPERIMENTS)
     def test_no_two_runs_that_are_set_otherwise_give_the_same_numbers(self, name: str) -> None:
         """One that equals another would not notice that its setting had lost its effect."""
@@ -73,19 +67,6 @@ class TestTheKeptCanaries:
                 given = (kind.function, repr((made.status, made.figures)))
                 other, spec = seen.setdefault(given, (run, made.spec))
                 assert spec == made.spec, f"{name}, {kind}: {run} equals {other}"
-
-    @pytest.mark.parametrize("profile", ["desk", "paper"])
-    def test_it_has_every_kind_of_run_of_the_records(self, profile: str) -> None:
-        planned = {run.spec for run in EXPERIMENT.plan(profile, synthetic.Synthetic(synthetic.world()))}
-        kinds = _kinds(planned)
-        assert {"lrs_opt", "replay", "marthe"} <= {spec.method for spec in planned}
-        assert kinds <= _kinds(set(specs_01.runs().values()))
-
-
-def _kinds(specs: set[RunSpec]) -> set[tuple[object, ...]]:
-    settings = {(s.function, s.method, *(n for n, _ in s.settings), bool(s.source)) for s in specs}
-    networks = {(s.function, s.task.model, len(s.task.hidden), s.task.activation, s.optimizer) for s in specs}
-    return settings | networks
 
 
 def small(*values: float, status: str = "finished", spec: str = "a") -> SmallRun:
@@ -340,6 +321,7 @@ class TestFreshness:
             "a fresh record is shown rather than a later stale one"
         )
 
+    @pytest.mark.slow
     def test_the_site_shows_stale_records_with_a_mark(self) -> None:
         pytest.importorskip("IPython")
         assert notebook.best_profile("01") is None
@@ -512,6 +494,7 @@ class TestCommand:
             canary.specs(EXPERIMENT)
 
 
+@pytest.mark.slow
 def test_a_planted_fault_is_seen_and_nothing_else_is(tmp_path: Path) -> None:
     for name in ("adatune_lite", "data/canaries"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))

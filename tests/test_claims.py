@@ -172,6 +172,7 @@ def test_every_outcome_has_its_colour() -> None:
         assert f".verdict.{outcome.replace(' ', '-')}" in sheet
 
 
+@pytest.mark.slow
 def test_the_scorecard_lists_every_claim(capsys: pytest.CaptureFixture[str], checkout: Path) -> None:
     assert __main__.main(["scorecard"]) == 0
     lines = capsys.readouterr().out.splitlines()

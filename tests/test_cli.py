@@ -332,6 +332,7 @@ def test_what_cannot_be_fetched_is_told_once_the_rest_is_there(
         assert line.startswith(f"{name} is not in {checkout}: put ")
 
 
+@pytest.mark.slow
 def test_module_is_a_command(checkout: Path) -> None:
     paths = os.pathsep.join(filter(None, sys.path))
     done = subprocess.run(

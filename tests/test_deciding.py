@@ -130,6 +130,7 @@ def _shortest(experiment: ModuleType) -> list[RunSpec]:
     return list(found.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_whatever_runs_is_declared(name: str, tmp_path: Path) -> None:
     """The canary has a small run of every kind in plans and records."""

@@ -68,6 +68,7 @@ def test_record_tells_what_it_took(store: Store) -> None:
     assert record.provenance["peak_memory"] > 1e7
 
 
+@pytest.mark.slow
 def test_one_thread_and_the_same_digits_in_any_process(checkout: Path) -> None:
     """Several runs after one another here, and side by side elsewhere."""
     here, there = Store(checkout / "here"), Store(checkout / "there")
@@ -99,7 +100,7 @@ def test_missing_names_each_run_once(store: Store) -> None:
     assert [(p.spec.seed, p.priority) for p in missing(wanted, store)] == [(0, 5), (2, 2)]
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_failures_are_told_and_the_others_go_on(store: Store, checkout: Path, jobs: int) -> None:
     bad = run(0, method="fail", priority=2)
     summary = execute([bad, run(1), run(2, method="diverge")], store, jobs=jobs)
@@ -112,6 +113,7 @@ def test_failures_are_told_and_the_others_go_on(store: Store, checkout: Path, jo
     assert "Traceback" in details and "fake_runs.py" in details
 
 
+@pytest.mark.slow
 def test_killed_process_loses_its_own_run_only(store: Store) -> None:
     summary = execute([run(9, method="die", priority=9), *(run(seed) for seed in range(3))], store, jobs=2)
     assert summary.done == 3
@@ -200,6 +202,7 @@ def test_end_of_the_budget_stops_what_is_under_way_and_its_checkpoint_carries_on
     assert not list(Path("data/scratch/checkpoints").iterdir())
 
 
+@pytest.mark.slow
 def test_end_of_the_budget_ends_processes_whatever_they_do(store: Store) -> None:
     begun = time.monotonic()
     summary = execute([run(seed, method="stubborn") for seed in (0, 1)], store, jobs=2, budget_s=4.0)
@@ -269,6 +272,7 @@ def killed_at_last(group: int) -> Iterator[None]:
         raise
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_is_finished(checkout: Path) -> None:
     script = checkout / "script.py"
     script.write_text(

@@ -8,43 +8,32 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from smoke_runs import Changed, smoke
+from smoke_runs import Changed, Empty, Everything, Smoke
 
-from adatune_lite.experiments import EXPERIMENTS, UnknownExperiment, decision, find
+from adatune_lite.experiments import decision
 from adatune_lite.experiments import lrs_opt_vs_marthe as experiment
 from adatune_lite.experiments.invariants import InvariantError
-from adatune_lite.experiments.lrs_opt_vs_marthe import groups, invariants, plots, tables
+from adatune_lite.experiments.lrs_opt_vs_marthe import canary, groups, invariants, tables
 from adatune_lite.experiments.lrs_opt_vs_marthe.groups import CLASSICAL, LABELS, MUS, ONLINE, SPACES, START
 from adatune_lite.experiments.lrs_opt_vs_marthe.reading import Results, plain_steps
 from adatune_lite.experiments.lrs_opt_vs_marthe.scale import Scale
-from adatune_lite.report.groups import Group, Page, Role, Search
+from adatune_lite.report.groups import Group, Page, Search
 from adatune_lite.report.search import final_loss
 from adatune_lite.runs.record import Record
 from adatune_lite.runs.store import Store
-from adatune_lite.training.spec import RunSpec
 
 ROOT = Path(__file__).resolve().parents[1]
 
-FIGURES = ("schedules", "comparison", "mu_hyper_lr_map", "outer_loop", "nearness", "transfer", "sensitivity")
-TABLES = ("setting", "comparison", "costs", "settings", "at_fixed_mu", "nearness", "transfer", "finding")
-
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
-    found: Results = smoke(experiment, tmp_path_factory.mktemp("store"))
+def results(smoke: Smoke) -> Results:
+    found: Results = smoke(experiment)
     return found
-
-
-def test_every_planned_run_has_a_record_and_the_invariants_hold(results: Results) -> None:
-    plan = experiment.plan("smoke", results.store)  # type: ignore[arg-type]
-    assert invariants.check(results) == len(plan)
-    roles = {role.name for role in vars(groups).values() if isinstance(role, Role)}
-    assert {p.role for p in plan} == roles - {"lrs_opt_long"}
 
 
 def test_every_method_gets_the_same_number_of_trials_on_the_same_seeds() -> None:
     for profile, scale in experiment.PROFILES.items():
-        page = experiment.results(profile, Nothing())
+        page = experiment.results(profile, Empty())
         searches = page.under("tuning")
         assert tuple(searches) == tuple(SPACES)
         assert {seeds_of(search) for search in searches.values()} == {(scale.tuning_seeds,) * scale.draws}
@@ -61,18 +50,6 @@ def seeds_of(search: Group) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(spec.seed for spec in trial) for trial in search.trials)
 
 
-class Nothing:
-    """A store without records."""
-
-    def get(self, spec: RunSpec) -> Record | None:
-        return None
-
-
-def test_every_profile_and_store_has_the_same_groups(results: Results) -> None:
-    pages = [results, *(experiment.results(profile, Nothing()) for profile in experiment.PROFILES)]
-    assert len({tuple(page.groups) for page in pages}) == 1
-
-
 def test_the_desk_profile_is_the_papers_setting() -> None:
     scale = experiment.PROFILES["desk"]
     task = scale.task
@@ -84,23 +61,15 @@ def test_the_desk_profile_is_the_papers_setting() -> None:
     )
 
 
-@pytest.mark.parametrize("name", FIGURES)
-def test_figures_draw_with_all_records_and_with_none(results: Results, name: str, tmp_path: Path) -> None:
-    empty = experiment.results("desk", Changed(Store(tmp_path), {}))
-    for which in (results, empty):
-        figure = getattr(plots, name)(which)
-        figure.savefig(tmp_path / "figure.png")
-
-
-@pytest.mark.parametrize("name", TABLES)
-def test_tables_hold_numbers_with_all_records_and_say_so_with_none(
-    results: Results, name: str, tmp_path: Path
-) -> None:
-    full = str(getattr(tables, name)(results))
-    assert "nan" not in full.lower()
-    assert any(c.isdigit() for c in full)
-    empty = str(getattr(tables, name)(experiment.results("desk", Store(tmp_path))))
-    assert "No records yet" in empty or "not complete" in empty or "Not all runs" in empty
+def test_the_canary_has_networks_of_every_depth(results: Results) -> None:
+    """LRS-OPT and the online tuners differentiate through every layer."""
+    store = Everything(results.all_records())
+    planned = {run.spec for profile in ("desk", "paper") for run in experiment.plan(profile, store)}
+    kinds = [
+        {(s.function, len(s.task.hidden), s.task.activation) for s in specs}
+        for specs in (planned, canary.runs().values())
+    ]
+    assert kinds[0] <= kinds[1]
 
 
 def test_a_diverged_run_counts_as_guessing_in_the_table(results: Results) -> None:
@@ -148,7 +117,6 @@ def test_there_is_no_finding_while_a_method_lacks_a_run(results: Results) -> Non
 @pytest.mark.parametrize(
     ("method", "change", "words"),
     [
-        ("marthe", {"metrics": {"validation_loss": math.nan}}, "validation_loss is nan"),
         ("lrs_opt", {"metrics": {"validation_loss": 9.0, "lrs_opt_loss": 9.0}}, "ends above its start"),
         ("lrs_opt", {"metrics": {"validation_loss": 9.0, "lrs_opt_loss": 1.0}}, "replayed gives"),
         ("start", {"metrics": {"validation_loss": 0.5}}, "the constant run ends at"),
@@ -163,12 +131,6 @@ def test_check_raises_when_a_record_breaks_an_invariant(
     broken = dataclasses.replace(run, **change)  # type: ignore[arg-type]
     with pytest.raises(InvariantError, match=words):
         invariants.check(Results("smoke", Changed(results.store, {run.spec.hash: broken})))
-
-
-def test_experiments_are_found_by_number_and_name_and_refused_otherwise() -> None:
-    assert find("01") is find("1") is find("01_lrs_opt_vs_marthe") is EXPERIMENTS["01_lrs_opt_vs_marthe"]
-    with pytest.raises(UnknownExperiment, match="there are: 01_lrs_opt_vs_marthe"):
-        find("99")
 
 
 def test_the_readme_says_what_the_committed_records_say() -> None:

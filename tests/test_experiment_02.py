@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from smoke_runs import smoke
+from smoke_runs import Smoke
 
 from adatune_lite.claims import Claim, load
 from adatune_lite.experiments import decision
@@ -15,7 +15,7 @@ from adatune_lite.experiments import is_the_hypergradient_right as experiment
 from adatune_lite.experiments.invariants import InvariantError
 from adatune_lite.experiments.is_the_hypergradient_right import invariants, plots, tables, verdicts
 from adatune_lite.experiments.is_the_hypergradient_right.reading import ALL, GUESS, Results, error, probes
-from adatune_lite.experiments.is_the_hypergradient_right.scale import CALM, FAULTS, PROFILES
+from adatune_lite.experiments.is_the_hypergradient_right.scale import CALM, FAULTS
 from adatune_lite.runs.record import Record
 from adatune_lite.runs.store import Store
 from adatune_lite.training.derivatives import OUTER_ON_TEST, RATE_PER_TENSOR
@@ -23,26 +23,11 @@ from adatune_lite.training.outcome import Outcome
 from adatune_lite.tuners.as_published import ADAM, STEP, TANGENT
 
 ROOT = Path(__file__).resolve().parents[1]
-FIGURES = ("errors", "schedules", "costs_of_faults", "locality", "lean")
-TABLES = (
-    "setting",
-    "errors",
-    "meanings",
-    "untrained",
-    "adaptive",
-    "calm",
-    "projection",
-    "locality",
-    "lean",
-    "batchnorm",
-    "settings",
-    "finding",
-)
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
-    found: Results = smoke(experiment, tmp_path_factory.mktemp("store"))
+def results(smoke: Smoke) -> Results:
+    found: Results = smoke(experiment)
     return found
 
 
@@ -52,12 +37,6 @@ def claim(name: str) -> Claim:
 
 def changed(records: list[Record], **metrics: float) -> list[Record]:
     return [dataclasses.replace(r, metrics={**r.metrics, **metrics}) for r in records]
-
-
-def test_every_planned_run_has_a_record_and_the_invariants_hold(results: Results) -> None:
-    assert invariants.check(results) == len(results.planned)
-    assert not results.missing_roles()
-    assert {p.role for p in results.planned} == set(experiment._PRIORITY) - {"projection"}
 
 
 def test_the_library_is_exact_and_the_faults_are_not(results: Results) -> None:
@@ -99,42 +78,14 @@ def test_cheaper_products_cost_what_the_table_says(results: Results) -> None:
     assert rows["every 2nd"].cosine < 1
 
 
-def test_every_search_has_the_same_number_of_draws_on_other_seeds() -> None:
-    for profile, scale in PROFILES.items():
-        for optimizer in scale.optimizers:
-            for kind in ("exact", "published", "constant"):
-                trials = experiment.trials(scale, optimizer, kind)
-                assert [len(t) for t in trials] == [len(scale.tuning_seeds)] * scale.draws, profile
-        assert not set(scale.tuning_seeds) & set(scale.report_seeds)
-
-
 def test_every_deviation_of_the_tangent_and_the_step_is_trained_or_has_an_error(results: Results) -> None:
     assert {("momentum", "outer_statistics"), ("adam", RATE_PER_TENSOR)} <= set(results.faulty)
     assert set(FAULTS["adam"]) == {*TANGENT, *ADAM, *STEP, OUTER_ON_TEST} - {"outer_statistics"}
     assert set(FAULTS["momentum"]) == set(FAULTS["adam"]) - set(ADAM)
 
 
-@pytest.mark.parametrize("name", FIGURES)
-def test_figures(results: Results, name: str) -> None:
-    figure = getattr(plots, name)(results)
-    assert all(panel.get_xlabel() or not panel.axison for panel in figure.axes)
-
-
-@pytest.mark.parametrize("name", TABLES)
-def test_tables(results: Results, name: str) -> None:
-    text = getattr(tables, name)(results)
-    assert text
-    assert "nan" not in text
+def test_the_table_of_faults_has_a_line_for_each_kind(results: Results) -> None:
     assert tables.faults(results, "momentum").count("\n") == len(results.kinds("momentum")) + 1
-
-
-def test_an_empty_store_has_pages_without_numbers(tmp_path_factory: pytest.TempPathFactory) -> None:
-    empty = experiment.results("smoke", Store(tmp_path_factory.mktemp("empty")))
-    for name in FIGURES:
-        getattr(plots, name)(empty)
-    for name in TABLES:
-        getattr(tables, name)(empty)
-    assert invariants.check(empty) == 0
 
 
 def test_the_table_for_practice_has_each_optimizer(results: Results, tmp_path: Path) -> None:

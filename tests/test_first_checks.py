@@ -73,6 +73,7 @@ def resumed(kind: str, optimizer: str = "momentum") -> World:
 @pytest.mark.parametrize(
     ("kind", "fault"), [(k, f) for k in TUNERS for f in LOSSES if f != ONCE or k in TAKE_PRODUCTS]
 )
+@pytest.mark.slow
 def test_the_first_step_after_a_state_was_loaded_checks_again(kind: str, fault: str) -> None:
     refuses(resumed(kind), resumed(kind), fault, "train")
 

@@ -85,6 +85,7 @@ def test_wrong_folders_are_refused(root: Path) -> None:
         task(root / "nowhere")
 
 
+@pytest.mark.slow
 def test_a_step_of_autolr_on_resnet50(root: Path) -> None:
     data = task(root)
     net = al.tasks.models.build("resnet50_imagenet", seed=0, classes=data.classes)

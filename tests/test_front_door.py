@@ -315,6 +315,7 @@ def test_citation_names_the_version_and_the_reproduced_papers():
     assert cited == {"arXiv:1910.08525", "OpenReview:SkgtbaVYvH", "arXiv:1703.04782", "arXiv:1703.01785"}
 
 
+@pytest.mark.slow
 def test_wheel_says_what_it_is(tmp_path):
     """The metadata of a real wheel: the package's version, authors, classifiers, the README as Markdown."""
     copy = tmp_path / "project"
@@ -354,6 +355,7 @@ def test_licences_are_whole():
     assert re.findall(r"^Section (\d) --", text, re.MULTILINE) == list("12345678")
 
 
+@pytest.mark.slow
 def test_package_imports_with_torch_and_numpy_alone():
     """Nothing that only an extra brings may be loaded by the import."""
     code = """

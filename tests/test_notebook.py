@@ -91,6 +91,7 @@ def test_the_parameters_cell_holds_the_smoke_defaults(path: Path) -> None:
     assert namespace == DEFAULTS
 
 
+@pytest.mark.slow
 def test_a_fault_planted_in_the_library_turns_nbval_red(tmp_path: Path) -> None:
     for name in ("adatune_lite", "notebooks"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 import adatune_lite as al
 
 IMPORT_ALL = """
@@ -27,6 +29,7 @@ import adatune_lite.runs.execute
 """
 
 
+@pytest.mark.slow
 def test_the_library_and_its_runs_import_with_torch_and_numpy_alone() -> None:
     run = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", IMPORT_ALL], capture_output=True, text=True, check=False

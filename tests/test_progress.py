@@ -72,6 +72,7 @@ class TestProgress:
         show(State(4, 4, 0, None, True))
         assert "0.5 of 4" in out.getvalue() and "time left 2.0 h" in out.getvalue()
 
+    @pytest.mark.slow
     def test_execution_reports(self, store: Store) -> None:
         for jobs in (1, 2):
             states: list[State] = []

@@ -194,6 +194,7 @@ class TestCodeHash:
             assert remembered.remembered(makers, place) == wanted
         assert len(json.loads(place.read_text())) == remembered.KEPT
 
+    @pytest.mark.slow
     def test_hash_is_that_of_a_new_process(self) -> None:
         text = f"from adatune_lite.runs.provenance import Kind, code_hash; print(code_hash({MARTHE!r}))"
         done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)

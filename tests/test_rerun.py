@@ -158,6 +158,7 @@ class TestHistory:
         monkeypatch.setattr(files, "PACKAGE", package)
         return tmp_path
 
+    @pytest.mark.slow
     def test_a_fault_that_begins_late_is_seen(self, checkout: Path) -> None:
         loop = checkout / "adatune_lite" / "training" / "loop.py"
         sound = loop.read_text(encoding="utf-8")

@@ -65,12 +65,14 @@ def whole(name: str) -> State:
 
 
 @pytest.mark.parametrize("name", resumed_runs.cases())
+@pytest.mark.slow
 def test_resumes_bit_for_bit(name: str, tmp_path: Path, elsewhere: Executor) -> None:
     """In another process, from the state at a boundary.
 
     Covered, which the next test proves: every tuner with every rule, and each of both on both networks and
-    at every boundary. Of the runs of experiments every one once, and all pairs of run function, method,
-    optimizer, momentum, weight decay and network that meet in a run, and each of these at every boundary.
+    at every boundary. Of the runs of experiments every setting and switch once, and all pairs of run
+    function, method, optimizer, momentum, weight decay and network that meet in a run, and each of these at
+    every boundary.
     """
     case, kept = resumed_runs.cases()[name], tmp_path / "state.pt"
     with one_thread(), contextlib.suppress(resumed_runs.Stopped):
@@ -90,7 +92,8 @@ def test_every_pair_of_values_of_two_factors_is_resumed(kind: str) -> None:
     for one, other in combinations(factors, 2):
         meet = {(case.factors[one], case.factors[other]) for case in every}
         assert {(case.factors[one], case.factors[other]) for case in chosen} == meet, f"{one} with {other}"
-    assert {case.name for case in chosen} == {case.name for case in every} or kind == "training"
+    settings = [{setting for case in cases for setting in case.settings} for cases in (every, chosen)]
+    assert settings[0] == settings[1] and bool(settings[0]) == (kind == "run")
     assert len(chosen) <= len(every) / 2, "else the full product costs little more"
 
 
@@ -116,6 +119,7 @@ def test_a_network_with_dropout_resumes_bit_for_bit(tmp_path: Path) -> None:
     assert differences(never_stopped, resumed) == []
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_goes_on_from_its_last_step(tmp_path: Path) -> None:
     one, other = tmp_path / "killed", tmp_path / "whole"
     one.mkdir()

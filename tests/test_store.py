@@ -344,10 +344,11 @@ def writers(*arguments: str | Path) -> dict[str, Any]:
     return dict(json.loads(done.stdout))
 
 
+@pytest.mark.slow
 def test_killed_writers_lose_and_tear_nothing(tmp_path: Path) -> None:
-    """Writers of the same records in one folder on a slow disk, killed 200 times at random moments."""
-    done = writers(tmp_path, "kill", "200")
-    assert done["killed"] >= 200 and done["failed"] == 0 and done["confirmed"] >= 20
+    """Writers of the same records in one folder on a slow disk, killed 100 times at random moments."""
+    done = writers(tmp_path, "kill", "100")
+    assert done["killed"] >= 100 and done["failed"] == 0 and done["confirmed"] >= 10
     store = Store(tmp_path)
     for seed in range(done["confirmed"] + 1):
         expected = killed_writers.made(seed)
@@ -355,9 +356,10 @@ def test_killed_writers_lose_and_tear_nothing(tmp_path: Path) -> None:
     left = [problem for problem in store.verify() if "left behind by a writer" in problem.what]
     assert list(store.verify()) == left
     sizes = [problem.path.stat().st_size for problem in left]
-    assert sum(size > 0 and size % 512 == 0 for size in sizes) >= 10, "many were hit inside a file"
+    assert sum(size > 0 and size % 512 == 0 for size in sizes) >= 5, "many were hit inside a file"
 
 
+@pytest.mark.slow
 def test_writers_on_a_full_disk_say_so_and_leave_nothing(tmp_path: Path) -> None:
     said = writers(tmp_path, "full")["said"]
     assert len(said) == 4

@@ -247,12 +247,14 @@ def check_interpolation(makes: list[Make], name: str, mu: float, hyper_lr: float
 
 @of_a_jvp
 @pytest.mark.parametrize("name", ["sgd", "momentum", "adam"])
+@pytest.mark.slow
 def test_claim_marthe_interp_mu0_is_hd(name: str) -> None:
     check_interpolation([lambda o: al.MARTHE(o, 0.0, 1e-3), lambda o: al.HD(o, 1e-3)], name, 0.0, 1e-3)
 
 
 @of_a_jvp
 @pytest.mark.parametrize("name", ["sgd", "momentum", "adam"])
+@pytest.mark.slow
 def test_claim_marthe_interp_mu1_is_rtho(name: str) -> None:
     check_interpolation([lambda o: al.MARTHE(o, 1.0, 1e-4), lambda o: al.RTHO(o, 1e-4)], name, 1.0, 1e-4)
 

@@ -108,6 +108,7 @@ class Noted(Run):
 
 @pytest.mark.parametrize("kind", DIFFERENT)
 @settings
+@pytest.mark.slow
 def test_hypergradient_of_a_rate_that_moves(setting: Setting, kind: str) -> None:
     """At the last step, each difference around the rates that the tuner took."""
     run = Noted(kind, setting, HYPER_LR[setting.kind] / 20, ("lr",))
@@ -120,6 +121,7 @@ def test_hypergradient_of_a_rate_that_moves(setting: Setting, kind: str) -> None
 
 @pytest.mark.parametrize("kind", [kind for kind in DIFFERENT if TUNERS[kind].many])
 @settings
+@pytest.mark.slow
 def test_hypergradients_of_every_value(setting: Setting, kind: str) -> None:
     """Values at rest, after the first steps and later: the first step has its own rules."""
     run = Noted(kind, setting, 0.0, setting.rule.hypers)

@@ -126,12 +126,6 @@ def test_what_is_missing_is_named_and_leaves_no_verdict() -> None:
     assert given.outcome == "undecided" and "missing of HD (training gradient)" in given.why
 
 
-def test_without_records_nothing_is_judged() -> None:
-    held = claims.verdicts(results(lambda spec: None))
-    assert [v.outcome for v in held] == ["not run"] * 6
-    assert all(not v.profile and not v.runs and not v.statistic for v in held)
-
-
 def test_fewer_than_five_seeds_give_no_verdict() -> None:
     few = world()
     held = claims.verdicts(results(lambda spec: None if 4 <= spec.seed < TUNING else few(spec)))

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from adatune_lite import claims
-from adatune_lite.claims import Verdict
+from adatune_lite.claims import Verdict, claim_of
+from adatune_lite.claims.verdict import judges_of
 from adatune_lite.experiments import quadratic_fit, superbatch
 from adatune_lite.experiments.quadratic_fit import tables as tables_03
 from adatune_lite.experiments.quadratic_fit import verdicts as verdicts_03
@@ -31,7 +31,7 @@ class Made:
 
 def verdict(number: str, results: Any, claim: str) -> Verdict:
     assert results.name.startswith(number)
-    return next(v for v in claims.verdicts(results) if v.claim.id == claim)
+    return judges_of(results.experiment)[claim](claim_of(claim), results)
 
 
 COUNT = 12

@@ -7,6 +7,7 @@ import pytest
 from .expectation import PARTS, compute, differences, read
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", PARTS)
 def test_everything_is_as_it_was_frozen(part: str) -> None:
     found = list(differences(read(part), compute(part)))
