@@ -24,10 +24,11 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.overrides import TorchFunctionMode
+
+from adatune_lite.engine.graph import HookMode
 
 
-class FastBatchNorm(TorchFunctionMode):
+class FastBatchNorm(HookMode):
     """Inside the block torch's `batch_norm` has the second derivative above, where it takes batch statistics.
 
     On the CPU, for one dtype throughout and with gamma and beta; elsewhere torch's own is used, and where
@@ -44,7 +45,7 @@ class FastBatchNorm(TorchFunctionMode):
     ) -> Any:
         if func is torch.nn.functional.batch_norm and _serves(args[0], **(kwargs or {})):
             return _BatchNorm.apply(*args, *(kwargs or {}).values())
-        return func(*args, **(kwargs or {}))
+        return super().__torch_function__(func, types, args, kwargs)
 
 
 def _serves(

@@ -17,7 +17,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 from adatune_lite.engine.batchnorm import FastBatchNorm
-from adatune_lite.engine.curvature import LossError, check_scalar, same_values
+from adatune_lite.engine.curvature import LossError, check_scalar
+from adatune_lite.engine.graph import HookMode, Hooks, same_values
 
 Closure = Callable[[], Tensor]
 
@@ -94,9 +95,17 @@ class BufferGuard:
 
 
 def evaluate(
-    closure: object, name: str, weights: Sequence[Tensor], *, first: bool = False, twice: bool = False
+    closure: object,
+    name: str,
+    weights: Sequence[Tensor],
+    *,
+    first: bool = False,
+    twice: bool = False,
+    hooks: Hooks | None = None,
 ) -> Tensor:
     """The scalar loss of a closure that leaves the weights alone; twice: its second derivative is wanted.
+
+    hooks: what those may do that it registers on tensors (`engine.graph`); None: whatever they do.
 
     Raises LossError with the closure's name when it is not callable, returns no scalar, does not depend on
     the weights, or changes them. `first` compares values too: writes through `.data` leave no other trace.
@@ -107,7 +116,8 @@ def evaluate(
     torch.clear_autocast_cache()
     versions = [w._version for w in weights]
     before = [w.detach().clone() for w in weights] if first else []
-    with FastBatchNorm() if twice else nullcontext():
+    kind = FastBatchNorm if twice else HookMode
+    with kind(hooks or "look", name) if twice or hooks else nullcontext():
         loss = check_scalar(closure(), name)
     same = all(same_values(w, x) for w, x in zip(weights, before, strict=False))
     if versions != [w._version for w in weights] or not same:

@@ -129,7 +129,7 @@ class _Hessian:
     def _chunk(self, k: int, direction: list[Tensor]) -> Tensor:
         name, first = f"losses[{k}]", len(self.seen) == k
         with BufferGuard("running") as guard:
-            loss = evaluate(self.losses[k], name, self.weights, first=first)
+            loss = evaluate(self.losses[k], name, self.weights, first=first, hooks="look")
             grads = gradient(loss, self.weights, create_graph=True, what=name)
             if first:
                 check_second_derivative(grads)

@@ -25,10 +25,11 @@ from adatune_lite.engine.curvature import (
     LossError,
     check_scalar,
     check_second_derivative,
+    check_symmetric,
     gradient,
     product,
-    same_values,
 )
+from adatune_lite.engine.graph import HookMode, same_values
 from adatune_lite.rules import Rule, Tensors, adjoint, as_rule
 
 Weights = Mapping[str, Tensor] | Sequence[Tensor]

@@ -74,7 +74,7 @@ class HD(MARTHE):
 
         with self._refusable(weights):
             proof = finite if moves and not isinstance(train_loss, list) else None
-            found = self._gathered(train_loss, weights, finite=proof)
+            found = self._gathered(train_loss, weights, finite=proof, hooks="look")
             if not found.finite:
                 return found.loss
             if moves:
