@@ -85,8 +85,8 @@ def prepare(loss: Tensor, hooks: Hooks, what: str) -> None:
             continue
         if kind in _EMBEDDINGS and node._saved_scale_grad_by_freq:
             raise LossError(
-                f"{what} scales the gradient of an embedding by frequencies, so that it is not the loss's own: "
-                "set scale_grad_by_freq=False"
+                f"{what} scales the gradient of an embedding by frequencies, so that it is another than the "
+                "loss has: set scale_grad_by_freq=False"
             )
         for register in (node.register_prehook, node.register_hook):
             handle = register(_passed_over)
@@ -98,7 +98,8 @@ def prepare(loss: Tensor, hooks: Hooks, what: str) -> None:
                 else:
                     del found[key]
         if hooks == "look" and isinstance(node, BackwardCFunction) and kind != MODULE_HOOK:
-            node.register_hook(_Seen(type(node)._forward_cls.__name__, what))
+            function: Any = node
+            node.register_hook(_Seen(function._forward_cls.__name__, what))
 
 
 @contextmanager

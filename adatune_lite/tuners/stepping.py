@@ -88,7 +88,8 @@ def nothing_else_moves(optimizer: torch.optim.Optimizer, weights: Sequence[Tenso
         kept[:] = copied(now())
 
     first, last = optimizer.register_step_pre_hook(before), optimizer.register_step_post_hook(after)
-    optimizer._optimizer_step_post_hooks.move_to_end(last.id, last=False)
+    posts: Any = optimizer._optimizer_step_post_hooks
+    posts.move_to_end(last.id, last=False)
     try:
         yield
     finally:
@@ -125,8 +126,8 @@ def check_step(
     for w, (after, slack) in zip(weights, expected, strict=True):
         if float(torch.linalg.vector_norm(w.detach() - after)) > slack:
             raise UnsupportedOptimizer(
-                f"{type(optimizer).__name__} did not move a weight of shape {tuple(w.shape)} as its rule does: "
-                f"something around its step changes gradients or weights, {REMEDY}"
+                f"{type(optimizer).__name__} did not move a weight of shape {tuple(w.shape)} as its rule "
+                f"does: something around its step changes gradients or weights, {REMEDY}"
             )
 
 
