@@ -117,5 +117,5 @@ def test_tuners_use_it(monkeypatch: Any) -> None:
     assert len(calls) == 4 * 3 + 2
     monkeypatch.setattr("adatune_lite.engine.batchnorm._serves", lambda *a, **k: False)
     theirs = run()
-    assert len(calls) == 12
+    assert len(calls) == 14
     assert ours == (pytest.approx(theirs[0], rel=1e-10), theirs[1])
