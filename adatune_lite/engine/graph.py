@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import BackwardCFunction
 from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import BackwardHook
 
 Hooks = Literal["run", "look", "skip"]
 """run: as in plain training; look: one that changes the gradient is refused; skip: all are passed over."""
@@ -94,7 +95,7 @@ def prepare(loss: Tensor, hooks: Hooks, what: str) -> None:
             handle.remove()
             for key in list(found or ()):
                 if hooks == "look":
-                    found[key] = _Looking(found[key], _place(node), what)
+                    found[key] = _Looking(found[key], _place(node, found[key]), what)
                 else:
                     del found[key]
         if hooks == "look" and isinstance(node, BackwardCFunction) and kind != MODULE_HOOK:
@@ -140,17 +141,24 @@ class _Looking:
         if self._ran:  # a product goes this way again
             return
         self._ran = True
-        before = [None if g is None else g.detach().clone() for g in _grads(args[0])]
+        args = tuple(map(_plain, args))  # without graph, as in plain training
+        before = [None if g is None else g.clone() for g in _grads(args[0])]
         found = self._hook(*args)
         after = _grads(args[0] if found is None else found)
         if not all(map(_same, after, before)):
-            name = getattr(self._hook, "__qualname__", type(self._hook).__name__)
             raise LossError(
-                f"{self._what}: the backward hook {name.rpartition('<locals>.')[2]} on {self._where} changes "
-                "the gradient, and the hypergradient would not be that of the step that is taken: take the "
-                "hook off; clipping has a place in the tuner, as clip_grad_value or clip_grad_norm, a factor "
-                "in the loss, a frozen part in requires_grad_(False)"
+                f"{self._what}: {_name(self._hook)} on {self._where} changes the gradient, and the "
+                "hypergradient would not be that of the step that is taken: take the hook off; clipping has "
+                "a place in the tuner, as clip_grad_value or clip_grad_norm, a factor in the loss, a frozen "
+                "part in requires_grad_(False)"
             )
+
+
+def _name(hook: Callable[..., Any]) -> str:
+    name = getattr(hook, "__qualname__", type(hook).__name__)
+    if name.startswith("BackwardHook."):  # torch's own, around those of a module
+        return "a backward hook"
+    return f"the backward hook {name.rpartition('<locals>.')[2]}"
 
 
 def _same(a: Tensor | None, b: Tensor | None) -> bool:
@@ -158,6 +166,12 @@ def _same(a: Tensor | None, b: Tensor | None) -> bool:
         return a is b
     # a sparse gradient has a refusal of its own
     return a.layout is not torch.strided or same_values(a.detach(), b)
+
+
+def _plain(grads: Any) -> Any:
+    if isinstance(grads, tuple):
+        return tuple(map(_plain, grads))
+    return None if grads is None else grads.detach()
 
 
 def _grads(found: Any) -> Sequence[Tensor | None]:
@@ -168,8 +182,11 @@ def _passed_over(*_: object) -> None:
     """In the place of a hook that is not to run."""
 
 
-def _place(node: Any) -> str:
-    return "a module" if type(node).__name__ == MODULE_HOOK else f"the function {node.name()}"
+def _place(node: Any, hook: Callable[..., Any]) -> str:
+    for cell in getattr(hook, "__closure__", None) or ():
+        if isinstance(cell.cell_contents, BackwardHook):
+            return f"a module ({type(cell.cell_contents.module).__name__})"
+    return f"the function {node.name()}"
 
 
 class _Seen:
