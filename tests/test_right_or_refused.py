@@ -230,7 +230,7 @@ def gradient_logger(net: Any, optimizer: Any) -> None:
     for w in net.parameters():
         w.register_hook(lambda g: seen.append(float(g.norm())))
         w.register_post_accumulate_grad_hook(lambda w: seen.append(float(w.grad.norm())))
-    net[0].register_full_backward_hook(lambda module, given, out: seen.append(float(out[0].norm())))
+    net[2].register_full_backward_hook(lambda module, given, out: seen.append(float(out[0].norm())))
     net[2].register_full_backward_pre_hook(lambda module, out: seen.append(float(out[0].norm())))
     net[2].register_forward_hook(several)
     optimizer.register_step_pre_hook(lambda *_: seen.append(0.0))
@@ -347,8 +347,10 @@ def test_no_false_alarm(name: str, kind: str) -> None:
 @pytest.mark.parametrize("kind", TUNERS)
 def test_hooks_that_only_look_change_nothing(name: str, kind: str) -> None:
     (tuner, found), (plain, wanted) = run(HARMLESS[name], kind), run(case(), kind)
-    assert tuner.hypergradient == plain.hypergradient
-    assert all(map(torch.equal, found, wanted))
+    # torch's own view around a module with a backward hook adds in another order
+    assert tuner.hypergradient == pytest.approx(plain.hypergradient, rel=1e-12)
+    for a, b in zip(found, wanted, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("kind", TUNERS)
@@ -509,8 +511,8 @@ def weight_normed() -> nn.Module:
     return net
 
 
-class Halved(torch.autograd.Function):
-    """x^2, whose backward pass has a backward pass that forgets one of two ways."""
+class Crossed(torch.autograd.Function):
+    """x^2, whose backward pass has a backward pass that sums what it should not."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -519,10 +521,10 @@ class Halved(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Tensor:
-        return HalvedBackward.apply(g, ctx.saved_tensors[0])
+        return CrossedBackward.apply(g, ctx.saved_tensors[0])
 
 
-class HalvedBackward(torch.autograd.Function):
+class CrossedBackward(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, g: Tensor, x: Tensor) -> Tensor:
         ctx.save_for_backward(g, x)
@@ -531,18 +533,19 @@ class HalvedBackward(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, v: Tensor) -> tuple[Tensor, Tensor]:
         g, x = ctx.saved_tensors
-        return 2 * v * x, 2 * v * g * torch.tensor([1.0, -1.0], dtype=g.dtype)
+        return 2 * v * x, (2 * v * g).cumsum(-1)
 
 
 ASYMMETRIC = {
     "weight_norm": case(net=weight_normed),
-    "a wrong double backward": case(loss=lambda net, x, y: Halved.apply(Halved.apply(net(x)) - y).mean()),
+    "a wrong double backward": case(loss=lambda net, x, y: Crossed.apply(net(x) - y).mean()),
 }
 
 
 @pytest.mark.parametrize("kind", ["rtho", "marthe"])
-def test_a_wrong_second_derivative_is_refused_at_the_second_step(kind: str) -> None:
-    make = ASYMMETRIC["weight_norm"]
+@pytest.mark.parametrize("name", ASYMMETRIC)
+def test_a_wrong_second_derivative_is_refused_at_the_second_step(name: str, kind: str) -> None:
+    make = ASYMMETRIC[name]
     optimizer, train_loss, outer_loss = make()
     tuner = TUNERS[kind](optimizer, 0.0)
     tuner.step(partial(train_loss, 0), outer_loss)
@@ -616,72 +619,93 @@ def test_symmetry_raises_no_false_alarm_on_networks(name: str, dtype: torch.dtyp
 # --- whole schedules
 
 
-def problem(make: cases.Make, net: nn.Module, loss: Any) -> al.Problem:
-    def at(weights: Any, k: int) -> Tensor:
-        return loss(partial(torch.func.functional_call, net, weights), X[k], Y[k])
-
-    return al.Problem(dict(net.named_parameters()), lambda w, t: at(w, t), lambda w: at(w, 8))
+Loss = Callable[[Any, Tensor, Tensor], Tensor]
 
 
-SCHEDULES: dict[str, tuple[Any, Any, str]] = {
-    "module hook": (module_full, lambda net, x, y: mse_loss(net((x,)), y), "a module"),
-    "tensor hook": (None, lambda net, x, y: hooked_output(lambda x: net((x,)), x, y), "a tensor of shape"),
-    "hidden": (None, lambda net, x, y: Kernel.apply(net((x,)) - y).mean(), "Kernel computes out of"),
-    "once": (None, lambda net, x, y: Once.apply(net((x,)) - y).mean(), "Once is marked"),
-    "wrong": (None, lambda net, x, y: Halved.apply(net((x,)) - y).mean(), "not symmetric"),
+def fine(net: Any, x: Tensor, y: Tensor) -> Tensor:
+    return mse_loss(net(x), y)
+
+
+def problem(net: nn.Module, loss: Loss, at: tuple[int, ...] = (0, 1, 2)) -> al.Problem:
+    """Training with the loss at those steps, and a fine one at the others."""
+
+    def train(weights: Any, t: int) -> Tensor:
+        return (loss if t in at else fine)(bound(weights), X[t], Y[t])
+
+    def bound(weights: Any) -> Callable[[Tensor], Tensor]:
+        return lambda x: torch.func.functional_call(net, weights, (x,))
+
+    return al.Problem(dict(net.named_parameters()), train, lambda w: fine(bound(w), X[8], Y[8]))
+
+
+def perceptron_like(net: nn.Module) -> nn.Module:
+    found = perceptron()
+    found.load_state_dict(net.state_dict())
+    return found
+
+
+def hooked_network() -> nn.Module:
+    net = perceptron()
+    module_full(net, None)
+    return net
+
+
+SCHEDULES: dict[str, tuple[Callable[[], nn.Module], Loss, str]] = {
+    "module hook": (hooked_network, fine, "a module"),
+    "tensor hook": (perceptron, hooked_output, "a tensor of shape"),
+    "hidden": (perceptron, lambda net, x, y: Kernel.apply(net(x) - y).mean(), "Kernel computes out of"),
+    "once": (perceptron, lambda net, x, y: Once.apply(net(x) - y).mean(), "Once is marked"),
+    "wrong": (perceptron, lambda net, x, y: Crossed.apply(net(x) - y).mean(), "not symmetric"),
+}
+RATES = [0.1] * 3
+WAYS: dict[str, Callable[[al.Problem], Any]] = {
+    "reverse": lambda given: al.schedule_hypergradient(given, RATES, al.rules.SGD()),
+    "checkpoints": lambda given: al.schedule_hypergradient(given, RATES, al.rules.SGD(), checkpoints=1),
+    "keep_graph": lambda given: al.schedule_hypergradient(given, RATES, al.rules.SGD(), keep_graph=True),
+    "forward": lambda given: al.schedule_hypergradient(given, RATES, al.rules.SGD(), "forward"),
+    "lrs_opt": lambda given: al.lrs_opt(given, RATES, al.rules.SGD(), outer_steps=1),
 }
 
 
-@pytest.mark.parametrize("method", ["reverse", "forward", "keep_graph", "lrs_opt"])
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", SCHEDULES)
-def test_schedules_refuse_the_same(name: str, method: str) -> None:
-    change, loss, words = SCHEDULES[name]
-    torch.manual_seed(0)
-    net = perceptron()
-    if change:
-        change(net, None)
-    given = problem(case(), net, loss)
+def test_schedules_refuse_the_same(name: str, way: str) -> None:
+    net, loss, words = SCHEDULES[name]
+    given = problem(net(), loss)
     with pytest.raises(al.LossError, match=words):
-        if method == "lrs_opt":
-            al.lrs_opt(given, [0.1] * 3, al.rules.SGD(), outer_steps=1)
-        elif method == "keep_graph":
-            al.schedule_hypergradient(given, [0.1] * 3, al.rules.SGD(), keep_graph=True)
-        else:
-            al.schedule_hypergradient(given, [0.1] * 3, al.rules.SGD(), method=method)
+        WAYS[way](given)
 
 
 def test_schedules_switch_the_test_of_symmetry_off_by_name() -> None:
-    _, loss, _ = SCHEDULES["wrong"]
-    given = problem(case(), perceptron(), loss)
+    given = problem(perceptron(), SCHEDULES["wrong"][1])
     for method in ("reverse", "forward"):
-        al.schedule_hypergradient(given, [0.1] * 3, al.rules.SGD(), method, check_symmetry=False)
-    al.lrs_opt(given, [0.1] * 3, al.rules.SGD(), outer_steps=1, check_symmetry=False)
+        al.schedule_hypergradient(given, RATES, al.rules.SGD(), method, check_symmetry=False)
+    al.lrs_opt(given, RATES, al.rules.SGD(), outer_steps=1, check_symmetry=False)
 
 
-def test_a_fault_that_enters_at_a_later_step_of_a_schedule_is_found() -> None:
-    net = perceptron()
-    for at in range(3):
-        for name in ("hidden", "once", "tensor hook"):
-            _, wrong, words = SCHEDULES[name]
-            fine = lambda net, x, y: mse_loss(net((x,)), y)  # noqa: E731
-            call = partial(torch.func.functional_call, net)
-            given = al.Problem(
-                dict(net.named_parameters()),
-                lambda w, t, wrong=wrong, at=at: (wrong if t == at else fine)(partial(call, w), X[t], Y[t]),
-                lambda w: fine(partial(call, w), X[8], Y[8]),
-            )
-            with pytest.raises(al.LossError, match=words):
-                al.schedule_hypergradient(given, [0.1] * 3, al.rules.SGD())
+@pytest.mark.parametrize("at", range(3))
+@pytest.mark.parametrize("name", ["hidden", "once", "tensor hook"])
+def test_a_fault_at_any_step_of_a_schedule_is_found(name: str, at: int) -> None:
+    net, loss, words = SCHEDULES[name]
+    given = problem(net(), loss, (at,))
+    with pytest.raises(al.LossError, match=words):
+        WAYS["reverse"](given)
 
 
-def test_seeds_side_by_side_refuse_it_too() -> None:
-    net = perceptron()
+def test_seeds_side_by_side_refuse_it_where_hooks_run() -> None:
+    """Under vmap hooks of modules do not run, neither in the training nor in its derivative."""
+    net = hooked_network()
     start = {name: w.detach().expand(2, *w.shape).clone() for name, w in net.named_parameters()}
-    call = partial(torch.func.functional_call, net)
-    given = al.SeedProblem(
-        start,
-        lambda w, t: hooked_output(lambda x: call(w, (x,)), X[t], Y[t]),
-        lambda w: mse_loss(call(w, (X[8],)), Y[8]),
-    )
-    with pytest.raises(al.LossError, match="a tensor of shape"):
-        al.seed_hypergradients(given, [[0.1] * 3] * 2, al.rules.SGD())
+
+    def loss(weights: Any, k: int = 8) -> Tensor:
+        return mse_loss(torch.func.functional_call(net, weights, (X[k],)), Y[k])
+
+    def in_a_loop(weights: Any, k: int = 8) -> Tensor:
+        assert float(weights["0.weight"].detach().sum().item()) < 100  # what vmap cannot trace
+        return loss(weights, k)
+
+    found = al.seed_hypergradients(al.SeedProblem(start, loss, loss), [RATES] * 2, al.rules.SGD())
+    alone = al.schedule_hypergradient(problem(perceptron_like(net), fine), RATES, al.rules.SGD())
+    torch.testing.assert_close(found[1][0], alone[1])
+    with pytest.raises(al.LossError, match="a module"):
+        al.seed_hypergradients(al.SeedProblem(start, in_a_loop, loss), [RATES] * 2, al.rules.SGD())
