@@ -157,3 +157,75 @@ def spectral() -> nn.Module:
 
 def detached(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     return mse_loss(net(x), y) + mse_loss(net(x), net(x.flip(0)).detach())
+
+
+class Reversed(torch.autograd.Function):
+    """The identity, with its gradient reversed (domain-adversarial training)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        return -g
+
+
+def reversed_gradient(net: Any, x: Tensor, y: Tensor) -> Tensor:
+    return mse_loss(net(x), y) + 0.3 * Reversed.apply(net[1](net[0](x))).square().mean()
+
+
+def straight_through(net: Any, x: Tensor, y: Tensor) -> Tensor:
+    """Weights rounded in the forward pass, with the gradient of those that are not."""
+    w = net[0].weight
+    rounded = w + ((4 * w).round() / 4 - w).detach()
+    return mse_loss(net[2](torch.tanh(torch.nn.functional.linear(x, rounded, net[0].bias))), y)
+
+
+class Saved(torch.autograd.Function):
+    """x^3, whose backward pass uses a number that it has kept aside."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.squared = x.detach() ** 2
+        return x**3
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        return 3 * g * ctx.squared
+
+
+def saved_aside(net: Any, x: Tensor, y: Tensor) -> Tensor:
+    return mse_loss(Saved.apply(net(x)), y)
+
+
+class CodeBook(nn.Module):
+    """Vector quantisation: code vectors in a buffer follow what is assigned to them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = perceptron()
+        self.register_buffer("codes", torch.tensor([[-0.5, 0.2], [0.6, -0.1]], dtype=torch.float64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.net(x)
+        nearest = torch.cdist(out, self.codes).argmin(1)
+        with torch.no_grad():
+            self.codes.index_add_(0, nearest, 0.05 * (out - self.codes[nearest]))
+        return out + 0.5 * self.codes[nearest].detach()
+
+
+WRONG: dict[str, tuple[Make, str]] = {
+    "target behind detach": (case(loss=detached), r"train_loss\(0\): its gradient is not its derivative"),
+    "moving average": (mean_teacher, "evaluated again"),
+    "spectral_norm": (case(net=spectral), r"state: train_loss\(0\) is"),
+    "codebook": (case(net=CodeBook), "state"),
+    "reversed gradient": (case(loss=reversed_gradient), "its gradient is not its derivative"),
+    "straight through": (case(loss=straight_through), "its gradient is not its derivative"),
+    "number kept aside": (case(loss=saved_aside), "its gradient is right, and the derivative of that is not"),
+    "outer loss behind detach": (
+        case(outer=lambda net, x, y: detached(net, x, y)),
+        "outer_loss: its gradient is not its derivative",
+    ),
+}
+"""What nothing but a comparison finds, and how `hypergradcheck` names it."""

@@ -102,7 +102,7 @@ def hypergradcheck(
     raise_exception: False returns what was found, right or wrong.
 
     E is the outer loss as the tuners take it, under BatchNorm's batch statistics; where the closure's own
-    modes give another value, `notes` says by how much. A schedule is held for one parameter group without
+    modes give another value, `note` says by how much. A schedule is held for one parameter group without
     clipping.
 
     Raises HypergradcheckError where a number is wrong, ValueError for a `make` that is no such function,
