@@ -105,7 +105,7 @@ def evaluate(
 ) -> Tensor:
     """The scalar loss of a closure that leaves the weights alone; twice: its second derivative is wanted.
 
-    hooks: what those may do that it registers on tensors (`engine.graph`); None: whatever they do.
+    hooks: what backward hooks may do that it meets on its way (`engine.graph`); None leaves them alone.
 
     Raises LossError with the closure's name when it is not callable, returns no scalar, does not depend on
     the weights, or changes them. `first` compares values too: writes through `.data` leave no other trace.
@@ -117,8 +117,11 @@ def evaluate(
     versions = [w._version for w in weights]
     before = [w.detach().clone() for w in weights] if first else []
     kind = FastBatchNorm if twice else HookMode
-    with kind(hooks or "look", name) if twice or hooks else nullcontext():
+    mode = kind(hooks or "look", name) if twice or hooks else None
+    with mode or nullcontext():
         loss = check_scalar(closure(), name)
+    if mode:
+        mode.prepare(loss)
     same = all(same_values(w, x) for w, x in zip(weights, before, strict=False))
     if versions != [w._version for w in weights] or not same:
         raise LossError(f"{name} changed the weights; it may only read them")

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adatune_lite.engine.graph import Hooks, check_visible, in_half, nodes, prepare, weight_hooks
+from adatune_lite.engine.graph import Hooks, check_visible, in_half, nodes, weight_hooks
 from adatune_lite.engine.graph import LossError as LossError
 
 
@@ -37,15 +37,13 @@ def gradient(
 ) -> list[Tensor | None]:
     """d loss / d weights; None for weights that the loss does not use. sparse: sparse ones are welcome.
 
-    hooks: what backward hooks may do, see `engine.graph`; None is "look" with a graph and "run" without.
+    hooks: what those on weights may do, see `engine.graph`; None is "look" with a graph and "run" without.
 
     Raises LossError when it uses none of them, when its graph is gone, where reentrant checkpointing or a
     function written without autograd hides a part of it, for a hook that changes it, and for a sparse
     gradient.
     """
     hooks = hooks or ("look" if create_graph else "run")
-    if hooks != "run":
-        prepare(loss, hooks, what)
     # a seed with a graph marks functions without a second derivative even where the gradient that reaches
     # them is constant (`check_second_derivative`)
     seed = torch.ones_like(loss, requires_grad=True) if create_graph else None

@@ -100,6 +100,7 @@ class Problem:
         before = [w.detach().clone() for w in weights] if args in ((), (0,)) else []
         with mode:
             found = self._call(loss, weights, what, *args)
+        mode.prepare(found)
         same = all(same_values(w, x) for w, x in zip(weights, before, strict=False))
         if versions != [w._version for w in weights] or not same:
             where = f" at step {args[0]}" if args else ""
