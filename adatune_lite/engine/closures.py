@@ -18,7 +18,7 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 
 from adatune_lite.engine.batchnorm import FastBatchNorm
 from adatune_lite.engine.curvature import LossError, check_scalar
-from adatune_lite.engine.graph import HookMode, Hooks, same_values
+from adatune_lite.engine.graph import HookMode, HookPolicy, prepare, same_values
 
 Closure = Callable[[], Tensor]
 
@@ -101,11 +101,12 @@ def evaluate(
     *,
     first: bool = False,
     twice: bool = False,
-    hooks: Hooks | None = None,
+    hooks: HookPolicy | None = None,
 ) -> Tensor:
     """The scalar loss of a closure that leaves the weights alone; twice: its second derivative is wanted.
 
-    hooks: what backward hooks may do that it meets on its way (`engine.graph`); None leaves them alone.
+    hooks: what backward hooks may do that its gradient meets (`engine.graph`); None leaves them alone. Those on
+    tensors are looked for at the first call, and then if there were any, or with `twice`, where it costs nothing.
 
     Raises LossError with the closure's name when it is not callable, returns no scalar, does not depend on
     the weights, or changes them. `first` compares values too: writes through `.data` leave no other trace.
@@ -116,12 +117,14 @@ def evaluate(
     torch.clear_autocast_cache()
     versions = [w._version for w in weights]
     before = [w.detach().clone() for w in weights] if first else []
-    kind = FastBatchNorm if twice else HookMode
-    mode = kind(hooks or "look", name) if twice or hooks else None
-    with mode or nullcontext():
+    kind, may = FastBatchNorm if twice else HookMode, hooks.hooks if hooks else "look" if twice else "run"
+    watching = twice or (hooks is not None and (first or hooks.met))
+    with kind(may, name) if watching else nullcontext() as mode:
         loss = check_scalar(closure(), name)
-    if mode:
-        mode.prepare(loss)
+    met = mode is not None and mode.met
+    if hooks:
+        hooks.met = hooks.met or met
+    prepare(loss, may, name, met=met)
     same = all(same_values(w, x) for w, x in zip(weights, before, strict=False))
     if versions != [w._version for w in weights] or not same:
         raise LossError(f"{name} changed the weights; it may only read them")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -55,16 +56,22 @@ def in_half(loss: Tensor) -> bool:
     return any(x.dtype in _HALF for node in nodes([loss]) for x in node._input_metadata)
 
 
-class HookMode(TorchFunctionMode):
-    """Inside the block hooks on tensors that are computed are registered so that `hooks` holds for them.
+@dataclass
+class HookPolicy:
+    """What backward hooks may do in the gradient of a closure, from call to call."""
 
-    `prepare` sees to those on functions and modules; they are registered through a tensor's `grad_fn`.
-    """
+    hooks: Hooks
+    met: bool = False
+    """Whether the closure has registered one, or may have."""
+
+
+class HookMode(TorchFunctionMode):
+    """Inside the block hooks on tensors that are computed are registered so that `hooks` holds for them."""
 
     def __init__(self, hooks: Hooks = "run", what: str = "the loss") -> None:
         self._hooks, self._what = hooks, what
-        self._reached = False
-        """Whether the function behind a tensor was asked for."""
+        self.met = False
+        """Whether one was registered, or the function behind a tensor asked for, on which one may be."""
 
     def __torch_function__(
         self,
@@ -74,46 +81,51 @@ class HookMode(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         if func is torch.Tensor.register_hook:
+            self.met = True
             if self._hooks != "run" and not args[0].is_leaf:
                 tensor, hook = args
                 where = f"a tensor of shape {tuple(tensor.shape)}"
                 args = (tensor, _Looking(hook, where, self._what) if self._hooks == "look" else _passed_over)
         elif func == _GRAD_FN:
-            self._reached = True
+            self.met = True
         return func(*args, **(kwargs or {}))
 
-    def prepare(self, loss: Tensor) -> None:
-        """See to the graph of a loss of this block, before its gradient is taken.
 
-        Raises LossError for an embedding whose gradient is scaled by frequencies; with "look", backward
-        passes of functions written in Python raise it later, where they hide something.
-        """
-        if self._hooks == "run":
-            return
-        for node in nodes([loss]):
-            kind = type(node).__name__
-            if kind in _EMBEDDINGS and node._saved_scale_grad_by_freq:
-                raise LossError(
-                    f"{self._what} scales the gradient of an embedding by frequencies, so that it is another "
-                    "than the loss has: set scale_grad_by_freq=False"
-                )
-            # no hook of AccumulateGrad runs where the gradient is returned
-            if self._reached and kind != "AccumulateGrad":
-                self._see_to(node)
-            if self._hooks == "look" and isinstance(node, BackwardCFunction) and kind != MODULE_HOOK:
-                function: Any = node
-                node.register_hook(_Seen(function._forward_cls.__name__, self._what))
+def prepare(loss: Tensor, hooks: Hooks, what: str, *, met: bool) -> None:
+    """See to hooks on functions and modules in the graph of a loss, before its gradient is taken.
 
-    def _see_to(self, node: Any) -> None:
-        for register in (node.register_prehook, node.register_hook):
-            handle = register(_passed_over)
-            found = handle.hooks_dict_ref()
-            handle.remove()
-            for key in list(found or ()):
-                if self._hooks == "look":
-                    found[key] = _Looking(found[key], _place(node, found[key]), self._what)
-                else:
-                    del found[key]
+    met: whether functions other than those around modules may have one. Raises LossError for an embedding
+    whose gradient is scaled by frequencies; with "look", backward passes of functions written in Python raise
+    it later, where they hide something.
+    """
+    if hooks == "run":
+        return
+    for node in nodes([loss]):
+        kind = type(node).__name__
+        if kind == "AccumulateGrad":  # none of its hooks runs where the gradient is returned
+            continue
+        if kind in _EMBEDDINGS and node._saved_scale_grad_by_freq:
+            raise LossError(
+                f"{what} scales the gradient of an embedding by frequencies, so that it is another than the "
+                "loss has: set scale_grad_by_freq=False"
+            )
+        if met or kind == MODULE_HOOK:
+            _see_to(node, hooks, what)
+        if hooks == "look" and isinstance(node, BackwardCFunction) and kind != MODULE_HOOK:
+            function: Any = node
+            node.register_hook(_Seen(function._forward_cls.__name__, what))
+
+
+def _see_to(node: Any, hooks: Hooks, what: str) -> None:
+    for register in (node.register_prehook, node.register_hook):
+        handle = register(_passed_over)
+        found = handle.hooks_dict_ref()
+        handle.remove()
+        for key in list(found or ()):
+            if hooks == "look":
+                found[key] = _Looking(found[key], _place(node, found[key]), what)
+            else:
+                del found[key]
 
 
 @contextmanager

@@ -29,7 +29,7 @@ from adatune_lite.engine.curvature import (
     gradient,
     product,
 )
-from adatune_lite.engine.graph import HookMode, same_values
+from adatune_lite.engine.graph import HookMode, prepare, same_values
 from adatune_lite.rules import Rule, Tensors, adjoint, as_rule
 
 Weights = Mapping[str, Tensor] | Sequence[Tensor]
@@ -100,7 +100,7 @@ class Problem:
         before = [w.detach().clone() for w in weights] if args in ((), (0,)) else []
         with mode:
             found = self._call(loss, weights, what, *args)
-        mode.prepare(found)
+        prepare(found, "skip" if what == "final_loss" else "look", what, met=mode.met)
         same = all(same_values(w, x) for w, x in zip(weights, before, strict=False))
         if versions != [w._version for w in weights] or not same:
             where = f" at step {args[0]}" if args else ""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from adatune_lite.checks import is_number
 from adatune_lite.engine.closures import BufferGuard, Closure
-from adatune_lite.engine.graph import Hooks
+from adatune_lite.engine.graph import HookPolicy
 from adatune_lite.engine.hypergradient import check_schedule
 from adatune_lite.rules import UnsupportedOptimizer
 from adatune_lite.tuners.clipping import clipping
@@ -268,7 +268,7 @@ class Tuner(ABC):
         weights: Sequence[Tensor],
         directions: Sequence[Sequence[Tensor]] = (),
         finite: Callable[[Tensor, Gradients], bool] | None = None,
-        hooks: Hooks | None = None,
+        hooks: HookPolicy | None = None,
         symmetric: bool = False,
     ) -> Gathered:
         """What the step needs of the training loss; not finite: noted, and buffers go back.

@@ -118,7 +118,7 @@ class OnDevice:
             tangents = self._tangents(weights, grads, products)
             self._advance(weights, grads, ok)
         with tuner._guard(tuner.outer_batchnorm) as guard:
-            outer = evaluate(outer_loss, "outer_loss", weights, hooks="skip")
+            outer = evaluate(outer_loss, "outer_loss", weights, hooks=tuner._outer_hooks)
             slopes = gradient(outer, weights, what="outer_loss", hooks="skip")
         guard.restore()
         with torch.no_grad():

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from adatune_lite.engine.closures import Closure, evaluate
 from adatune_lite.engine.curvature import LossError, gradient
-from adatune_lite.engine.graph import Hooks
+from adatune_lite.engine.graph import HookPolicy
 from adatune_lite.tuners.products import Gradients, PartialProduct, count, products
 from adatune_lite.tuners.scaling import Scaling
 
@@ -43,7 +43,7 @@ def training_gradient(
     scaling: Scaling | None = None,
     finite: Callable[[Tensor, Gradients], bool] | None = None,
     model: torch.nn.Module | None = None,
-    hooks: Hooks | None = None,
+    hooks: HookPolicy | None = None,
     symmetric: bool = False,
 ) -> Gathered:
     """Loss, gradient and products of one closure or of the mean of several, one graph at a time.
@@ -62,10 +62,11 @@ def training_gradient(
     for i, closure in enumerate(closures):
         name = f"train_loss[{i}]" if isinstance(train_loss, list) else "train_loss"
         graph = bool(directions) and not isinstance(closure, PartialProduct)
+        may = hooks.hooks if hooks else None
         loss = evaluate(closure, name, weights, first=first, twice=graph, hooks=hooks)
         sparse = not (graph or dense)
         grads = gradient(
-            scaling.scaled(loss), weights, create_graph=graph, sparse=sparse, what=name, hooks=hooks
+            scaling.scaled(loss), weights, create_graph=graph, sparse=sparse, what=name, hooks=may
         )
         value, plain = loss.detach(), scaling.unscaled([None if g is None else g.detach() for g in grads])
         if not (finite or all_finite)(value, plain):

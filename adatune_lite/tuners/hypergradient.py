@@ -24,7 +24,7 @@ from torch import Tensor
 
 from adatune_lite.engine.closures import Closure, evaluate
 from adatune_lite.engine.curvature import LossError, gradient
-from adatune_lite.engine.graph import Hooks
+from adatune_lite.engine.graph import HookPolicy
 from adatune_lite.rules import Rule, Tensors, group_rule
 from adatune_lite.tuners import state as tuned_state
 from adatune_lite.tuners.adaptive import START, Adaptive, adaptive
@@ -111,8 +111,9 @@ class MARTHE(Tuner):
         self.mu = 0.0 if isinstance(mu, str) else float(mu)
         self._has_past = mu == "adaptive" or self.mu > 0
         """Whether Z may reach back further than the last step."""
-        self._hooks: Hooks = "look" if self._has_past else "run"
+        self._hooks = HookPolicy("look" if self._has_past else "run")
         """What backward hooks may do in the training gradient: a product has no derivative of theirs."""
+        self._outer_hooks = HookPolicy("skip")
         self._symmetry_due = check_symmetry
         self._tuned, self._rules = choose(
             optimizer,
@@ -314,7 +315,7 @@ class MARTHE(Tuner):
 
     def _outer(self, outer_loss: Closure, weights: Tensors) -> Tensor:
         """The outer loss, checked where it has not been before."""
-        found = evaluate(outer_loss, "outer_loss", weights, first=not self._outer_trusted, hooks="skip")
+        found = evaluate(outer_loss, "outer_loss", weights, first=not self._outer_trusted, hooks=self._outer_hooks)
         self._outer_trusted = True
         return found
 

@@ -168,7 +168,7 @@ def _wrong_product(
 ) -> str:
     """What is wrong with the second derivative of a loss along a direction."""
     with BufferGuard() as guard:
-        value = evaluate(loss, name, made.weights, twice=True, hooks="look")
+        value = evaluate(loss, name, made.weights, twice=True)
         grads = _filled(gradient(value, made.weights, create_graph=True, what=name), made.weights)
         curved = product(grads, made.weights, direction, what=name)
     guard.restore()
