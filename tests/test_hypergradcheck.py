@@ -87,7 +87,8 @@ def counted(factor: Callable[[int], float]) -> Callable[[], Made]:
     def make() -> Made:
         calls.append(None)
         optimizer, train_loss, outer_loss = case()()
-        return optimizer, train_loss, lambda now=factor(len(calls)): now * outer_loss()
+        now = factor(len(calls))
+        return optimizer, train_loss, lambda: now * outer_loss()
 
     return make
 

@@ -105,8 +105,9 @@ def evaluate(
 ) -> Tensor:
     """The scalar loss of a closure that leaves the weights alone; twice: its second derivative is wanted.
 
-    hooks: what backward hooks may do that its gradient meets (`engine.graph`); None leaves them alone. Those on
-    tensors are looked for at the first call, and then if there were any, or with `twice`, where it costs nothing.
+    hooks: what backward hooks may do that its gradient meets (`engine.graph`); None leaves them alone. Those
+    on tensors are looked for at the first call and, if there were none, then on with `twice` alone, whose
+    mode sees them for nothing.
 
     Raises LossError with the closure's name when it is not callable, returns no scalar, does not depend on
     the weights, or changes them. `first` compares values too: writes through `.data` leave no other trace.

@@ -315,7 +315,9 @@ class MARTHE(Tuner):
 
     def _outer(self, outer_loss: Closure, weights: Tensors) -> Tensor:
         """The outer loss, checked where it has not been before."""
-        found = evaluate(outer_loss, "outer_loss", weights, first=not self._outer_trusted, hooks=self._outer_hooks)
+        found = evaluate(
+            outer_loss, "outer_loss", weights, first=not self._outer_trusted, hooks=self._outer_hooks
+        )
         self._outer_trusted = True
         return found
 

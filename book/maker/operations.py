@@ -1,8 +1,8 @@
 """Which operations of torch have an exact hypergradient: a table of arguments, and what came of each.
 
 Every class of `torch.nn` and every function of `torch.nn.functional` is here: with arguments, or with the
-reason why it has none. Each is held to differences by `al.hypergradcheck` on weights that are its input, and on
-its own; what comes of it is "exact", "refused" by name, or "wrong", which must not be.
+reason why it has none. Each is held to differences by `al.hypergradcheck`, on weights that are its input and
+on its own; what comes of it is "exact", "refused" by name, or "wrong", which must not be.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812, its usual name
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
@@ -209,15 +209,9 @@ MODULES: dict[str, Call] = {
     "MaxPool1d": of(lambda: nn.MaxPool1d(2), LINE),
     "MaxPool2d": of(lambda: nn.MaxPool2d(2), PLANE),
     "MaxPool3d": of(lambda: nn.MaxPool3d(2), SPACE),
-    "MaxUnpool1d": with_call(
-        lambda: nn.MaxUnpool1d(2), lambda m, x: _unpooled(m, F.max_pool1d)(x), LINE
-    ),
-    "MaxUnpool2d": with_call(
-        lambda: nn.MaxUnpool2d(2), lambda m, x: _unpooled(m, F.max_pool2d)(x), PLANE
-    ),
-    "MaxUnpool3d": with_call(
-        lambda: nn.MaxUnpool3d(2), lambda m, x: _unpooled(m, F.max_pool3d)(x), SPACE
-    ),
+    "MaxUnpool1d": with_call(lambda: nn.MaxUnpool1d(2), lambda m, x: _unpooled(m, F.max_pool1d)(x), LINE),
+    "MaxUnpool2d": with_call(lambda: nn.MaxUnpool2d(2), lambda m, x: _unpooled(m, F.max_pool2d)(x), PLANE),
+    "MaxUnpool3d": with_call(lambda: nn.MaxUnpool3d(2), lambda m, x: _unpooled(m, F.max_pool3d)(x), SPACE),
     "Mish": of(nn.Mish, ROW),
     "MultiLabelMarginLoss": with_call(
         nn.MultiLabelMarginLoss, lambda m, x: m(x, torch.tensor([[0, 2, -1]] * 4)), ROW
@@ -386,12 +380,8 @@ FUNCTIONS: dict[str, Call] = {
     "mse_loss": fn(lambda x: F.mse_loss(x, FIXED), ROW),
     "multi_head_attention_forward": fn(_attention, (3, 2, 4), (12, 4)),
     "multi_margin_loss": fn(lambda x: F.multi_margin_loss(x, LABELS), ROW),
-    "multilabel_margin_loss": fn(
-        lambda x: F.multilabel_margin_loss(x, torch.tensor([[0, 2, -1]] * 4)), ROW
-    ),
-    "multilabel_soft_margin_loss": fn(
-        lambda x: F.multilabel_soft_margin_loss(x, MANY.to(x.dtype)), ROW
-    ),
+    "multilabel_margin_loss": fn(lambda x: F.multilabel_margin_loss(x, torch.tensor([[0, 2, -1]] * 4)), ROW),
+    "multilabel_soft_margin_loss": fn(lambda x: F.multilabel_soft_margin_loss(x, MANY.to(x.dtype)), ROW),
     "native_channel_shuffle": fn(lambda x: F.native_channel_shuffle(x, 2), PLANE),
     "nll_loss": fn(lambda x: F.nll_loss(x.log_softmax(1), LABELS), ROW),
     "normalize": fn(F.normalize, ROW),
@@ -446,12 +436,8 @@ OTHERS: dict[str, Call] = {
     "grid_sample of a fixed grid": fn(
         lambda x: F.grid_sample(x, FIXED.reshape(1, 2, 3, 2).repeat(2, 1, 1, 1), align_corners=False), PLANE
     ),
-    "utils.parametrizations.orthogonal": of(
-        lambda: parametrizations.orthogonal(nn.Linear(3, 2)), ROW
-    ),
-    "utils.parametrizations.weight_norm": of(
-        lambda: parametrizations.weight_norm(nn.Linear(3, 2)), ROW
-    ),
+    "utils.parametrizations.orthogonal": of(lambda: parametrizations.orthogonal(nn.Linear(3, 2)), ROW),
+    "utils.parametrizations.weight_norm": of(lambda: parametrizations.weight_norm(nn.Linear(3, 2)), ROW),
 }
 """Ways of using some of them that have another answer, and what stands beside them in torch."""
 
@@ -489,7 +475,9 @@ def functions() -> list[str]:
     found = [n for n, f in vars(F).items() if isinstance(f, builtin) and not n.startswith("_")]
     homes = (None, "torch", "torch._C", "torch._C._nn", F.__name__)
     return sorted(
-        n for n in found if getattr(getattr(F, n), "__module__", None) in homes and not n.startswith("has_torch")
+        n
+        for n in found
+        if getattr(getattr(F, n), "__module__", None) in homes and not n.startswith("has_torch")
     )
 
 
@@ -572,7 +560,9 @@ def markdown() -> str:
         refused: dict[str, list[str]] = {}
         for x in found:
             if x.result != "exact":
-                refused.setdefault(reason_of(x) if x.result == "refused" else "WRONG", []).append(f"`{x.name}`")
+                refused.setdefault(reason_of(x) if x.result == "refused" else "WRONG", []).append(
+                    f"`{x.name}`"
+                )
         lines = ["| " + title + " | |", "| --- | --- |", f"| exact ({len(exact)}) | {', '.join(exact)} |"]
         lines += [f"| refused: {why} ({len(names)}) | {', '.join(names)} |" for why, names in refused.items()]
         parts.append("\n".join(lines))
