@@ -55,6 +55,8 @@ def gradient(
             raise LossError(f"{what} must not call backward(): return the loss with its graph") from error
         if "use_reentrant" in str(error):
             raise _reentrant(what) from error
+        if create_graph and "support automatic differentiation" in str(error):  # in a backward pass
+            raise _no_second_derivative(what, error) from error
         if "_will_engine_execute_node" in str(error):
             raise LossError(
                 f"{what}: register_multi_grad_hook on weights waits for backward(), which is not called: "

@@ -256,9 +256,7 @@ MODULES: dict[str, Call] = {
     "Tanh": of(nn.Tanh, ROW),
     "Tanhshrink": of(nn.Tanhshrink, ROW),
     "Threshold": of(lambda: nn.Threshold(0.1, 0.0), ROW),
-    "Transformer": with_call(
-        lambda: nn.Transformer(4, 2, 1, 1, 4, dropout=0.0), lambda m, x: m(x, x), (3, 2, 4)
-    ),
+    "Transformer": with_call(lambda: nn.Transformer(4, 2, 1, 1, 4), lambda m, x: m(x, x), (3, 2, 4)),
     "TransformerDecoder": with_call(
         lambda: nn.TransformerDecoder(nn.TransformerDecoderLayer(4, 2, 4), 1),
         lambda m, x: m(x, x),
@@ -382,7 +380,6 @@ FUNCTIONS: dict[str, Call] = {
     "multi_margin_loss": fn(lambda x: F.multi_margin_loss(x, LABELS), ROW),
     "multilabel_margin_loss": fn(lambda x: F.multilabel_margin_loss(x, torch.tensor([[0, 2, -1]] * 4)), ROW),
     "multilabel_soft_margin_loss": fn(lambda x: F.multilabel_soft_margin_loss(x, MANY.to(x.dtype)), ROW),
-    "native_channel_shuffle": fn(lambda x: F.native_channel_shuffle(x, 2), PLANE),
     "nll_loss": fn(lambda x: F.nll_loss(x.log_softmax(1), LABELS), ROW),
     "normalize": fn(F.normalize, ROW),
     "pad": fn(lambda x: F.pad(x, (1, 1), mode="reflect"), LINE),
@@ -432,6 +429,9 @@ OTHERS: dict[str, Call] = {
     "MultiheadAttention, need_weights=False": with_call(
         lambda: nn.MultiheadAttention(4, 2), lambda m, x: m(x, x, x, need_weights=False)[0], (3, 2, 4)
     ),
+    "Transformer without dropout": with_call(
+        lambda: nn.Transformer(4, 2, 1, 1, 4, dropout=0.0), lambda m, x: m(x, x), (3, 2, 4)
+    ),
     "Conv2d, circular padding": of(lambda: nn.Conv2d(4, 2, 3, padding=1, padding_mode="circular"), PLANE),
     "grid_sample of a fixed grid": fn(
         lambda x: F.grid_sample(x, FIXED.reshape(1, 2, 3, 2).repeat(2, 1, 1, 1), align_corners=False), PLANE
@@ -457,6 +457,7 @@ NONE: dict[str, str] = {
     "NLLLoss2d": "the old name of NLLLoss",
     "assert_int_or_pair": "checks an argument",
     "grouped_mm": "for bfloat16 alone",
+    "native_channel_shuffle": "has no derivative in torch",
     "one_hot": "takes whole numbers",
     "scaled_grouped_mm": "for 8 bits and fewer",
     "scaled_mm": "for 8 bits and fewer",
