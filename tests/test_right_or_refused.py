@@ -14,6 +14,7 @@ import torch
 from faithful_cases import X, Y, case, perceptron, sgd
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 import adatune_lite as al
 from adatune_lite.tasks.models import build
@@ -709,3 +710,187 @@ def test_seeds_side_by_side_refuse_it_where_hooks_run() -> None:
     torch.testing.assert_close(found[1][0], alone[1])
     with pytest.raises(al.LossError, match="a module"):
         al.seed_hypergradients(al.SeedProblem(start, in_a_loop, loss), [RATES] * 2, al.rules.SGD())
+
+
+# --- what else somebody might try
+
+
+class Mask:
+    """A frozen part, by a callable object in place of a function."""
+
+    def __init__(self, w: Tensor) -> None:
+        self.mask = torch.arange(w.numel(), dtype=w.dtype).reshape(w.shape) % 2
+
+    def __call__(self, g: Tensor) -> Tensor:
+        return g * self.mask
+
+
+def masked(net: nn.Module, optimizer: Any) -> None:
+    for w in net.parameters():
+        w.register_hook(Mask(w))
+
+
+def noisy(net: nn.Module, optimizer: Any) -> None:
+    for w in net.parameters():
+        w.register_hook(partial(torch.add, torch.ones(()), alpha=0.01))
+
+
+def removes_itself(net: Any, optimizer: Any) -> None:
+    """A hook for one step."""
+
+    def hook(g: Tensor) -> None:
+        handle.remove()
+
+    handle = net[0].weight.register_hook(hook)
+
+
+def logged(net: Any, optimizer: Any) -> None:
+    net[2].weight.register_hook(lambda g: None)
+
+
+def shared(net: Any, x: Tensor, y: Tensor) -> Tensor:
+    """One weight is used at two places."""
+    return mse_loss(net(x), y) + nn.functional.linear(torch.cos(net[0](x)), net[2].weight).square().mean()
+
+
+def saved_elsewhere(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: t.clone(), lambda t: t):
+        return mse_loss(net(x), y)
+
+
+def checkpointed_module_hook(net: Any, optimizer: Any) -> None:
+    net[2].register_full_backward_hook(lambda module, given, out: (2 * given[0],))
+
+
+class Twice(nn.Module):
+    def forward(self, w: Tensor) -> Tensor:
+        return w + w.tanh()
+
+
+def parametrised() -> nn.Module:
+    net = perceptron()
+    nn.utils.parametrize.register_parametrization(net[0], "weight", Twice())
+    return net
+
+
+def replaced_output(net: Any, optimizer: Any) -> None:
+    net[1].register_forward_hook(lambda module, args, out: out * 2)
+
+
+@pytest.mark.parametrize("kind", ["rtho", "marthe"])
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (case(masked), r"the backward hook Mask on a weight.*requires_grad_\(False\)"),
+        (case(noisy), "the backward hook partial on a weight"),
+        (case(checkpointed_module_hook, loss=checkpointed), r"a module \(Linear\) changes"),
+    ],
+    ids=["mask", "noise", "in a checkpoint"],
+)
+def test_further_inputs_that_are_refused(make: cases.Make, words: str, kind: str) -> None:
+    with pytest.raises(al.LossError, match=words):
+        run(make, kind)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        case(removes_itself),
+        case(logged, loss=shared),
+        case(loss=saved_elsewhere),
+        case(net=parametrised),
+        case(replaced_output),
+    ],
+    ids=["removes itself", "shared", "saved elsewhere", "parametrised", "replaced output"],
+)
+def test_further_inputs_that_are_exact(make: cases.Make) -> None:
+    assert al.hypergradcheck(make).ok
+
+
+@pytest.mark.parametrize("changes", [False, True])
+def test_hooks_on_all_modules_and_all_optimizers(changes: bool) -> None:
+    factor = 2.0 if changes else 1.0
+
+    def modules(module: nn.Module, given: Any, out: Any) -> Any:
+        return (
+            tuple(None if g is None else factor * g for g in given) if isinstance(module, nn.Tanh) else None
+        )
+
+    handle = nn.modules.module.register_module_full_backward_hook(modules)
+    try:
+        if changes:
+            with pytest.raises(al.LossError, match=r"a module \(Tanh\) changes the gradient"):
+                run(SECOND_INPUT, "rtho")
+        else:
+            run(SECOND_INPUT, "rtho")
+    finally:
+        handle.remove()
+
+    @torch.no_grad()
+    def steps(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        for w in weights(optimizer):
+            w.mul_(factor)
+
+    handle = register_optimizer_step_post_hook(steps)
+    try:
+        if changes:
+            with pytest.raises(al.UnsupportedOptimizer, match="after it"):
+                run(case(), "rtho")
+        else:
+            run(case(), "rtho")
+    finally:
+        handle.remove()
+
+
+def graded(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """With an input that requires a gradient, as hooks on all modules ask for."""
+    return mse_loss(net(x.clone().requires_grad_()), y)
+
+
+SECOND_INPUT = case(loss=graded)
+
+
+def test_one_of_several_closures_has_the_hook() -> None:
+    own: dict[str, Any] = {}
+    optimizer, train_loss, outer_loss = case(lambda net, optimizer: own.update(net=net))()
+    tuner = al.RTHO(optimizer, 0.0)
+    with pytest.raises(al.LossError, match=r"train_loss\[1\]: the backward hook .* a tensor of shape"):
+        tuner.step([partial(train_loss, 0), lambda: hooked_output(own["net"], X[1], Y[1])], outer_loss)
+
+
+def test_a_hook_in_the_loss_of_products_alone() -> None:
+    own: dict[str, Any] = {}
+    optimizer, train_loss, outer_loss = case(lambda net, optimizer: own.update(net=net))()
+    tuner = al.RTHO(optimizer, 0.0)
+    for words, wrong in (
+        ("product_loss: the backward hook", hooked_output),
+        ("product_loss: .*Kernel", LATER["hidden at the end"][0]),
+    ):
+        loss = al.PartialProduct(
+            partial(train_loss, 0), lambda wrong=wrong: wrong(own["net"], X[0], Y[0]), 1.0
+        )
+        with pytest.raises(al.LossError, match=words):
+            tuner.step(loss, outer_loss)
+
+
+def test_find_hyper_lr_and_the_largest_eigenvalue_refuse_it_too() -> None:
+    optimizer, train_loss, outer_loss = case(cases.clamp_hooks)()
+    with pytest.raises(al.LossError, match="clip_grad_value"):
+        al.find_hyper_lr(
+            al.RTHO(optimizer), train_loss, lambda t: outer_loss(), outer_loss, steps=3, total_steps=9
+        )
+    with pytest.raises(al.LossError, match="clip_grad_value"):
+        al.top_eigenvalue([partial(train_loss, 0)], weights(optimizer), [6])
+
+
+@pytest.mark.parametrize("change", [cases.clamp_hooks, module_full, module_legacy, accumulated])
+def test_without_waiting_for_the_device_the_same_is_refused_at_any_step(change: Any) -> None:
+    for at in (0, 2):
+        own: dict[str, Any] = {}
+        optimizer, train_loss, outer_loss = case(lambda net, optimizer, own=own: own.update(net=net))()
+        tuner = al.RTHO(optimizer, 0.0, capturable=True)
+        for t in range(at):
+            tuner.step(partial(train_loss, t), outer_loss)
+        change(own["net"], optimizer)
+        with pytest.raises(al.LossError, match="changes"):
+            tuner.step(partial(train_loss, at), outer_loss)
