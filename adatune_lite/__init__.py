@@ -26,6 +26,7 @@ from adatune_lite.tuners import (
     superbatch,
 )
 from adatune_lite.tuning.hyper_lr import find_hyper_lr
+from adatune_lite.tuning.hypergradcheck import Hypergradcheck, HypergradcheckError, hypergradcheck
 from adatune_lite.tuning.lr_range import lr_range_test
 
 __version__ = "0.1.0"
@@ -38,6 +39,8 @@ __all__ = [
     "CycledMomentum",
     "Diverged",
     "FixedSchedule",
+    "Hypergradcheck",
+    "HypergradcheckError",
     "LossError",
     "NoEigenvalue",
     "PartialProduct",
@@ -49,6 +52,7 @@ __all__ = [
     "autolr_settings",
     "cycle",
     "find_hyper_lr",
+    "hypergradcheck",
     "lr_range_test",
     "lrs_opt",
     "lrs_opt_seeds",

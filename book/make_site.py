@@ -67,6 +67,8 @@ def reproduce(layout: Layout, notebooks: list[Notebook], parameters: dict[str, s
 
 def make_site(layout: Layout) -> None:
     """Stage and build the site, and say where it is."""
+    from maker import operations
+
     from adatune_lite.experiments import EXPERIMENTS
     from adatune_lite.notebook import best_profile, includes
     from adatune_lite.runs import state
@@ -78,6 +80,7 @@ def make_site(layout: Layout) -> None:
         **includes(),
         "state.md": state.state_markdown(profiles),
         "times.md": state.times_markdown(profiles),
+        "operations.md": operations.markdown(),
     }
     stage(layout, best_profile, generated)
     staged = time.monotonic()

@@ -16,8 +16,9 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
-from adatune_lite.engine.curvature import LossError, check_scalar, same_values
+from adatune_lite.engine.curvature import LossError, check_scalar
 from adatune_lite.engine.fast import FastSecondDerivatives
+from adatune_lite.engine.graph import HookMode, HookPolicy, prepare, same_values
 
 Closure = Callable[[], Tensor]
 
@@ -94,9 +95,19 @@ class BufferGuard:
 
 
 def evaluate(
-    closure: object, name: str, weights: Sequence[Tensor], *, first: bool = False, twice: bool = False
+    closure: object,
+    name: str,
+    weights: Sequence[Tensor],
+    *,
+    first: bool = False,
+    twice: bool = False,
+    hooks: HookPolicy | None = None,
 ) -> Tensor:
     """The scalar loss of a closure that leaves the weights alone; twice: its second derivative is wanted.
+
+    hooks: what backward hooks may do that its gradient meets (`engine.graph`); None leaves them alone. Those
+    on tensors are looked for at the first call and, if there were none, then on with `twice` alone, whose
+    mode sees them for nothing.
 
     Raises LossError with the closure's name when it is not callable, returns no scalar, does not depend on
     the weights, or changes them. `first` compares values too: writes through `.data` leave no other trace.
@@ -107,8 +118,15 @@ def evaluate(
     torch.clear_autocast_cache()
     versions = [w._version for w in weights]
     before = [w.detach().clone() for w in weights] if first else []
-    with FastSecondDerivatives() if twice else nullcontext():
+    kind = FastSecondDerivatives if twice else HookMode
+    may = hooks.hooks if hooks else "look" if twice else "run"
+    watching = twice or (hooks is not None and (first or hooks.met))
+    with kind(may, name) if watching else nullcontext() as mode:
         loss = check_scalar(closure(), name)
+    met = mode is not None and mode.met
+    if hooks:
+        hooks.met = hooks.met or met
+    prepare(loss, may, name, met=met)
     same = all(same_values(w, x) for w, x in zip(weights, before, strict=False))
     if versions != [w._version for w in weights] or not same:
         raise LossError(f"{name} changed the weights; it may only read them")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-
-class LossError(ValueError):
-    """A loss closure returned something that cannot be differentiated as needed."""
+from adatune_lite.engine.graph import Hooks, check_visible, in_half, nodes, weight_hooks
+from adatune_lite.engine.graph import LossError as LossError
 
 
 def check_scalar(loss: object, what: str) -> Tensor:
@@ -26,12 +26,6 @@ def check_scalar(loss: object, what: str) -> Tensor:
     return loss.reshape(()) if loss.dim() else loss
 
 
-def same_values(a: Tensor, b: Tensor) -> bool:
-    """Whether all entries are equal, NaN with NaN: a training may have lost its weights already."""
-    # `equal` needs no memory and is nearly always enough
-    return torch.equal(a, b) or bool(((a == b) | (a.isnan() & b.isnan())).all())
-
-
 def gradient(
     loss: Tensor,
     weights: Sequence[Tensor],
@@ -39,32 +33,47 @@ def gradient(
     create_graph: bool = False,
     sparse: bool = False,
     what: str = "the loss",
+    hooks: Hooks | None = None,
 ) -> list[Tensor | None]:
     """d loss / d weights; None for weights that the loss does not use. sparse: sparse ones are welcome.
 
-    Raises LossError when it uses none of them, when its graph is gone, where reentrant checkpointing hides a
-    part of it, and for a sparse gradient.
+    hooks: what those on weights may do, see `engine.graph`; None is "look" with a graph and "run" without.
+
+    Raises LossError when it uses none of them, when its graph is gone, where reentrant checkpointing or a
+    function written without autograd hides a part of it, for a hook that changes it, and for a sparse
+    gradient.
     """
+    hooks = hooks or ("look" if create_graph else "run")
     # a seed with a graph marks functions without a second derivative even where the gradient that reaches
     # them is constant (`check_second_derivative`)
     seed = torch.ones_like(loss, requires_grad=True) if create_graph else None
     try:
-        found = torch.autograd.grad(loss, weights, seed, create_graph=create_graph, allow_unused=True)
+        with weight_hooks(weights, hooks, what):
+            found = torch.autograd.grad(loss, weights, seed, create_graph=create_graph, allow_unused=True)
     except RuntimeError as error:
         if "second time" in str(error):
             raise LossError(f"{what} must not call backward(): return the loss with its graph") from error
         if "use_reentrant" in str(error):
             raise _reentrant(what) from error
+        if create_graph and "support automatic differentiation" in str(error):  # in a backward pass
+            raise _no_second_derivative(what, error) from error
+        if "_will_engine_execute_node" in str(error):
+            raise LossError(
+                f"{what}: register_multi_grad_hook on weights waits for backward(), which is not called: "
+                "register a hook on each of them"
+            ) from error
         raise
     grads: list[Tensor | None] = list(found)
     # weights used inside such a checkpoint alone are not in the graph, and look unused
     unused = any(g is None for g in grads)
-    if unused and any(node.name() == "CheckpointFunctionBackward" for node in _graph([loss])):
+    if unused and any(node.name() == "CheckpointFunctionBackward" for node in nodes([loss])):
         raise _reentrant(what)
     if all(g is None for g in grads):
         raise LossError(f"{what} does not depend on any of the weights")
     if not sparse:
         _check_dense(grads, what)
+    if create_graph:
+        check_visible(grads, what)
     return grads
 
 
@@ -87,8 +96,8 @@ def check_second_derivative(
     Its node in the graph raises only when it is reached, and a product taken for the weights never reaches
     it: autograd would silently leave its part out. With the loss, the message names such functions.
     """
-    if any(node.name() == "torch::autograd::Error" for node in _graph(grads)):
-        classes = {node._forward_cls for node in _graph([loss]) if hasattr(node, "_forward_cls")}
+    if any(node.name() == "torch::autograd::Error" for node in nodes(grads)):
+        classes = {node._forward_cls for node in nodes([loss]) if hasattr(node, "_forward_cls")}
         # the mark is a wrapper of `backward`, and only its globals tell it from one of the user
         marked = {
             c.__name__
@@ -99,16 +108,8 @@ def check_second_derivative(
         raise _no_second_derivative(what, f"{names} is marked once_differentiable")
 
 
-def _graph(ends: Sequence[Tensor | None]) -> Iterator[Any]:
-    """All nodes behind the tensors."""
-    ahead: list[Any] = [x.grad_fn for x in ends if x is not None]
-    seen = set()
-    while ahead:
-        node = ahead.pop()
-        if node is not None and node not in seen:
-            seen.add(node)
-            yield node
-            ahead += [following for following, _ in node.next_functions]
+_NO_DERIVATIVE = ("derivative", "differentiate", "double backward", "no autograd formula")
+"""What torch says where there is none."""
 
 
 def _no_second_derivative(what: str, reason: object) -> LossError:
@@ -136,19 +137,71 @@ def product(
     if not pairs:
         return [torch.zeros_like(w) for w in weights]
     try:
-        return list(
-            torch.autograd.grad(
-                [g for g, _ in pairs],
-                weights,
-                grad_outputs=[v for _, v in pairs],
-                materialize_grads=True,
-                retain_graph=retain_graph,
+        with weight_hooks(weights, "skip", what):
+            return list(
+                torch.autograd.grad(
+                    [g for g, _ in pairs],
+                    weights,
+                    grad_outputs=[v for _, v in pairs],
+                    materialize_grads=True,
+                    retain_graph=retain_graph,
+                )
             )
-        )
     except RuntimeError as error:
-        if any(words in str(error).lower() for words in ("derivative", "differentiate", "double backward")):
+        if any(words in str(error).lower() for words in _NO_DERIVATIVE):
             raise _no_second_derivative(what, error) from error
         raise
+
+
+SYMMETRIC = {torch.float32: 3e-4, torch.float64: 1e-8}
+"""How far u . H z and z . H u may differ, in units of |u| |H z| / sqrt(n) or |z| |H u| / sqrt(n).
+
+On a trained ResNet-18 rounding alone made 1e-5 of it in float32 and 1e-14 in float64. Other types have too
+few digits."""
+
+
+def check_symmetric(
+    loss: Tensor,
+    grads: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    direction: Sequence[Tensor],
+    found: Sequence[Tensor],
+    what: str = "the training loss",
+) -> None:
+    """Raises LossError unless u . H z = z . H u for a random u: a derivative of a gradient is symmetric.
+
+    found: H z, the product of the gradients with `direction` z. It takes one more product, and the graph.
+    What is wrong and symmetric passes: a detached target, a scaled or reversed gradient. Nothing is tested
+    where rounding is coarser than float32's.
+    """
+    bound = max(SYMMETRIC.get(w.dtype, math.inf) for w in weights)
+    if not bound < math.inf or in_half(loss) or _coarse(loss):
+        return
+    generator = torch.Generator().manual_seed(0)
+    u = [torch.randn(w.shape, generator=generator, dtype=w.dtype).to(w.device) for w in weights]
+    other = product(grads, weights, u, what=what)
+    ours, theirs = float(dot(u, found)), float(dot(direction, other))
+    lengths = (_length(u) * _length(found), _length(direction) * _length(other))
+    if abs(ours - theirs) > bound * max(lengths) / math.sqrt(sum(w.numel() for w in weights)):
+        raise LossError(
+            f"{what}: the derivative of its gradient is not symmetric (u.Hz = {ours:.6g}, z.Hu = "
+            f"{theirs:.6g}), so that a function in it has a wrong second derivative, as torch's weight_norm "
+            "has, or a kernel without one: write it in other functions of torch, or use mu = 0 (HD); "
+            "al.hypergradcheck tells more, and check_symmetry=False tests nothing"
+        )
+
+
+def _length(values: Sequence[Tensor]) -> float:
+    return math.sqrt(sum(float(torch.linalg.vector_norm(x)) ** 2 for x in values))
+
+
+def _coarse(loss: Tensor) -> bool:
+    """Whether products of float32 matrices may be rounded to fewer digits than it has."""
+    there: Any = torch.backends
+    kinds = [there.mkldnn.matmul, there.mkldnn.conv, there.mkldnn.rnn]
+    if loss.is_cuda:
+        kinds = [there.cuda.matmul, there.cudnn.conv, there.cudnn.rnn]
+    return loss.dtype is torch.float32 and any(x.fp32_precision in ("tf32", "bf16") for x in kinds)
 
 
 def dot(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:

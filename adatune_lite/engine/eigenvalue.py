@@ -22,6 +22,7 @@ from torch import Tensor
 from adatune_lite.checks import whole
 from adatune_lite.engine.closures import BufferGuard, Closure, evaluate
 from adatune_lite.engine.curvature import LossError, check_second_derivative, gradient, product
+from adatune_lite.engine.graph import HookPolicy
 
 BASIS = 10
 """Vectors that Lanczos keeps, so the fewest products. scipy's 20 needed more of them on trained networks."""
@@ -108,6 +109,7 @@ class _Hessian:
     ) -> None:
         self.losses, self.weights, self.images = losses, weights, images
         self.most, self.products = most, 0
+        self.hooks = HookPolicy("look")
         self.seen: list[float] = []
         """The loss of each chunk, as it was in the first product."""
 
@@ -129,7 +131,7 @@ class _Hessian:
     def _chunk(self, k: int, direction: list[Tensor]) -> Tensor:
         name, first = f"losses[{k}]", len(self.seen) == k
         with BufferGuard("running") as guard:
-            loss = evaluate(self.losses[k], name, self.weights, first=first)
+            loss = evaluate(self.losses[k], name, self.weights, first=first, hooks=self.hooks)
             grads = gradient(loss, self.weights, create_graph=True, what=name)
             if first:
                 check_second_derivative(grads)

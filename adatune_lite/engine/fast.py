@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch.overrides import TorchFunctionMode
 
 from adatune_lite.engine.batchnorm import batch_norm
 from adatune_lite.engine.convolution import conv2d
+from adatune_lite.engine.graph import HookMode
 
 FAST: dict[Callable[..., Any], Callable[..., Any]] = {
     torch.nn.functional.batch_norm: batch_norm,
@@ -18,7 +18,7 @@ FAST: dict[Callable[..., Any], Callable[..., Any]] = {
 """What takes the place of what."""
 
 
-class FastSecondDerivatives(TorchFunctionMode):
+class FastSecondDerivatives(HookMode):
     """Inside the block torch's functions are those of `FAST`; values and gradients stay as they are."""
 
     def __torch_function__(
@@ -28,4 +28,4 @@ class FastSecondDerivatives(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        return FAST.get(func, func)(*args, **(kwargs or {}))
+        return super().__torch_function__(FAST.get(func, func), types, args, kwargs)

@@ -25,10 +25,11 @@ from adatune_lite.engine.curvature import (
     LossError,
     check_scalar,
     check_second_derivative,
+    check_symmetric,
     gradient,
     product,
-    same_values,
 )
+from adatune_lite.engine.graph import HookMode, prepare, same_values
 from adatune_lite.rules import Rule, Tensors, adjoint, as_rule
 
 Weights = Mapping[str, Tensor] | Sequence[Tensor]
@@ -88,11 +89,18 @@ class Problem:
         data = () if self.data is None else (self.data,)
         return check_scalar(loss(self._shaped(weights), *args, *data), what)
 
+    def leaves(self, values: Sequence[Tensor]) -> Tensors:
+        """What the losses are differentiated by, with these values."""
+        return [w.detach().requires_grad_() for w in values]
+
     def _read(self, loss: Callable[..., Tensor], weights: Sequence[Tensor], what: str, *args: Any) -> Tensor:
+        mode = HookMode("skip" if what == "final_loss" else "look", what)
         versions = [w._version for w in weights]
         # writes through .data leave no other trace: values are compared at step 0 and at the end
         before = [w.detach().clone() for w in weights] if args in ((), (0,)) else []
-        found = self._call(loss, weights, what, *args)
+        with mode:
+            found = self._call(loss, weights, what, *args)
+        prepare(found, "skip" if what == "final_loss" else "look", what, met=mode.met)
         same = all(same_values(w, x) for w, x in zip(weights, before, strict=False))
         if versions != [w._version for w in weights] or not same:
             where = f" at step {args[0]}" if args else ""
@@ -115,6 +123,7 @@ def schedule_hypergradient(
     method: str = "reverse",
     checkpoints: int | None = None,
     keep_graph: bool = False,
+    check_symmetry: bool = True,
 ) -> tuple[float, Tensor]:
     """Final loss E and its exact gradient with respect to every learning rate of the schedule.
 
@@ -125,22 +134,25 @@ def schedule_hypergradient(
         them (one more plain training, T/k + k states of memory).
     keep_graph: keeps what every step's gradient was computed from, so that the reverse sweep takes products
         only: one plain training less, for the memory of T gradients and T graphs besides the states.
+    check_symmetry: whether one product is tested for symmetry, at the price of one more: a function with a
+        wrong second derivative is refused.
     All of these ways give the same digits.
 
     Returns (E, dE) with dE a float64 tensor of shape [T]. A non-finite E comes back as it is, with a
     non-finite dE. Raises ValueError for a bad schedule, method, number of checkpoints or combination of
-    options, LossError for a loss that is no scalar, does not depend on the weights, changes them or has no
-    second derivative, and for a training loss that is another one when it is evaluated again.
+    options, LossError for a loss that is no scalar, does not depend on the weights, changes them, has hooks
+    that change its gradient or has no second derivative, and for a training loss that is another one when it
+    is evaluated again.
     """
     rates, rule = check_schedule(schedule), as_rule(rule)
     _check_single(problem)
     if method == "forward":
         if keep_graph or checkpoints is not None:
             raise ValueError('checkpoints and keep_graph belong to method="reverse": leave them out')
-        return _forward(problem, rates, rule)
+        return _forward(problem, rates, rule, check_symmetry)
     if method != "reverse":
         raise ValueError(f'method must be "reverse" or "forward", not {method!r}')
-    value, slope = reverse_sweep(problem, rates, rule, checkpoints, keep_graph)
+    value, slope = reverse_sweep(problem, rates, rule, checkpoints, keep_graph, check_symmetry)
     return float(value), slope
 
 
@@ -181,7 +193,7 @@ def plain_training(problem: Problem, rates: Sequence[Rate], rule: Rule) -> Tenso
         room = [[torch.empty_like(x) for x in part] for part in state]
         _advance(problem, rule, state, rate, t, out=room)
         state = room
-    return problem.final(_leaves(state[0])).detach().double().cpu()
+    return problem.final(problem.leaves(state[0])).detach().double().cpu()
 
 
 def _start(problem: Problem, rule: Rule) -> State:
@@ -201,11 +213,11 @@ def _filled(grads: Sequence[Tensor | None], weights: Tensors) -> Tensors:
 def _gradient(
     problem: Problem, weights: Tensors, t: int, create_graph: bool
 ) -> tuple[Tensor, Tensors, Tensors]:
-    """(loss of step t, leaves with the values of the weights, gradient of the loss with respect to them)."""
-    w = _leaves(weights)
+    """(loss of step t with its graph, leaves with the values of the weights, gradient by them)."""
+    w = problem.leaves(weights)
     loss = problem.train(w, t)
     grads = gradient(loss.sum(), w, create_graph=create_graph, what="train_loss")
-    return loss.detach(), w, _filled(grads, w)
+    return loss, w, _filled(grads, w)
 
 
 def _check_same(before: Tensor, after: Tensor) -> None:
@@ -271,7 +283,12 @@ def _block(x: Tensor, rows: int) -> Tensor:
 
 
 def reverse_sweep(
-    problem: Problem, rates: Sequence[Rate], rule: Rule, checkpoints: int | None, keep_graph: bool
+    problem: Problem,
+    rates: Sequence[Rate],
+    rule: Rule,
+    checkpoints: int | None,
+    keep_graph: bool,
+    check_symmetry: bool,
 ) -> tuple[Tensor, Tensor]:
     """(E, dE) in float64: shapes () and [T]; for S seeds, with rates of shape [S], [S] and [S, T].
 
@@ -288,17 +305,17 @@ def reverse_sweep(
     losses, again, slopes = _series(problem, T), _series(problem, T), _series(problem, T)
     for t, rate in enumerate(rates):
         loss, w, grads = _gradient(problem, tape[t][0], t, create_graph=keep_graph)
-        losses[t] = loss
+        losses[t] = loss.detach()
         _update(rule, tape[t], grads, rate, t, out=tape[t + 1])
         if keep_graph:
             graphs.append((loss, w, grads))
-    w = _leaves(tape[T][0])
+    w = problem.leaves(tape[T][0])
     final = problem.final(w)
     value = final.detach().double().cpu()
     finite = value.isfinite()
     if not finite.any():
         return value, torch.full((*value.shape, T), math.nan, dtype=torch.float64)
-    grads = _filled(gradient(final.sum(), w, what="final_loss"), w)
+    grads = _filled(gradient(final.sum(), w, what="final_loss", hooks="skip"), w)
     # cloned, since two weights may share one gradient, and the products are added in place
     a = [[g.clone() for g in grads], *([torch.zeros_like(g) for g in grads] for _ in rule.buffers)]
     del final
@@ -308,16 +325,20 @@ def reverse_sweep(
                 _advance(problem, rule, tape[s], rates[s], s, out=tape[s + 1])
         weights, *buffers = tape[t]
         loss, w, grads = graphs.pop() if keep_graph else _gradient(problem, weights, t, create_graph=True)
-        again[t] = loss
-        if t == T - 1:
-            check_second_derivative(grads)
+        again[t] = loss.detach()
+        check_second_derivative(grads, loss, "train_loss")
         with torch.no_grad():
             plain = [g.detach() for g in grads]
             a, g_adjoint, slopes[t] = _adjoint(rule, a, weights, buffers, plain, rates[t], t + 1)
-        torch._foreach_add_(a[0], product(grads, w, g_adjoint))
+        tested = check_symmetry and t == T - 1
+        found = product(grads, w, g_adjoint, retain_graph=tested, what="train_loss")
+        if tested:
+            check_symmetric(loss, grads, w, g_adjoint, found, "train_loss")
+        torch._foreach_add_(a[0], found)
+        del loss, grads, found  # the graph, before the next one is built
     _check_same(losses, again)
-    found = slopes.movedim(0, -1).cpu()
-    return value, found.masked_fill(~finite.unsqueeze(-1), math.nan)
+    rows = slopes.movedim(0, -1).cpu()
+    return value, rows.masked_fill(~finite.unsqueeze(-1), math.nan)
 
 
 def _series(problem: Problem, steps: int) -> Tensor:
@@ -349,14 +370,17 @@ def _adjoint(
     return state, g_adjoint, rate_adjoint
 
 
-def _forward(problem: Problem, rates: list[float], rule: Rule) -> tuple[float, Tensor]:
+def _forward(problem: Problem, rates: list[float], rule: Rule, check_symmetry: bool) -> tuple[float, Tensor]:
     state = _start(problem, rule)
     tangents: list[State] = []
     for t, rate in enumerate(rates):
-        _, w, grads = _gradient(problem, state[0], t, create_graph=True)
+        loss, w, grads = _gradient(problem, state[0], t, create_graph=True)
+        check_second_derivative(grads, loss, "train_loss")
         plain = [g.detach() for g in grads]
         for z in tangents:
-            hz = product(grads, w, z[0], retain_graph=True)
+            hz = product(grads, w, z[0], retain_graph=True, what="train_loss")
+            if check_symmetry and t == 1:
+                check_symmetric(loss, grads, w, z[0], hz, "train_loss")
             still = [[torch.zeros_like(x) for x in part] for part in z]
             rule.tangent_(still, state[0], state[1:], plain, None, rate, t + 1, 1.0)
             rule.tangent_(z, state[0], state[1:], plain, hz, rate, t + 1, 1.0)
@@ -367,8 +391,8 @@ def _forward(problem: Problem, rates: list[float], rule: Rule) -> tuple[float, T
         room = [[torch.empty_like(x) for x in part] for part in state]
         _update(rule, state, plain, rate, t, out=room)
         state = room
-    leaves = _leaves(state[0])
+    leaves = problem.leaves(state[0])
     final = problem.final(leaves)
-    outer = _filled(gradient(final, leaves, what="final_loss"), leaves)
+    outer = _filled(gradient(final, leaves, what="final_loss", hooks="skip"), leaves)
     values = [sum(float((o * z).sum()) for o, z in zip(outer, s[0], strict=True)) for s in tangents]
     return float(final.detach()), torch.tensor(values, dtype=torch.float64)

@@ -141,6 +141,7 @@ def lrs_opt(
     keep_graph: bool = False,
     resume: Path | str | Keeper | None = None,
     on_step: Callable[[OuterStep], None] | None = None,
+    check_symmetry: bool = True,
 ) -> LRSOptResult:
     """Lower E over the schedule with `outer_steps` steps, each at the cost of one hypergradient.
 
@@ -148,7 +149,7 @@ def lrs_opt(
     outer_optimizer: "adam" (projected Adam, rate `outer_lr` = 0.02 with cosine decay to 0, hypergradient
         clipped to Euclidean norm `clip_norm`) or "gradient" (projected gradient descent, step halved until E
         falls and doubled after a success; `outer_lr` is the first step, 0.01 by default).
-    checkpoints, keep_graph: as in `schedule_hypergradient`.
+    checkpoints, keep_graph, check_symmetry: as in `schedule_hypergradient`; symmetry is tested once.
     resume: a file (or a keeper, as the context of a run is) in which the state is kept after every outer
         step, and from which an interrupted call with the same arguments continues bit for bit; it is the
         caller's to delete.
@@ -162,10 +163,19 @@ def lrs_opt(
     rule = as_rule(rule)
     start = torch.tensor([check_schedule(schedule)], dtype=torch.float64)
 
+    untested = check_symmetry
+
     def slopes(schedules: Tensor) -> tuple[Tensor, Tensor]:
+        nonlocal untested
         value, slope = schedule_hypergradient(
-            problem, schedules[0], rule, checkpoints=checkpoints, keep_graph=keep_graph
+            problem,
+            schedules[0],
+            rule,
+            checkpoints=checkpoints,
+            keep_graph=keep_graph,
+            check_symmetry=untested,
         )
+        untested = False
         return torch.tensor([value], dtype=torch.float64), slope.unsqueeze(0)
 
     def losses(schedules: Tensor) -> Tensor:

@@ -90,6 +90,7 @@ def seed_hypergradients(
     rule: Rule | torch.optim.Optimizer,
     checkpoints: int | None = None,
     keep_graph: bool = False,
+    check_symmetry: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """`schedule_hypergradient` of S seeds in one reverse sweep.
 
@@ -99,7 +100,7 @@ def seed_hypergradients(
     NaN; the others do not notice. Raises what `schedule_hypergradient` raises.
     """
     rates = _rates(problem, check_schedules(schedules, problem.seeds))
-    return reverse_sweep(problem, rates, as_rule(rule), checkpoints, keep_graph)
+    return reverse_sweep(problem, rates, as_rule(rule), checkpoints, keep_graph, check_symmetry)
 
 
 def lrs_opt_seeds(
@@ -117,6 +118,7 @@ def lrs_opt_seeds(
     keep_graph: bool = False,
     resume: Path | str | Keeper | None = None,
     on_step: Callable[[int, OuterStep], None] | None = None,
+    check_symmetry: bool = True,
 ) -> list[LRSOptResult]:
     """`lrs_opt` of S seeds side by side, each as if it were alone: one result for each.
 
@@ -127,8 +129,13 @@ def lrs_opt_seeds(
     outer = Outer(outer_steps, outer_optimizer, outer_lr, lr_min, lr_max, clip_norm)
     rule = as_rule(rule)
 
+    untested = check_symmetry
+
     def slopes(schedules: Tensor) -> tuple[Tensor, Tensor]:
-        return seed_hypergradients(problem, schedules, rule, checkpoints, keep_graph)
+        nonlocal untested
+        found = seed_hypergradients(problem, schedules, rule, checkpoints, keep_graph, untested)
+        untested = False
+        return found
 
     def losses(schedules: Tensor) -> Tensor:
         return plain_training(problem, _rates(problem, schedules), rule)

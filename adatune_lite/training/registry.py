@@ -37,9 +37,9 @@ EVERY_RUN = (
     *("training/functions.py", "training/loop.py", "training/making.py"),
     *("tasks/augment.py", "tasks/data.py", "tasks/initial.py"),
     *("engine/batchnorm.py", "engine/closures.py", "engine/convolution.py", "engine/curvature.py"),
-    "engine/fast.py",
+    *("engine/fast.py", "engine/graph.py"),
     *("tuners/base.py", "tuners/clipping.py", "tuners/gathered.py", "tuners/products.py"),
-    "tuners/scaling.py",
+    *("tuners/scaling.py", "tuners/stepping.py"),
 )
 """Modules of the package that decide the numbers of every run."""
 

@@ -25,6 +25,7 @@ def check_arguments(
     scaler: object,
     capturable: object,
     model: object,
+    check_symmetry: object,
 ) -> dict[str, Any]:
     """Raises ValueError, by name, for arguments out of range or at odds with each other.
 
@@ -53,6 +54,8 @@ def check_arguments(
         raise ValueError("capturable=True takes a product at every step: leave product_every at 1")
     if model is not None and not isinstance(model, torch.nn.Module):
         raise ValueError(f"model must be the network, a torch.nn.Module, or None, not {model!r}")
+    if not isinstance(check_symmetry, bool):
+        raise ValueError(f"check_symmetry must be True or False, not {check_symmetry!r}")
     kept = {
         "mu": mu,
         "hyper_lr": "adaptive" if isinstance(hyper_lr, str) else "fixed",

@@ -15,12 +15,14 @@ from torch import Tensor
 
 from adatune_lite.checks import is_number
 from adatune_lite.engine.closures import BufferGuard, Closure
+from adatune_lite.engine.graph import HookPolicy
 from adatune_lite.engine.hypergradient import check_schedule
 from adatune_lite.rules import UnsupportedOptimizer
 from adatune_lite.tuners.clipping import clipping
 from adatune_lite.tuners.gathered import Gathered, training_gradient
 from adatune_lite.tuners.products import Gradients
 from adatune_lite.tuners.scaling import Scaling
+from adatune_lite.tuners.stepping import harmless, hooked
 
 _LOG = logging.getLogger("adatune_lite")
 """Says at which step a loss, gradient or hypergradient was not finite, as a warning."""
@@ -46,6 +48,8 @@ class Tuner(ABC):
     """What a training with it counts: "look_steps" too where looks are worth telling apart."""
     _dense = False
     """Whether the step needs gradients that are not sparse."""
+    _derives = False
+    """Whether the step is differentiated, so that nothing else may change gradients or weights."""
 
     def __init__(
         self,
@@ -236,7 +240,7 @@ class Tuner(ABC):
             if not kept:
                 kept.append(copy.deepcopy(self.optimizer.state_dict()["state"]))
 
-        hook = self.optimizer.register_step_pre_hook(keep)
+        hook = self.optimizer.register_step_pre_hook(harmless(keep))
         try:
             with self._guard():
                 yield
@@ -264,6 +268,8 @@ class Tuner(ABC):
         weights: Sequence[Tensor],
         directions: Sequence[Sequence[Tensor]] = (),
         finite: Callable[[Tensor, Gradients], bool] | None = None,
+        hooks: HookPolicy | None = None,
+        symmetric: bool = False,
     ) -> Gathered:
         """What the step needs of the training loss; not finite: noted, and buffers go back.
 
@@ -280,6 +286,8 @@ class Tuner(ABC):
                 scaling=self._scaling,
                 finite=finite,
                 model=self._network,
+                hooks=hooks,
+                symmetric=symmetric,
             )
         if found.finite:
             self._products += found.cost
@@ -311,6 +319,8 @@ class Tuner(ABC):
     def _set_gradients(self, weights: Sequence[Tensor], grads: Sequence[Tensor | None]) -> None:
         """Hand gradients to the optimizer, each with memory of its own: it may write into them.
 
+        Hooks that wait for accumulated gradients run then, as `backward` would run them.
+
         Autograd gives one tensor for both weights of loss(a + b), and one expanded number where all entries
         are equal.
         """
@@ -322,11 +332,15 @@ class Tuner(ABC):
                     g = torch.empty_like(w).copy_(g)
                 seen.add(g.data_ptr())
             w.grad = g
+        hooked(weights, self._derives)
 
     def _optimizer_step(self, weights: Sequence[Tensor], grads: Sequence[Tensor | None]) -> None:
         self._set_gradients(weights, grads)
         self._write()
         self._used_lr = self._lr
+        self._take_step(weights)
+
+    def _take_step(self, weights: Sequence[Tensor]) -> None:
         self.optimizer.step()
 
     def _write(self) -> None:

@@ -98,7 +98,12 @@ class OnDevice:
         directions = [x.direction for x in tuner._tuned] if tuner.mu > 0 else []
         with tuner._guard() as guard:
             found = training_gradient(
-                train_loss, weights, directions, finite=lambda loss, grads: True, model=tuner._network
+                train_loss,
+                weights,
+                directions,
+                finite=lambda loss, grads: True,
+                model=tuner._network,
+                hooks=tuner._hooks,
             )
         with torch.no_grad():
             ok = finite(found.loss, found.grads)
@@ -113,8 +118,8 @@ class OnDevice:
             tangents = self._tangents(weights, grads, products)
             self._advance(weights, grads, ok)
         with tuner._guard(tuner.outer_batchnorm) as guard:
-            outer = evaluate(outer_loss, "outer_loss", weights)
-            slopes = gradient(outer, weights, what="outer_loss")
+            outer = evaluate(outer_loss, "outer_loss", weights, hooks=tuner._outer_hooks)
+            slopes = gradient(outer, weights, what="outer_loss", hooks="skip")
         guard.restore()
         with torch.no_grad():
             self._move(outer, slopes, tangents, ok)

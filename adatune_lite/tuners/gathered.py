@@ -10,6 +10,7 @@ from torch import Tensor
 
 from adatune_lite.engine.closures import Closure, evaluate
 from adatune_lite.engine.curvature import LossError, gradient
+from adatune_lite.engine.graph import HookPolicy
 from adatune_lite.tuners.products import Gradients, PartialProduct, count, products
 from adatune_lite.tuners.scaling import Scaling
 
@@ -42,13 +43,16 @@ def training_gradient(
     scaling: Scaling | None = None,
     finite: Callable[[Tensor, Gradients], bool] | None = None,
     model: torch.nn.Module | None = None,
+    hooks: HookPolicy | None = None,
+    symmetric: bool = False,
 ) -> Gathered:
     """Loss, gradient and products of one closure or of the mean of several, one graph at a time.
 
-    first: closures are checked for changes of the weights and, where there is a direction, for functions
-    without a second derivative. dense: sparse gradients are refused. scaling: what scales losses, so that a
-    product can overflow too. finite: what tells whether all of a loss and its gradient is, `all_finite` if
-    not given. model: see `BufferGuard`. Raises LossError with the name of the closure.
+    first: closures are checked for changes of the weights by value. dense: sparse gradients are refused.
+    scaling: what scales losses, so that a product can overflow too. finite: what tells whether all of a loss
+    and its gradient is, `all_finite` if not given. model: see `BufferGuard`. hooks: what backward hooks may
+    do, see `engine.graph`; None leaves them alone. symmetric: see `products`; of the first closure. Raises
+    LossError with the name of the closure.
     """
     scaling = scaling or Scaling()
     if isinstance(train_loss, list) and not train_loss:
@@ -58,16 +62,28 @@ def training_gradient(
     for i, closure in enumerate(closures):
         name = f"train_loss[{i}]" if isinstance(train_loss, list) else "train_loss"
         graph = bool(directions) and not isinstance(closure, PartialProduct)
-        loss = evaluate(closure, name, weights, first=first, twice=graph)
+        may = hooks.hooks if hooks else None
+        loss = evaluate(closure, name, weights, first=first, twice=graph, hooks=hooks)
         sparse = not (graph or dense)
-        grads = gradient(scaling.scaled(loss), weights, create_graph=graph, sparse=sparse, what=name)
+        grads = gradient(
+            scaling.scaled(loss), weights, create_graph=graph, sparse=sparse, what=name, hooks=may
+        )
         value, plain = loss.detach(), scaling.unscaled([None if g is None else g.detach() for g in grads])
         if not (finite or all_finite)(value, plain):
             return Gathered(
                 value, plain, [], finite=False, name=name, overflow=scaling.overflow(value, plain)
             )
         scaled = products(
-            closure, loss, grads, weights, directions, name, scaling.scaled, first=first, model=model
+            closure,
+            loss,
+            grads,
+            weights,
+            directions,
+            name,
+            scaling.scaled,
+            first=first,
+            symmetric=symmetric and i == 0,
+            model=model,
         )
         found, cost = [scaling.unscaled(x) for x in scaled], count(closure, len(directions))
         if found and scaling.overflow(value, *found):

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from adatune_lite.engine.closures import Closure
 from adatune_lite.engine.curvature import LossError
+from adatune_lite.engine.graph import HookPolicy
 from adatune_lite.rules import SGD, Tensors
 from adatune_lite.rules.base import negated_
 from adatune_lite.tuners.gathered import all_finite
@@ -51,6 +52,8 @@ class HD(MARTHE):
         super().__init__(optimizer, 0.0, hyper_lr, **options)
         self.multiplicative = multiplicative
         self._asked["multiplicative"] = multiplicative
+        self._plain_hooks = HookPolicy("look")
+        """Of the published form, which multiplies gradients of the loss itself."""
         self._kept: Gradients | None = None
         """The last gradient of plain SGD, in place of Z = -g: that spares a pass over memory."""
 
@@ -74,7 +77,7 @@ class HD(MARTHE):
 
         with self._refusable(weights):
             proof = finite if moves and not isinstance(train_loss, list) else None
-            found = self._gathered(train_loss, weights, finite=proof)
+            found = self._gathered(train_loss, weights, finite=proof, hooks=self._plain_hooks)
             if not found.finite:
                 return found.loss
             if moves:

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from adatune_lite.engine.closures import Closure, evaluate
 from adatune_lite.engine.curvature import LossError, gradient
+from adatune_lite.engine.graph import HookPolicy
 from adatune_lite.rules import Rule, Tensors, group_rule
 from adatune_lite.tuners import state as tuned_state
 from adatune_lite.tuners.adaptive import START, Adaptive, adaptive
@@ -34,6 +35,7 @@ from adatune_lite.tuners.device import OnDevice
 from adatune_lite.tuners.products import Gradients, along, chosen, copied
 from adatune_lite.tuners.scaling import Scaling
 from adatune_lite.tuners.snapshot import cuda_devices
+from adatune_lite.tuners.stepping import check_step, expected, nothing_else_moves
 from adatune_lite.tuners.tuned import Key, PerName, Tuned, choose
 
 
@@ -62,6 +64,8 @@ class MARTHE(Tuner):
         calls its `update()`, closures return plain losses. See `tuners.scaling`.
     capturable: keep rate, Delta and all decisions on the device, without synchronisation: after the first
         step what is not finite is masked and raises nothing. See `tuners.device`.
+    check_symmetry: whether the first product with a Z is tested for symmetry, for one product more, which is
+        not counted: a function with a wrong second derivative is refused. Not with capturable.
     model: the network, where closures change its buffers in ways that no hook on a module sees: functional
         normalisation, a direct call of `forward`, a traced copy. They then go back as others do; the mode of
         such a normalisation is the closure's.
@@ -72,6 +76,7 @@ class MARTHE(Tuner):
 
     needs = "gradient"
     _dense = True
+    _derives = True
 
     def __init__(
         self,
@@ -94,17 +99,22 @@ class MARTHE(Tuner):
         scaler: torch.amp.GradScaler | None = None,
         capturable: bool = False,
         model: torch.nn.Module | None = None,
+        check_symmetry: bool = True,
     ) -> None:
         super().__init__(optimizer)
         self._asked = check_arguments(
             *(mu, hyper_lr, adapt_rule, alpha, clip_hypergradient, clip_grad_value, clip_grad_norm),
-            *(outer_batchnorm, every, product_every, scaler, capturable, model),
+            *(outer_batchnorm, every, product_every, scaler, capturable, model, check_symmetry),
         )
         self._network = model
         self._adaptive: Adaptive | None = adaptive(mu, hyper_lr, adapt_rule, alpha)
         self.mu = 0.0 if isinstance(mu, str) else float(mu)
         self._has_past = mu == "adaptive" or self.mu > 0
         """Whether Z may reach back further than the last step."""
+        self._hooks = HookPolicy("look" if self._has_past else "run")
+        """What backward hooks may do in the training gradient: a product has no derivative of theirs."""
+        self._outer_hooks = HookPolicy("skip")
+        self._symmetry_due = check_symmetry
         self._tuned, self._rules = choose(
             optimizer,
             tune,
@@ -154,9 +164,13 @@ class MARTHE(Tuner):
         weights = self._weights()
         self._follow()
         with self._refusable(weights):
-            found = self._gathered(train_loss, weights, self._directions())
+            directions, symmetric = self._directions(), self._symmetry_due and self._moved
+            found = self._gathered(
+                train_loss, weights, directions, hooks=self._hooks, symmetric=symmetric and bool(directions)
+            )
             if not found.finite:
                 return found.loss
+            self._symmetry_due &= not found.products or not symmetric
             grads, products = found.grads, found.products if self.mu > 0 and self._moved else []
             if self.mu > 0 and self._moved and not products:  # a step between two products
                 flat = [None if g is None else torch.zeros_like(g) for g in grads]
@@ -289,7 +303,7 @@ class MARTHE(Tuner):
         """Delta and the steps of all values; whether a loss scale kept Delta from being known."""
         with self._guard(self.outer_batchnorm) as guard:
             outer = self._outer(outer_loss, weights)
-            grads = gradient(self._scaling.scaled(outer), weights, what="outer_loss")
+            grads = gradient(self._scaling.scaled(outer), weights, what="outer_loss", hooks="skip")
         guard.restore()
         if self._scaling.overflow(outer, grads):
             for x in self._tuned:
@@ -301,14 +315,16 @@ class MARTHE(Tuner):
 
     def _outer(self, outer_loss: Closure, weights: Tensors) -> Tensor:
         """The outer loss, checked where it has not been before."""
-        found = evaluate(outer_loss, "outer_loss", weights, first=not self._outer_trusted)
+        found = evaluate(
+            outer_loss, "outer_loss", weights, first=not self._outer_trusted, hooks=self._outer_hooks
+        )
         self._outer_trusted = True
         return found
 
     def _try_outer(self, outer_loss: Closure, weights: Tensors) -> None:
         """The checks alone: buffers and random state stay."""
         with torch.random.fork_rng(cuda_devices(weights)), self._guard(self.outer_batchnorm) as guard:
-            gradient(self._outer(outer_loss, weights), weights, what="outer_loss")
+            gradient(self._outer(outer_loss, weights), weights, what="outer_loss", hooks="skip")
         guard.restore()
 
     def _deltas(self, outer: Gradients) -> list[float]:
@@ -357,6 +373,23 @@ class MARTHE(Tuner):
     def _step_of(self, x: Tuned, outer: Gradients) -> float:
         """What hyper_lr multiplies: Delta within its bound."""
         return min(self.clip_hypergradient, max(-self.clip_hypergradient, x.hypergradient))
+
+    def _take_step(self, weights: Sequence[Tensor]) -> None:
+        """The optimizer's step, which must be the rule's and nothing else."""
+        ahead = [] if self._trusted else self._expected(weights)
+        with nothing_else_moves(self.optimizer, weights):
+            super()._take_step(weights)
+        if ahead:
+            check_step(self.optimizer, weights, ahead)
+
+    @torch.no_grad()
+    def _expected(self, weights: Sequence[Tensor]) -> list[tuple[Tensor, float]]:
+        rules = [each for each, x in zip(self._present(), self._tuned[0].z, strict=True) for _ in x[0]]
+        buffers = []
+        for (rule, _), w in zip(rules, weights, strict=True):
+            t = self._number(rule, w)
+            buffers.append(([part[0] for part in self._buffers(rule, [w], t)], t))
+        return expected(rules, weights, buffers)
 
     def _write(self) -> None:
         for x in self._tuned:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from adatune_lite.engine.closures import BufferGuard, Closure, evaluate
-from adatune_lite.engine.curvature import check_second_derivative, dot, gradient, product
+from adatune_lite.engine.curvature import check_second_derivative, check_symmetric, dot, gradient, product
 
 Gradients = list[Tensor | None]
 """One entry for each weight; None where a loss does not use it."""
@@ -84,22 +84,24 @@ def products(
     scaled: Callable[[Tensor], Tensor],
     *,
     first: bool,
+    symmetric: bool = False,
     model: torch.nn.Module | None = None,
 ) -> list[Gradients]:
     """Products with each direction, None where `grads` has it: the gradients of `loss`, with a graph.
 
     closure, name: what returned `loss`. scaled: what a loss is multiplied by before it is differentiated.
-    Buffers of modules are as `closure` left them. Raises LossError for a loss without a second derivative at
-    the first step.
+    symmetric: whether to test that they are products with a symmetric matrix, for one more, which is not
+    counted. Buffers of modules are as `closure` left them. Raises LossError for a loss without a second
+    derivative, and where that test fails.
     """
     if not directions:
         return []
     if not isinstance(closure, PartialProduct):
-        return _products(loss, grads, weights, directions, name, first)
+        return _products(loss, grads, weights, directions, name, symmetric)
     with BufferGuard(model=model) as guard:
         loss = evaluate(closure.product_loss, "product_loss", weights, first=first, twice=True)
         few = gradient(scaled(loss), weights, create_graph=True, what="product_loss")
-        found = _products(loss, few, weights, directions, "product_loss", first)
+        found = _products(loss, few, weights, directions, "product_loss", symmetric)
     guard.restore()
     return [
         [
@@ -123,20 +125,18 @@ def _products(
     weights: Sequence[Tensor],
     directions: Sequence[Sequence[Tensor]],
     name: str,
-    first: bool,
+    symmetric: bool,
 ) -> list[Gradients]:
-    if first:
-        check_second_derivative(grads, loss, name)
+    check_second_derivative(grads, loss, name)
     used = [(i, g) for i, g in enumerate(grads) if g is not None]
     out: list[Gradients] = []
+    slopes, of = [g for _, g in used], [weights[i] for i, _ in used]
     for k, direction in enumerate(directions):
-        found = product(
-            [g for _, g in used],
-            [weights[i] for i, _ in used],
-            [direction[i] for i, _ in used],
-            retain_graph=k < len(directions) - 1,
-            what=name,
-        )
+        v = [direction[i] for i, _ in used]
+        keep = symmetric or k < len(directions) - 1
+        found = product(slopes, of, v, retain_graph=keep, what=name)
+        if symmetric and k == len(directions) - 1:
+            check_symmetric(loss, slopes, of, v, found, name)
         one: Gradients = [None] * len(grads)
         for (i, _), x in zip(used, found, strict=True):
             one[i] = x

@@ -24,9 +24,9 @@ LATE = [
     Fault(
         "every rate halved from step 64 on",
         "tuners/base.py",
-        "        self._used_lr = self._lr\n        self.optimizer.step()\n",
+        "        self._used_lr = self._lr\n        self._take_step(weights)\n",
         "        self._used_lr = self._lr\n        for group in self.optimizer.param_groups:\n"
-        "            group['lr'] /= 1 + (self._steps >= 64)\n        self.optimizer.step()\n",
+        "            group['lr'] /= 1 + (self._steps >= 64)\n        self._take_step(weights)\n",
         _NOTICED,
     ),
     Fault(
