@@ -40,19 +40,8 @@ def setting(spec: RunSpec, device: torch.device | str) -> tuple[ImageTask, nn.Mo
             "activation": spec.task.activation,
         }
     net = models.build(spec.task.model, seed=spec.seed, classes=task.classes, **options)
-    net = net.to(device, dtype)
-    return task, net if _strided_thin(net) else net.to(memory_format=torch.channels_last)
-
-
-def _strided_thin(net: nn.Module) -> bool:
-    """Whether channels_last is no choice: it makes convolutions 1.4 times faster on a CPU, but oneDNN writes
-    past its workspace where a strided 1x1 convolution has fewer channels than a vector register holds
-    (uxlfoundation/oneDNN issue 6035).
-    """
-    return any(
-        isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1) != m.stride and m.in_channels < 16
-        for m in net.modules()
-    )
+    # makes convolutions 1.4 times faster on a CPU
+    return task, net.to(device, dtype).to(memory_format=torch.channels_last)
 
 
 FINALS = ("validation_loss", "validation_accuracy", "test_loss", "test_accuracy")

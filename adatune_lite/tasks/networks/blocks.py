@@ -43,6 +43,18 @@ class Images(nn.Module):
         return nn.functional.pad(x, (left, columns - left, top, rows - top)) if rows or columns else x
 
 
+class Pointwise(nn.Conv2d):
+    """A 1x1 convolution that takes every stride-th pixel first.
+
+    The same convolution, and safe in channels_last: oneDNN writes past its workspace where a strided 1x1 one
+    has fewer channels than a vector register holds (uxlfoundation/oneDNN issue 6035).
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows, columns = self.stride
+        return nn.functional.conv2d(x[..., ::rows, ::columns], self.weight, self.bias)
+
+
 def scaled(width: float, *channels: int) -> list[int]:
     """Numbers of channels times width, rounded.
 
@@ -74,6 +86,7 @@ def convolution(
     """
     if initial not in INITIAL:
         raise ValueError(f"initial must be one of {', '.join(INITIAL)}, not {initial!r}")
-    made = nn.Conv2d(inner, outer, kernel, stride, padding=kernel // 2, bias=bias)
+    kind = Pointwise if kernel == 1 else nn.Conv2d
+    made = kind(inner, outer, kernel, stride, padding=kernel // 2, bias=bias)
     INITIAL[initial](made.weight)
     return made
