@@ -96,7 +96,8 @@ STOP_AFTER = Setting(
 def training(spec: RunSpec, context: Context) -> Outcome:
     """One training along a schedule or with an online tuner.
 
-    E is the validation loss after the last step; with `stop_after` that is wherever it ends. Looks of AutoLR cost `look_steps`, a part of `plain_steps`.
+    E is the validation loss after the last step, wherever that is. Looks of AutoLR cost `look_steps`, a part
+    of `plain_steps`.
     """
     task, net = setting(spec, context.device)
     tuner = make_tuner(spec, net, context)
@@ -143,7 +144,7 @@ def follow(
         look=looks(spec, task, tuner),
         product_fraction=product_fraction,
         **observing(spec, task),
-        stop_after=dict(spec.settings).get(STOP_AFTER.name),
+        stop_after=int(dict(spec.settings).get(STOP_AFTER.name, 0)),
         report=context.report,
         keeper=context,
     )

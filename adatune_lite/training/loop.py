@@ -111,7 +111,7 @@ def train(
     product_fraction: float = 1.0,
     observations: int = OBSERVATIONS,
     test: Batch | None = None,
-    stop_after: int | None = None,
+    stop_after: int = 0,
     report: Callable[[int, int], None] | None = None,
     keeper: Clock | None = None,
 ) -> Trace:
@@ -123,7 +123,8 @@ def train(
     product_fraction: how much of each batch the Hessian-vector products are of (`PartialProduct`).
     observations: how often it looks at the validation images, see `observed_steps`; not counted as cost.
     test: images whose accuracy is observed then as well.
-    stop_after: steps without a better validation accuracy after which the training ends, when it looks next.
+    stop_after: steps without a better validation accuracy after which the training ends, when it looks next
+        (0: never).
 
     Cost in plain steps, by the arithmetic of forward and backward passes: a step is 1, a product of the tuner
     2 more (the double backward of one batch), an outer gradient its images over the training batch's, a look

@@ -1,0 +1,16 @@
+"""What the records of experiment 07 say: a pure function of a store, tolerant of runs not made yet."""
+
+from __future__ import annotations
+
+from adatune_lite.experiments.cifar_learning_curves.groups import PROFILES, Scale, groups
+from adatune_lite.report.groups import Page
+
+NAME = "07_cifar_learning_curves"
+
+
+class Results(Page[Scale]):
+    """Records of one profile, by the keys of `groups`."""
+
+    name = NAME
+    profiles = PROFILES
+    declare = staticmethod(groups)
