@@ -8,7 +8,7 @@ in their logarithm, over so short a range nearly uniformly. A draw ends when val
 for some epochs; a search shows the test accuracy of the best validation accuracy so far, its incumbent.
 
 Besides, with as many draws on CIFAR-10, three schedules whose rate is tuned. They know their horizon: they
-are trained to its end.
+are trained to its end, and looked at once an epoch.
 """
 
 from __future__ import annotations
@@ -124,15 +124,16 @@ def _draws(budget: Budget, method: str, search: int) -> list[RunSpec]:
     """Of one search, none beyond those of the budget."""
     if search >= (budget.tuned_searches if method in TUNED else budget.searches):
         return []
-    fixed: dict[str, Value] = {}
+    looks, fixed = min(budget.setup.looks, budget.epochs), dict[str, Value]()
     if method not in TUNED:
+        looks = budget.setup.looks
         fixed = {"lr": budget.setup.lr, "stop_after": budget.patience * budget.setup.epoch}
     drawn = draws(space(budget, method), fixed, budget.draws * (search + 1))[budget.draws * search :]
     return [
         spec
         for settings in drawn
         for spec in budget.setup.runs(
-            method, settings, budget.epochs, [budget.seed(search)], detail="summary"
+            method, settings, budget.epochs, [budget.seed(search)], detail="summary", observations=looks
         )
     ]
 
