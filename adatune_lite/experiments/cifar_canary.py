@@ -33,8 +33,9 @@ def _run(setup: Setup, method: str, settings: Mapping[str, Value], seed: int = 0
 def searched() -> dict[str, RunSpec]:
     """Those of the searches: with early stopping, and schedules with a searched rate without."""
     found = {}
+    published: dict[str, dict[str, Value]] = {**_MARTHE, "exponential": {"final": 0.5}}
     for name, setup in _SETUPS.items():
-        for method, settings in {**_MARTHE, "exponential": {"final": 0.5}}.items():
+        for method, settings in published.items():
             found[f"{method}, {name}, stopped early"] = _run(setup, method, {**settings, "stop_after": 2})
         found |= {f"{method}, {name}": _run(setup, method, {}) for method in _TUNED}
     marthe = found["marthe, VGG-11, stopped early"]
