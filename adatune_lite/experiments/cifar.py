@@ -20,6 +20,8 @@ from adatune_lite.tasks.spec import Pairs, TaskSpec, Value, pairs
 from adatune_lite.training.registry import method
 from adatune_lite.training.spec import RunSpec
 
+OPTIMIZERS = {"sgd": "SGD with momentum 0.9", "adam": "Adam"}
+"""In words."""
 CLIP = 100.0
 """Bound of the entries of gradients."""
 DECAY = 5e-4

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from adatune_lite.experiments.cifar_search import LABELS, PUBLISHED, TASKS, TUNE
 from adatune_lite.experiments.random_search.reading import METHODS, Results, best_look, of_n_draws
 from adatune_lite.experiments.random_search.tables import WORDS
 from adatune_lite.plotting import panels
-from adatune_lite.report.figures import COLOURS, MARKERS, not_run
+from adatune_lite.report.figures import COLOURS, MARKERS, legend_below, not_run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,17 +53,6 @@ def _finish(axes: Axes, title: str, words: str) -> None:
         return
     axes.set_xlabel(words)
     axes.set_ylabel("test accuracy of the incumbent (%)")
-
-
-def legend_below(figure: Figure) -> Figure:
-    """One legend below all panels."""
-    entries: dict[str, Any] = {}
-    for axes in figure.axes:
-        handles, labels = axes.get_legend_handles_labels()
-        entries |= dict(zip(labels, handles, strict=True))
-    if entries:
-        figure.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=4)
-    return figure
 
 
 def number_of_draws(results: Results) -> Figure:

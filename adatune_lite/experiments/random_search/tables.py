@@ -11,6 +11,7 @@ from adatune_lite.claims import ALPHA
 from adatune_lite.claims.catalog import claim_of
 from adatune_lite.experiments.autolr_records import standing
 from adatune_lite.experiments.autolr_tasks import describe
+from adatune_lite.experiments.cifar import OPTIMIZERS
 from adatune_lite.experiments.cifar_search import LABELS, PUBLISHED, TASKS, Budget, lost, space, validated
 from adatune_lite.experiments.random_search.reading import METHODS, Results, executed
 from adatune_lite.report.association import share, spearman
@@ -38,12 +39,18 @@ def setting(results: Results) -> str:
 def _task(budget: Budget) -> str:
     setup = budget.setup
     return (
-        f"{describe(setup.task)}, {setup.optimizer} from {setup.lr:g}: {budget.searches} independent "
-        f"searches of {several(budget.draws, 'draw')}, at most {several(budget.epochs, 'epoch')} of "
-        f"{setup.epoch} steps, patience {budget.patience}; {budget.tuned_searches} such searches of the rate "
-        f"of the three schedules beside them. Test accuracy along the training is that of "
-        f"{setup.test_images:,} fixed images."
+        f"{describe(setup.task)}; {OPTIMIZERS[setup.optimizer]} from the rate {setup.lr:g}. "
+        f"{searches_of(budget.searches)} of {several(budget.draws, 'draw')}, at most "
+        f"{several(budget.epochs, 'epoch')} of {setup.epoch} steps, patience "
+        f"{several(budget.patience, 'epoch')}; {searches_of(budget.tuned_searches)} of the rate of each of "
+        f"the three schedules beside them. Test accuracy along the training is of {setup.test_images:,} "
+        "fixed images."
     )
+
+
+def searches_of(count: int) -> str:
+    """A number of them."""
+    return "one search" if count == 1 else f"{count} independent searches"
 
 
 def _rows(results: Results, task: str, against: str | None = None) -> list[Row]:
@@ -167,7 +174,7 @@ def _found(results: Results, task: str) -> str:
     order = sorted(means, key=lambda m: -means[m])
     listed = ", ".join(f"{LABELS[m]} {means[m]:.2f} %" for m in order)
     compared = incumbents(results, task).compared()
-    text = f"**{TASKS[task]}**: incumbents end at {listed} on average over {needed} searches"
+    text = f"**{TASKS[task]}**: incumbents end at {listed} on average over {searches_of(needed)}"
     apart = [
         f"{row.name} ({signed(found.pair.difference)}, p = {found.p:.2g})"
         for row, found in compared

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from statistics import fmean, median
+from statistics import median
 
 import numpy as np
 
@@ -29,7 +29,7 @@ from adatune_lite.claims import ALPHA, Claim, Finding, judge
 from adatune_lite.claims.kinds import Family, absolute_finding, beyond, hashes, margin_of, same
 from adatune_lite.experiments.cifar_search import LABELS, PUBLISHED, TASKS
 from adatune_lite.experiments.random_search.reading import Results
-from adatune_lite.report.association import drawn_again
+from adatune_lite.report.association import drawn_again, tau_of_order
 from adatune_lite.report.statistics import Paired, holm, paired
 from adatune_lite.report.tables import signed
 
@@ -158,24 +158,17 @@ def order_on_cifar100(_: Claim, results: Results) -> Finding:
     missing = _missing(results, "cifar100", PRINTED_ORDER)
     if not len(table):
         return Finding(missing=missing, runs=runs)
-    taus = tau_of_printed(drawn_again(table))
+    taus = tau_of_order(drawn_again(table))
     shares = ", ".join(f"{value:+.2f} in {np.mean(taus == value):.0%}" for value in np.unique(taus)[::-1])
     return Finding(
         passes=bool(np.mean(taus == 1) >= 0.5),
         opposite=bool(np.mean(taus < 0) >= 1 - ALPHA),
-        statistic={"share": float(np.mean(taus == 1)), "tau": float(tau_of_printed(table.mean(0)[None])[0])},
+        statistic={"share": float(np.mean(taus == 1)), "tau": float(tau_of_order(table.mean(0)[None])[0])},
         seeds=len(table),
         why=f"Kendall's tau with the printed order over resamples of the searches: {shares}.",
         missing=missing,
         runs=runs,
     )
-
-
-def tau_of_printed(means: np.ndarray) -> np.ndarray:
-    """Kendall's tau [n] of means [n, methods] whose columns are in the printed order, the best first."""
-    first, second = np.triu_indices(means.shape[1], 1)
-    found: np.ndarray = np.sign(means[:, first] - means[:, second]).mean(1).round(12)
-    return found
 
 
 @judge("marthe.fig3.c10.rtho_equals_exponential")
@@ -270,7 +263,7 @@ def variance(_: Claim, results: Results) -> Finding:
         passes=max(p.values()) < RANGE_ALPHA,
         opposite=min(against) < ALPHA,
         statistic={
-            "ratio": fmean(a / b if b else math.inf for a, b in ranges.values()),
+            "wider": min(float(a - b) for a, b in ranges.values()),
             "p": max(p.values()),
         },
         seeds=min(map(len, tables.values())),
