@@ -76,6 +76,13 @@ def kendall(x: Sequence[float], y: Sequence[float]) -> Trend:
     return Trend(float(kendalltau(x, y).statistic), *sides)
 
 
+def tau_of_order(means: np.ndarray) -> np.ndarray:
+    """Kendall's tau [n] of rows [n, columns] with the order of the columns, the largest first."""
+    first, second = np.triu_indices(means.shape[1], 1)
+    found: np.ndarray = np.sign(means[:, first] - means[:, second]).mean(1).round(12)
+    return found
+
+
 def exact_spearman(x: Sequence[float], y: Sequence[float]) -> Trend:
     """Spearman's rho of a few pairs; the p values are over all orders."""
     from scipy import stats

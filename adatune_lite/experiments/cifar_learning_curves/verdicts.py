@@ -1,0 +1,592 @@
+"""The tests of the claims about MARTHE's learning curves, as they were registered, on experiment 07.
+
+How their texts are read where they leave something open, decided before any desk run was made:
+
+- Final test accuracy: after the last step, on all test images; a diverged run counts as guessing. Along the
+  training it is that of the looks, on fixed images; a share of the budget is a look.
+- MARTHE of the first version (v1.*) adapts mu, as there. abs.* are the later abstract's: the mu that the
+  searches found. What is said of the shape of MARTHE's schedule has to hold for both. HD is Baydin's.
+- "tasks: both": on both. Several comparisons all have to pass; opposites are corrected by Holm.
+- v1.*.order: seeds are drawn again with repetition, the same for all methods. Contradicted where tau is
+  below 0, or MARTHE first in at most 5 % of the resamples.
+- v1.staircase_jump: the gain from the look at the cut to the next one, over the gain from the cut to the end.
+- v1.sgdr_saw: on the mean over seeds; the last cycle, which the budget cuts off, has no end.
+- v1.faster_convergence: the best final accuracy is that of HD, RTHO and MARTHE; a run that never gets there
+  is censored at the budget. The log-rank test does not pair.
+- abs.more_stable: the draws of both tasks' searches together, which share their hyper-rates; frozen before
+  half of the draw's own budget. Part (b) on the trainings of this page.
+- shape.*: the rates that records keep. A share of seeds is contradicted where its upper 95 % bound lies below
+  the one that is asked for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean, median
+
+import numpy as np
+
+from adatune_lite.claims import ALPHA, Claim, Finding, judge, kinds
+from adatune_lite.claims.kinds import hashes
+from adatune_lite.experiments.cifar_learning_curves.groups import ADAPTIVE, LABELS
+from adatune_lite.experiments.cifar_learning_curves.reading import (
+    Results,
+    accuracy_at,
+    final_accuracy,
+    final_loss,
+    published,
+    rates,
+)
+from adatune_lite.experiments.cifar_search import TASKS
+from adatune_lite.report.association import drawn_again, share, tau_of_order
+from adatune_lite.report.groups import Key
+from adatune_lite.report.statistics import holm, mean_interval, mean_less, paired
+from adatune_lite.report.tables import Value, by_seed, signed, values_of
+from adatune_lite.runs.record import Record
+
+CUT, LATER = 0.3, 0.025
+"""Shares of the budget: the staircase's first cut, and one look."""
+RESTARTS = (0.05, 0.15, 0.35, 0.75)
+"""Of SGDR."""
+MOST = 2 / 3
+"""Share of the seeds that shapes are asked of."""
+
+
+def _key(task: str, row: str) -> Key:
+    return "curve", task, row
+
+
+_ENDS = {
+    "marthe.v1.c10.marthe": _key("cifar10", ADAPTIVE),
+    "marthe.v1.c10.staircase": _key("cifar10", "staircase"),
+    "marthe.v1.c10.sgdr": _key("cifar10", "sgdr"),
+    "marthe.v1.c10.exponential": _key("cifar10", "exponential"),
+    "marthe.v1.c10.rtho": _key("cifar10", "rtho"),
+    "marthe.v1.c10.hd": _key("cifar10", "hd"),
+    "marthe.v1.c100.marthe": _key("cifar100", ADAPTIVE),
+    "marthe.v1.c100.staircase": _key("cifar100", "staircase"),
+    "marthe.v1.c100.sgdr": _key("cifar100", "sgdr"),
+    "marthe.v1.c100.exponential": _key("cifar100", "exponential"),
+    "marthe.v1.c100.rtho": _key("cifar100", "rtho"),
+    "marthe.v1.c100.hd": _key("cifar100", "hd"),
+}
+for _claim, _of in _ENDS.items():
+    kinds.absolute(_claim, _of, final_accuracy)
+
+
+def _sides(ours: str, *rivals: str) -> dict[str, tuple[Key, Key]]:
+    """On both tasks."""
+    return {
+        f"{LABELS[ours]} minus {LABELS[rival]} on {TASKS[task]}": (_key(task, ours), _key(task, rival))
+        for task in TASKS
+        for rival in rivals
+    }
+
+
+def _says(_: Claim, weighed: kinds.Weighed) -> str:
+    return "; ".join(
+        f"{name}, points: {signed(pair.difference)}, p = {weighed.p[name]:.2g}"
+        for name, pair in weighed.pairs.items()
+    )
+
+
+kinds.ordering(
+    "marthe.abs.generalises_better", _sides("marthe", "rtho", "hd"), final_accuracy, _says, test="above"
+)
+kinds.ordering(
+    "marthe.v1.marthe_vs_staircase",
+    _sides(ADAPTIVE, "staircase"),
+    final_accuracy,
+    _says,
+    test="not worse",
+    adjust=False,
+)
+kinds.ordering(
+    "marthe.v1.marthe_early_lead",
+    _sides(ADAPTIVE, "staircase"),
+    lambda record: accuracy_at(record, 0.125),
+    _says,
+    test="above",
+    adjust=False,
+)
+
+
+def _by_task(row: str) -> dict[str, Key]:
+    return {title: _key(task, row) for task, title in TASKS.items()}
+
+
+def _jump(record: Record) -> float | None:
+    """Gain at the cut over the gain from there on; None where there is none."""
+    before, after, end = (accuracy_at(record, at) for at in (CUT, CUT + LATER, 1.0))
+    if before is None or after is None or end is None or end <= before:
+        return None
+    return (after - before) / (end - before)
+
+
+kinds.fit(
+    "marthe.v1.staircase_jump",
+    _by_task("staircase"),
+    _jump,
+    median,
+    lambda level: level > 0.5,
+    lambda values: mean_less(values, 0.5),
+    lambda found: f"Median share of the late gain at the first cut: {found.listed('.2f')}.",
+    lambda found: {"share": min(found.level.values())},
+)
+
+
+def _of_its_end(record: Record) -> float | None:
+    early, end = accuracy_at(record, 0.25), accuracy_at(record, 1.0)
+    return early / end if early is not None and end else None
+
+
+kinds.fit(
+    "marthe.v1.c10.rtho_plateau",
+    {TASKS["cifar10"]: _key("cifar10", "rtho")},
+    _of_its_end,
+    fmean,
+    lambda level: level >= 0.99,
+    lambda values: mean_less(values, 0.99),
+    lambda found: f"Accuracy at a quarter of the budget over that at its end: {found.listed('.3f')}.",
+    lambda found: {"ratio": min(found.level.values())},
+)
+
+ORDERS = {
+    "marthe.v1.c10.order": ("cifar10", (ADAPTIVE, "staircase", "exponential", "rtho", "hd")),
+    "marthe.v1.c100.order": ("cifar100", (ADAPTIVE, "staircase", "rtho", "exponential", "hd")),
+}
+"""Printed orders of the five schedules without restarts, the best first."""
+
+
+def _order(claim_id: str, task: str, printed: Sequence[str]) -> None:
+    @judge(claim_id)
+    def compare(_: Claim, results: Results) -> Finding:
+        """Kendall's tau of the means with the printed order, and how often MARTHE is first."""
+        keys = {LABELS[row]: _key(task, row) for row in printed}
+        table, found = kinds.common_seeds(results, keys, final_accuracy)
+        if found.missing or not found.runs:
+            return found
+        tau = float(tau_of_order(table.mean(0)[None])[0])
+        first = float(np.mean(drawn_again(table).argmax(1) == 0))
+        listed = ", ".join(f"{name} {x:.2f} %" for name, x in zip(keys, table.mean(0), strict=True))
+        return Finding(
+            passes=tau > 0.6 and first >= 0.5,
+            opposite=tau < 0 or first <= ALPHA,
+            statistic={"tau": tau, "share": first},
+            seeds=len(table),
+            why=f"Kendall's tau {tau:+.2f}, MARTHE first in {first:.0%} of the resamples: {listed}.",
+            runs=found.runs,
+        )
+
+
+for _claim, (_task, _printed) in ORDERS.items():
+    _order(_claim, _task, _printed)
+
+
+@judge("marthe.v1.sgdr_saw")
+def sgdr_saw(_: Claim, results: Results) -> Finding:
+    """Whether mean accuracy falls after each restart and is highest at the end of each cycle."""
+    groups = {TASKS[task]: results["curve", task, "sgdr"] for task in TASKS}
+    runs, seeds = hashes(*groups.values()), min(map(len, groups.values()))
+    missing = tuple(title for title, records in groups.items() if not records)
+    falls, rises, peaks = {}, [], {}
+    for title, records in groups.items():
+        for at in RESTARTS[1:]:
+            drops = [
+                after - before
+                for r in records
+                if (before := accuracy_at(r, at)) is not None
+                and (after := accuracy_at(r, at + LATER)) is not None
+            ]
+            if drops:
+                falls[title, at] = fmean(drops)
+                rises.append(mean_less([-x for x in drops]))
+        for start, end in zip((0.0, *RESTARTS), RESTARTS, strict=False):
+            if (best := _highest(records, start, end)) is not None:
+                peaks[title, end] = (best - start) / (end - start)
+    if not falls or not peaks:
+        return Finding(missing=missing, runs=runs)
+    listed = ", ".join(f"{change:+.1f}" for change in falls.values())
+    places = ", ".join(f"{place:.0%}" for place in peaks.values())
+    return Finding(
+        passes=max(falls.values()) < 0 and min(peaks.values()) >= 0.9 - 1e-9,
+        opposite=min(holm(rises)) < ALPHA,
+        statistic={"change": max(falls.values()), "place": min(peaks.values())},
+        seeds=seeds,
+        why=f"Points after each restart: {listed}. The cycles are highest after {places} of their length.",
+        missing=missing,
+        runs=runs,
+    )
+
+
+def _highest(records: Sequence[Record], start: float, end: float) -> float | None:
+    """Share of the budget at which mean accuracy is highest within a cycle."""
+    whole = [r for r in records if accuracy_at(r, 1.0) is not None]
+    if not whole:
+        return None
+    shares = whole[0].series("test_accuracy")[0] / whole[0].spec.steps
+    inside = np.flatnonzero((shares > start + 1e-9) & (shares <= end + 1e-9))
+    if not len(inside):
+        return None
+    mean = np.mean([r.series("test_accuracy")[1] for r in whole], axis=0)
+    return float(shares[inside[np.argmax(mean[inside])]])
+
+
+@judge("marthe.v1.c10.hd_slow")
+def hd_slow(_: Claim, results: Results) -> Finding:
+    """Whether HD has the lowest mean accuracy of the five at three shares of the budget."""
+    others = [row for row in ORDERS["marthe.v1.c10.order"][1] if row != "hd"]
+    runs = hashes(*(results[_key("cifar10", row)] for row in ("hd", *others)))
+    gaps, seeds = {}, []
+    for at in (0.05, 0.125, 0.25):
+        hd = by_seed(results[_key("cifar10", "hd")], _accuracy(at))
+        for row in others:
+            if pair := paired(hd, by_seed(results[_key("cifar10", row)], _accuracy(at))):
+                gaps[at, row] = pair
+                seeds.append(len(pair.seeds))
+    if not gaps:
+        return Finding(runs=runs, missing=("HD beside the other four",) if runs else ())
+    worst = max(gaps, key=lambda key: gaps[key].difference.mean)
+    return Finding(
+        passes=gaps[worst].difference.mean < 0,
+        opposite=min(holm([pair.greater for pair in gaps.values()])) < ALPHA,
+        statistic={"difference": gaps[worst].difference.mean},
+        seeds=min(seeds),
+        why=f"HD minus each of the others at 5, 12.5 and 25 % of the budget: at most "
+        f"{signed(gaps[worst].difference)} points, to {LABELS[worst[1]]} at {worst[0]:.1%}.",
+        missing=() if len(gaps) == 3 * len(others) else ("HD beside the other four",),
+        runs=runs,
+    )
+
+
+def _accuracy(at: float) -> Value:
+    return lambda record: accuracy_at(record, at)
+
+
+@judge("marthe.v1.c100.loss_vs_accuracy")
+def loss_vs_accuracy(_: Claim, results: Results) -> Finding:
+    """HD minus exponential in test loss and in test accuracy."""
+    ours, theirs = (results[_key("cifar100", row)] for row in ("hd", "exponential"))
+    pairs = {
+        "loss": paired(by_seed(ours, final_loss), by_seed(theirs, final_loss)),
+        "accuracy": paired(by_seed(ours, final_accuracy), by_seed(theirs, final_accuracy)),
+    }
+    there = {name: pair for name, pair in pairs.items() if pair}
+    runs = hashes(ours, theirs)
+    if len(there) < len(pairs):
+        return Finding(missing=("a seed that both have",), runs=runs)
+    p = {name: pair.less for name, pair in there.items()}
+    listed = "; ".join(
+        f"{name} {signed(pair.difference, 3)}, p = {p[name]:.2g}" for name, pair in there.items()
+    )
+    return Finding(
+        passes=max(p.values()) < ALPHA,
+        opposite=min(holm([pair.greater for pair in there.values()])) < ALPHA,
+        statistic={"p": max(p.values())},
+        seeds=min(len(pair.seeds) for pair in there.values()),
+        why=f"HD minus exponential: {listed}.",
+        runs=runs,
+    )
+
+
+@judge("marthe.v1.faster_convergence")
+def faster_convergence(_: Claim, results: Results) -> Finding:
+    """Steps to 95 % of the best final accuracy of the three, by the log-rank test."""
+    p, opposite, parts, missing, seeds = [], [], [], [], []
+    runs = hashes(*(results[_key(task, row)] for task in TASKS for row in (ADAPTIVE, "rtho", "hd")))
+    for task, title in TASKS.items():
+        records = {row: results[_key(task, row)] for row in (ADAPTIVE, "rtho", "hd")}
+        if not all(records.values()):
+            missing.append(title)
+            continue
+        goal = 0.95 * max(fmean(values_of(held, final_accuracy)) for held in records.values())
+        times = {row: [_reached(r, goal) for r in held] for row, held in records.items()}
+        for rival in ("rtho", "hd"):
+            p.append(sooner(times[ADAPTIVE], times[rival]))
+            opposite.append(sooner(times[rival], times[ADAPTIVE]))
+            parts.append(f"{LABELS[rival]} on {title} p = {p[-1]:.2g}")
+        seeds.append(min(map(len, times.values())))
+    if not p:
+        return Finding(missing=tuple(missing), runs=runs)
+    return Finding(
+        passes=max(p) < ALPHA,
+        opposite=min(holm(opposite)) < ALPHA,
+        statistic={"p": max(p)},
+        seeds=min(seeds),
+        why=f"MARTHE with adaptive μ sooner than {'; '.join(parts)}.",
+        missing=tuple(missing),
+        runs=runs,
+    )
+
+
+def _reached(record: Record, goal: float) -> float:
+    """Share of the budget at the first look with that accuracy; inf: never."""
+    steps, values = record.series("test_accuracy")
+    there = np.flatnonzero(values >= goal)
+    return float(steps[there[0]] / record.spec.steps) if len(there) else math.inf
+
+
+def sooner(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """One-sided p of the log-rank test that `ours` come sooner; inf: never, censored at the budget."""
+    from scipy.stats import CensoredData, logrank
+
+    sides = [
+        CensoredData([t for t in times if t < math.inf], right=[1.0 for t in times if t == math.inf])
+        for times in (ours, theirs)
+    ]
+    if not any(t < math.inf for t in (*ours, *theirs)) or sorted(ours) == sorted(theirs):
+        return 1.0
+    return float(logrank(*sides, alternative="greater").pvalue)
+
+
+@judge("marthe.abs.more_stable")
+def more_stable(_: Claim, results: Results) -> Finding:
+    """Draws that diverged or froze, MARTHE against RTHO; spread of the log rate over seeds, against both."""
+    from scipy.stats import fisher_exact
+
+    draws = {m: [r for task in TASKS for r in results["search", task, m]] for m in ("marthe", "rtho")}
+    runs = hashes(*draws.values(), *(results[_key(task, row)] for task in TASKS for row in _STABLE))
+    spreads = {
+        (task, row): spread
+        for task in TASKS
+        for row in _STABLE
+        if (spread := spread_of_rates(results[_key(task, row)])) is not None
+    }
+    few = min(map(len, draws.values()))
+    missing = [f"{30 - few} of 30 draws"] if few < 30 else []
+    missing += [LABELS[row] for task in TASKS for row in _STABLE if (task, row) not in spreads]
+    if not few or not spreads:
+        return Finding(missing=tuple(missing), runs=runs)
+    bad = {m: sum(map(diverged_or_frozen, held)) for m, held in draws.items()}
+    table = [[bad[m], len(draws[m]) - bad[m]] for m in ("marthe", "rtho")]
+    p, against = (float(fisher_exact(table, side).pvalue) for side in ("less", "greater"))
+    steadier = all(
+        spreads[task, "marthe"] < spreads[task, rival]
+        for task in TASKS
+        for rival in ("rtho", "hd")
+        if {(task, "marthe"), (task, rival)} <= spreads.keys()
+    )
+    listed = ", ".join(f"{LABELS[row]} {x:.3f} on {TASKS[task]}" for (task, row), x in spreads.items())
+    return Finding(
+        passes=p < ALPHA and steadier,
+        opposite=against < ALPHA,
+        statistic={
+            "marthe": bad["marthe"] / len(draws["marthe"]),
+            "rtho": bad["rtho"] / len(draws["rtho"]),
+            "p": p,
+        },
+        seeds=min(len(results[_key(task, row)]) for task, row in spreads),
+        why=f"(a) {bad['marthe']} of {len(draws['marthe'])} draws of MARTHE diverged or froze, "
+        f"{bad['rtho']} of {len(draws['rtho'])} of RTHO, Fisher's p = {p:.2g}. (b) Standard deviation of the "
+        f"log rate over seeds: {listed}.",
+        missing=tuple(dict.fromkeys(missing)),
+        runs=runs,
+    )
+
+
+_STABLE = ("marthe", "rtho", "hd")
+
+
+def diverged_or_frozen(record: Record) -> bool:
+    """Whether a loss was not finite, or the rate fell below a thousandth of the first in the first half."""
+    steps, values = record.series("lr")
+    early = values[steps < record.spec.steps / 2]
+    return record.diverged or bool((early < 1e-3 * float(record.spec.get("lr"))).any())
+
+
+def spread_of_rates(records: Sequence[Record]) -> float | None:
+    """Standard deviation over seeds of the log rate, averaged over time; None for fewer than two runs.
+
+    A rate of 0 counts as a billionth of the first one.
+    """
+    held = [rates(r) for r in records if r.finished]
+    if len(held) < 2:
+        return None
+    return float(np.log(np.maximum(held, 1e-9)).std(axis=0, ddof=1).mean())
+
+
+def _share(
+    claim_id: str, rows: Mapping[str, Key], holds: Callable[[Results, Record, str], bool | None], what: str
+) -> None:
+    """A property that at least two thirds of the seeds of each group have."""
+
+    @judge(claim_id)
+    def compare(_: Claim, results: Results) -> Finding:
+        """In how many seeds of each group it holds."""
+        told = {
+            name: [
+                value
+                for r in results[key]
+                if r.finished and (value := holds(results, r, str(key[1]))) is not None
+            ]
+            for name, key in rows.items()
+        }
+        runs = hashes(*(results[key] for key in rows.values()))
+        there = {name: share(sum(values), len(values)) for name, values in told.items() if values}
+        missing = tuple(name for name in rows if name not in there)
+        if not there:
+            return Finding(missing=missing, runs=runs)
+        listed = ", ".join(f"{found.k} of {found.n} ({name})" for name, found in there.items())
+        return Finding(
+            passes=all(found.value >= MOST for found in there.values()),
+            opposite=any(found.high < MOST for found in there.values()),
+            statistic={"share": min(found.value for found in there.values())},
+            seeds=min(found.n for found in there.values()),
+            why=f"{what} in {listed} seeds.",
+            missing=missing,
+            runs=runs,
+        )
+
+
+def _both(*rows: str) -> dict[str, Key]:
+    return {f"{LABELS[row]}, {TASKS[task]}": _key(task, row) for task in TASKS for row in rows}
+
+
+def rises_then_decays(record: Record) -> bool:
+    """A rise of more than 2 % that ends in the first 5 % of the budget, then a steady fall."""
+    from scipy.stats import spearmanr
+
+    steps, values = record.series("lr")
+    top = int(np.argmax(values))
+    if values[top] <= 1.02 * float(record.spec.get("lr")) or steps[top] > 0.05 * record.spec.steps:
+        return False
+    fall = values[top:]
+    return len(fall) > 2 and np.ptp(fall) > 0 and float(spearmanr(range(len(fall)), fall).statistic) < -0.95
+
+
+def _no_rise(record: Record) -> bool:
+    """No rise of more than 1 %; with SGD hardly any change in the last quarter."""
+    steps, values = record.series("lr")
+    late = values[steps >= 0.75 * record.spec.steps]
+    level = record.spec.optimizer != "sgd" or bool(late.min() >= 0.95 * late.max())
+    return bool(rates(record).max() <= 1.01) and level
+
+
+def _of_seed(results: Results, record: Record, task: str, row: str) -> np.ndarray | None:
+    """The rates of another row on the same seed."""
+    found = [r for r in results[_key(task, row)] if r.spec.seed == record.spec.seed and r.finished]
+    return rates(found[0]) if found else None
+
+
+def _small_rise(results: Results, record: Record, task: str) -> bool | None:
+    """RTHO's highest rate: at most 5 % above the first, and below MARTHE's."""
+    marthe = _of_seed(results, record, task, ADAPTIVE)
+    return None if marthe is None else bool(rates(record).max() <= min(1.05, marthe.max() - 1e-12))
+
+
+def _ends_on_cifar10(results: Results, record: Record, task: str) -> bool | None:
+    """The last rates: HD above twice MARTHE, RTHO below half of it."""
+    hd, rtho = (_of_seed(results, record, task, row) for row in ("hd", "rtho"))
+    last = rates(record)[-1]
+    return None if hd is None or rtho is None else bool(hd[-1] > 2 * last and rtho[-1] < 0.5 * last)
+
+
+def _ends_on_cifar100(results: Results, record: Record, task: str) -> bool | None:
+    """The last rates: MARTHE the lowest, RTHO the highest."""
+    hd, rtho = (_of_seed(results, record, task, row) for row in ("hd", "rtho"))
+    last = rates(record)[-1]
+    return None if hd is None or rtho is None else bool(last < hd[-1] < rtho[-1])
+
+
+_share(
+    "marthe.shape.rise_then_decay",
+    _both("marthe", ADAPTIVE),
+    lambda _, record, __: rises_then_decays(record),
+    "An early rise and a steady fall",
+)
+_share("marthe.shape.hd_monotone", _both("hd"), lambda _, r, __: _no_rise(r), "A rate that never rises")
+_share("marthe.shape.rtho_small_rise", _both("rtho"), _small_rise, "A small rise, below MARTHE's,")
+_share(
+    "marthe.shape.c10.final_order",
+    {LABELS[ADAPTIVE]: _key("cifar10", ADAPTIVE)},
+    _ends_on_cifar10,
+    "HD ends above twice MARTHE's rate and RTHO below half of it",
+)
+_share(
+    "marthe.shape.c100.final_order",
+    {LABELS[ADAPTIVE]: _key("cifar100", ADAPTIVE)},
+    _ends_on_cifar100,
+    "MARTHE ends lowest and RTHO highest",
+)
+
+
+def _peak(claim_id: str, task: str) -> None:
+    @judge(claim_id)
+    def compare(claim: Claim, results: Results) -> Finding:
+        """The mean highest rate against the printed one, within 15 % of that."""
+        records = [r for r in results[_key(task, ADAPTIVE)] if r.finished]
+        if not records or not isinstance(claim.value, int | float):
+            return Finding()
+        found = mean_interval([float(r.series("lr")[1].max()) for r in records])
+        low, high = (found.low, found.high) if found.n > 1 else (found.mean, found.mean)
+        meets = low <= 1.15 * claim.value and high >= 0.85 * claim.value
+        return Finding(
+            passes=meets,
+            opposite=not meets,
+            statistic={"mean": found.mean, "printed": float(claim.value)},
+            seeds=found.n,
+            why=f"Highest rate {found.mean:.3g}, printed {claim.value:g} ± 15 %.",
+            runs=hashes(records),
+        )
+
+
+_peak("marthe.shape.c10.peak", "cifar10")
+_peak("marthe.shape.c100.peak", "cifar100")
+
+
+@judge("marthe.shape.not_guaranteed")
+def not_guaranteed(_: Claim, results: Results) -> Finding:
+    """Spread over seeds of MARTHE's rate at a quarter of the budget, and how many seeds rise."""
+    groups = {
+        name: [r for r in results[key] if r.finished] for name, key in _both("marthe", ADAPTIVE).items()
+    }
+    there = {name: held for name, held in groups.items() if len(held) > 1}
+    runs = hashes(*groups.values())
+    missing = tuple(name for name in groups if name not in there)
+    if not there:
+        return Finding(missing=missing, runs=runs)
+    quarter = {
+        name: [float(np.interp(0.25 * r.spec.steps, *r.series("lr"))) for r in held]
+        for name, held in there.items()
+    }
+    varied = {name: float(np.std(x, ddof=1) / np.mean(x)) if any(x) else 0.0 for name, x in quarter.items()}
+    rise = {name: fmean(float(rates(r).max() > 1.02) for r in held) for name, held in there.items()}
+    listed = "; ".join(f"{name} {varied[name]:.3f}, {rise[name]:.0%}" for name in there)
+    return Finding(
+        passes=all(varied[name] > 0.05 and 0 < rise[name] < 1 for name in there),
+        statistic={"variation": min(varied.values())},
+        seeds=min(map(len, there.values())),
+        why=f"Coefficient of variation at a quarter of the budget, and share of seeds that rise: {listed}.",
+        missing=missing,
+        runs=runs,
+    )
+
+
+@judge("marthe.shape.exponential_gamma")
+def exponential_gamma(_: Claim, results: Results) -> Finding:
+    """Straight lines through the log of the published rates; ours are trained with that decay."""
+    runs = hashes(*(results[_key(task, "exponential")] for task in TASKS))
+    fits = {TASKS[task]: decay_of_printed(task) for task in TASKS}
+    listed = "; ".join(f"{name} {gamma:.4f}, R² {r2:.5f}" for name, (gamma, r2) in fits.items())
+    holds = all(0.9895 <= gamma <= 0.9907 and r2 >= 0.999 for gamma, r2 in fits.values())
+    return Finding(
+        passes=holds,
+        opposite=not holds,
+        statistic={
+            "gamma": min(gamma for gamma, _ in fits.values()),
+            "r2": min(r2 for _, r2 in fits.values()),
+        },
+        seeds=min(len(results[_key(task, "exponential")]) for task in TASKS),
+        why=f"Decay an epoch of the published curves: {listed}.",
+        runs=runs,
+    )
+
+
+def decay_of_printed(task: str) -> tuple[float, float]:
+    """Decay an epoch of the published exponential rates, and the R² of the straight line in the logarithm."""
+    shares, values = published()[task, "exponential", "lr"]
+    epochs, logs = shares * 200, np.log(values)
+    slope, height = np.polyfit(epochs, logs, 1)
+    rest = logs - (slope * epochs + height)
+    return float(np.exp(slope)), float(1 - rest.var() / logs.var())
