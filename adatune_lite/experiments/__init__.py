@@ -46,6 +46,7 @@ from __future__ import annotations
 from types import ModuleType
 
 from adatune_lite.experiments import (
+    as_published_on_cifar,
     autolr_vs_schedules,
     explore_exploit,
     is_the_hypergradient_right,
@@ -63,6 +64,7 @@ EXPERIMENTS: dict[str, ModuleType] = {
         superbatch,
         explore_exploit,
         autolr_vs_schedules,
+        as_published_on_cifar,
     )
 }
 
