@@ -12,8 +12,10 @@ from adatune_lite.training.derivatives import OUTER_ON_ALL_TEST, PUBLISHED
 from adatune_lite.training.spec import RunSpec
 from adatune_lite.tuners.as_published import STEP, TANGENT
 
-MU, HYPER_LR = 0.99, 3.16e-5
-"""Middles, by logarithm, of the card's ranges: 1 - mu from 0.001 to 0.1, the hyper-rate from 1e-6 to 1e-3."""
+MU = 0.99
+"""The middle, by logarithm, of the card's range: 1 - mu from 0.001 to 0.1."""
+HYPER_LR, MIDDLE = 1e-5, 3.16e-5
+"""Of all arms, and the middle of the card's range from 1e-6 to 1e-3, at which the published code diverges."""
 LAST_OVER_FIRST = 0.1366
 """Of the published exponential decay, 0.9901 an epoch over 200 epochs, whatever the number of epochs here."""
 
@@ -63,6 +65,8 @@ PROFILES: dict[str, Scale] = {
 BOTH = Role("both", 100, "the clean protocol and the published one")
 BASELINE = Role("baseline", 90, "the published exponential decay, read in both ways")
 ALONE = Role("alone", 80, "the clean protocol with one ingredient of the published one")
+AT_MIDDLE = Role("middle", 70, "the published code at the middle of the card's hyper-rates")
+MIDDLE_SEEDS = 3
 _ROLES = {"clean": BOTH, "published": BOTH, "exponential": BASELINE}
 
 
@@ -70,12 +74,14 @@ def groups(scale: Scale, page: Page[Scale]) -> Iterator[Group]:
     """All groups, in the order of the plan."""
     for name, title in NAMES.items():
         yield Group(("arm", name), title, _ROLES.get(name, ALONE), arm(scale, name))
+    specs = arm(scale, "published", MIDDLE)[:MIDDLE_SEEDS]
+    yield Group(("middle",), f"as published, hyper-learning rate {MIDDLE:g}", AT_MIDDLE, specs)
 
 
-def arm(scale: Scale, name: str) -> list[RunSpec]:
+def arm(scale: Scale, name: str, hyper_lr: float = HYPER_LR) -> list[RunSpec]:
     """The runs of one of `NAMES`, by seed."""
     setup = scale.setup
-    method, settings = "marthe", dict[str, Value](lr=setup.lr, mu=MU, hyper_lr=HYPER_LR)
+    method, settings = "marthe", dict[str, Value](lr=setup.lr, mu=MU, hyper_lr=hyper_lr)
     function = "training"
     if name == "exponential":
         method, settings = name, {"lr": setup.lr, "final": LAST_OVER_FIRST}

@@ -12,6 +12,7 @@ from adatune_lite.experiments.as_published_on_cifar.groups import (
     CODE,
     HYPER_LR,
     INGREDIENTS,
+    MIDDLE,
     MU,
     NAMES,
     STATISTICS,
@@ -50,6 +51,12 @@ def setting(results: Results) -> str:
         "hyper-rate that were not printed, and a validation part that the code does not have. Nothing is "
         "tuned here, the baseline neither."
     )
+    if middle := results["middle"]:
+        text += (
+            f" The middle of the printed range of hyper-rates is {MIDDLE:g}: there "
+            f"{sum(not r.finished for r in middle)} of {several(len(middle), 'run')} as published diverged, "
+            "which is why all runs have a smaller one."
+        )
     if results.profile in ("smoke", "quick"):
         text += " This is a reduced scale: it shows that the code runs, not what the setting gives."
     if note := copy_note(results.all_records()):
