@@ -61,7 +61,7 @@ def _differences(axes: Axes, given: Sequence[Compared], title: str) -> None:
             label = "mean, 95 % interval" if not place else None
             axes.errorbar(found.mean, place, xerr=ends, fmt="D", ms=5, color=BLUE, capsize=4, label=label)
     axes.axvline(0, color="black", lw=0.8)
-    axes.set_yticks(range(len(given)), [row.name for row in reversed(given)])
+    axes.set_yticks(range(len(given)), [row.name for row in reversed(given)], fontsize=8)
     axes.set(xlabel="points of test accuracy", title=title)
 
 
@@ -93,7 +93,7 @@ def courses(results: Results) -> Figure:
 
 
 def _band(axes: Axes, epochs: np.ndarray, curves: Sequence[np.ndarray], colour: str) -> None:
-    if len(curves) > 1:
+    if len(curves) > 2:
         found = [mean_interval(column) for column in np.stack(curves).T.tolist()]
         axes.fill_between(
             epochs, [f.low for f in found], [f.high for f in found], color=colour, alpha=0.15, lw=0

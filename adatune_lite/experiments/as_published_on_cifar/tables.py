@@ -53,9 +53,9 @@ def setting(results: Results) -> str:
     )
     if middle := results["middle"]:
         text += (
-            f" The middle of the printed range of hyper-rates is {MIDDLE:g}: there "
-            f"{sum(not r.finished for r in middle)} of {several(len(middle), 'run')} as published diverged, "
-            "which is why all runs have a smaller one."
+            f" At {MIDDLE:g}, the middle of the printed range of hyper-rates, "
+            f"{sum(not r.finished for r in middle)} of {several(len(middle), 'run')} as published diverged; "
+            "all others have the smaller one."
         )
     if results.profile in ("smoke", "quick"):
         text += " This is a reduced scale: it shows that the code runs, not what the setting gives."
