@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from adatune_lite.claims import ClaimError
-from adatune_lite.cli import canary, data, exchange, inspect, run, scorecard
+from adatune_lite.cli import canary, data, exchange, gpu, inspect, run, scorecard
 from adatune_lite.experiments import UnknownExperiment
 from adatune_lite.runs.execute import ExecutionError
 from adatune_lite.runs.export import ExportError
@@ -49,7 +49,7 @@ def parser() -> Parser:
     """All commands with their options."""
     top = Parser(prog="python -m adatune_lite", description="Make runs, look at them, find data.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (run, inspect, exchange, canary, data, scorecard):
+    for module in (run, gpu, inspect, exchange, canary, data, scorecard):
         module.add(commands)
     return top
 

@@ -20,6 +20,7 @@ from adatune_lite.cli.tables import table
 from adatune_lite.runs.record import Record
 from adatune_lite.runs.store import Store
 from adatune_lite.tasks import sources
+from adatune_lite.tasks.sources.readers import cut
 from adatune_lite.training.context import Context
 from adatune_lite.training.outcome import Outcome
 from adatune_lite.training.registry import FUNCTIONS, registered
@@ -317,6 +318,39 @@ def test_data_is_packed_and_fetched(
     monkeypatch.setenv("ADATUNE_DATA", str(checkout / "mine"))
     code, out, _ = call(capsys, "data", "fetch", "mnist5k")
     assert code == 0 and out == "mnist5k all: 5,000 images from mnist5k.npz, verified\n"
+
+
+def test_data_is_packed_in_pieces_and_read_from_them(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, checkout: Path
+) -> None:
+    folder = checkout / "mine"
+    code, out, _ = call(capsys, "data", "pack", "mnist5k", "--out", folder / "mnist5k.npz", "--part-mb", 9)
+    assert code == 0 and "put its one piece" in out
+    cut(folder / "mnist5k.npz", (folder / "mnist5k.npz.01-of-01").read_bytes(), 100_000)
+    pieces = sorted(folder.iterdir())
+    assert len(pieces) > 2 and pieces[0].name.endswith(f".01-of-{len(pieces):02}"), (
+        "in place of the earlier one"
+    )
+    monkeypatch.setenv("ADATUNE_DATA", str(folder))
+    code, out, _ = call(capsys, "data", "fetch", "mnist5k")
+    assert code == 0 and out == "mnist5k all: 5,000 images from mnist5k.npz, verified\n"
+    sources._load.cache_clear()
+    pieces[1].rename(folder / "away")
+    told = refused(capsys, "data", "fetch", "mnist5k")
+    assert f"mnist5k.npz lacks piece 2 of {len(pieces)}: bring all of them" in told
+    (folder / "mnist5k.npz.2-of-3").touch()
+    assert "of several packings: keep those of one" in refused(capsys, "data", "fetch", "mnist5k")
+
+
+@pytest.mark.parametrize(
+    ("size", "name", "words"),
+    [("0", "mnist5k.npz", "'0' is no size"), ("5", "digits.npz", "--out must be named mnist5k.npz")],
+)
+def test_wrong_pieces_are_refused(
+    size: str, name: str, words: str, capsys: pytest.CaptureFixture[str], checkout: Path
+) -> None:
+    told = refused(capsys, "data", "pack", "mnist5k", "--out", checkout / name, "--part-mb", size)
+    assert words in told
 
 
 def test_what_cannot_be_fetched_is_told_once_the_rest_is_there(

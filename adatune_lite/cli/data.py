@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adatune_lite import files
 from adatune_lite.cli.tables import table
 from adatune_lite.tasks import sources
+from adatune_lite.tasks.data import DataError
 from adatune_lite.tasks.models import MODELS, described
 
 if TYPE_CHECKING:
@@ -26,7 +28,17 @@ def add(commands: Commands) -> None:
     pack_parser = actions.add_parser("pack", help="write a data set to one .npz that numpy alone can read")
     pack_parser.add_argument("dataset", metavar="DATASET")
     pack_parser.add_argument("--out", type=Path, required=True, metavar="FILE.npz")
+    pack_parser.add_argument(
+        "--part-mb", type=megabytes, metavar="N", help="cut it into files of at most N million bytes"
+    )
     pack_parser.set_defaults(do=pack)
+
+
+def megabytes(text: str) -> int:
+    """Bytes of a whole number of megabytes, of 1,000,000 each, as argparse wants it."""
+    if not re.fullmatch(r"[1-9]\d{0,5}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no size: write a whole number of MB of at least 1")
+    return int(text) * 1_000_000
 
 
 def show(_: argparse.Namespace) -> int:
@@ -69,7 +81,18 @@ def fetch(given: argparse.Namespace) -> int:
 
 
 def pack(given: argparse.Namespace) -> int:
-    """One compressed file."""
-    size = sources.pack(given.dataset, given.out)
-    print(f"{given.out}: {size / 1e6:.1f} MB; put it as {given.dataset}.npz into the folder of ADATUNE_DATA")
+    """One compressed file, or its pieces."""
+    if given.part_mb and given.out.name != f"{given.dataset}.npz":
+        raise DataError(
+            f"--out must be named {given.dataset}.npz with --part-mb: pieces are found by that name"
+        )
+    paths = sources.pack(given.dataset, given.out, given.part_mb)
+    size = sum(path.stat().st_size for path in paths)
+    if given.part_mb:
+        put = f"put all {len(paths)} pieces" if len(paths) > 1 else "put its one piece"
+        print(f"{given.out}: {size / 1e6:.1f} MB; {put} into the folder of ADATUNE_DATA")
+    else:
+        print(
+            f"{given.out}: {size / 1e6:.1f} MB; put it as {given.dataset}.npz into the folder of ADATUNE_DATA"
+        )
     return 0

@@ -46,6 +46,7 @@ from __future__ import annotations
 from types import ModuleType
 
 from adatune_lite.experiments import (
+    as_published_on_cifar,
     autolr_vs_schedules,
     cifar_learning_curves,
     explore_exploit,
@@ -67,6 +68,7 @@ EXPERIMENTS: dict[str, ModuleType] = {
         autolr_vs_schedules,
         cifar_learning_curves,
         random_search,
+        as_published_on_cifar,
     )
 }
 

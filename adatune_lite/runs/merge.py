@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from adatune_lite import checkpoint, files
-from adatune_lite.runs.pack import PackError, members
+from adatune_lite.runs.pack import PART, PackError, members
 from adatune_lite.runs.record import Record, RecordError, impossible
 from adatune_lite.runs.store import Conflict, Store, is_stale
 
@@ -62,8 +62,13 @@ def merge(source: Path, target: Callable[[Record], Store]) -> Merged:
     done = Merged()
     reasons: dict[str, list[str]] = defaultdict(list)
     by_identity: dict[tuple[str, ...], list[Incoming]] = defaultdict(list)
+    parts: dict[tuple[str, ...], dict[int, bytes]] = defaultdict(dict)
     for name, content in _contents(source, reasons):
-        if name.partition(" in ")[0].endswith(".pt"):
+        inside = name.partition(" in ")[0]
+        if part := PART.fullmatch(inside):
+            parts[part["name"], part["digest"], part["count"]][int(part["place"])] = content
+            continue
+        if inside.endswith(".pt"):
             _take_checkpoint(name, content, done, reasons)
             continue
         try:
@@ -76,6 +81,11 @@ def merge(source: Path, target: Callable[[Record], Store]) -> Merged:
             reasons[wrong].append(name)
         else:
             by_identity[record.identity].append(Incoming(name, record))
+    for (name, _, count), held in parts.items():
+        if set(held) == set(range(1, int(count) + 1)):
+            _take_checkpoint(name, b"".join(held[place] for place in sorted(held)), done, reasons)
+        else:
+            reasons["parts of this checkpoint are missing: bring all packs"].append(name)
     for alike in by_identity.values():
         first = alike[0]
         differing = next((i for i in alike if i.record.content() != first.record.content()), None)

