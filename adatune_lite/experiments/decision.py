@@ -6,12 +6,11 @@ tuned constant rate, with each optimizer.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 
-from adatune_lite.experiments.is_the_hypergradient_right import reading as exactness
+from adatune_lite.experiments.is_the_hypergradient_right import reading as second
+from adatune_lite.experiments.is_the_hypergradient_right.groups import LABELS, OPTIMIZERS
 from adatune_lite.experiments.is_the_hypergradient_right.scale import CALM
 from adatune_lite.experiments.lrs_opt_vs_marthe.groups import CLASSICAL, ONLINE, SPACES
 from adatune_lite.experiments.lrs_opt_vs_marthe.reading import (
@@ -27,7 +26,7 @@ from adatune_lite.report.tables import Column, Row, Table, by_seed, named, parag
 from adatune_lite.runs.record import Record
 from adatune_lite.tasks.spec import Value
 
-CONSTANT = exactness.LABELS["constant"]
+CONSTANT = LABELS["constant"]
 CALMED = f"MARTHE, hyper-rate divided by {CALM:g}"
 NEAR = 1.1
 """A draw is near the best if its mean E is at most this many times the smallest one."""
@@ -114,56 +113,47 @@ class Line:
     """Plain steps of a step; NaN where every run diverged."""
 
 
-def lines(results: exactness.Results) -> list[Line]:
+def lines(results: second.Results) -> list[Line]:
     """By optimizer: the constant rate, MARTHE, and where it was run MARTHE at a part of its hyper-rate."""
     found = []
     for optimizer in results.scale.optimizers:
-        constant = results.trained.get((optimizer, "constant"), [])
+        constant = results["trained", optimizer, "constant"]
         found.append(_line(optimizer, CONSTANT, constant, []))
-        found.append(_line(optimizer, "MARTHE", results.trained.get((optimizer, "exact"), []), constant))
+        found.append(_line(optimizer, "MARTHE", results["trained", optimizer, "exact"], constant))
         if optimizer == "momentum":
-            calm = results.calm.get("exact", [])
-            found.append(_line(optimizer, CALMED, calm, constant))
+            found.append(_line(optimizer, CALMED, results["calm", "exact"], constant))
     return [line for line in found if line is not None]
 
 
 def _line(optimizer: str, method: str, records: Sequence[Record], base: Sequence[Record]) -> Line | None:
     if not records:
         return None
-    losses = exactness.by_seed(records, "test_loss")
-    against = paired(losses, exactness.by_seed(base, "test_loss"))
-    whole = [r.cost["plain_steps"] / r.spec.steps for r in records if r.finished]
+    losses = by_seed(records, second.test_loss)
+    against = paired(losses, by_seed(base, second.test_loss))
     return Line(
-        exactness.OPTIMIZERS[optimizer],
+        OPTIMIZERS[optimizer],
         method,
         len(records),
-        sum(map(exactness.lost, records)),
+        sum(map(second.lost, records)),
         mean_interval(list(losses.values())),
         _verdict(against.less, against.greater) if against else "",
-        fmean(whole) if whole else math.nan,
+        second.cost(records),
     )
 
 
-def optimizers(results: exactness.Results) -> str:
+def optimizers(results: second.Results) -> str:
     """What the book includes of experiment 02: sentences, then the table."""
     found = lines(results)
-    if not found:
-        return "*No records yet.*"
-    table = [
-        "| optimizer | method | test loss | lost | against the tuned constant rate | a run costs |",
-        "|---|---|---|---|---|---|",
+    columns = [
+        Column("optimizer", lambda x: x.optimizer),
+        Column("method", lambda x: x.method),
+        Column("test loss", lambda x: x.test_loss.text(bare=x.lost > 0)),
+        Column("lost", lambda x: f"{x.lost} of {x.runs}"),
+        Column("against the tuned constant rate", lambda x: "" if x.lost else x.verdict),
+        Column("a run costs", lambda x: x.cost, "{:,.0f} ×"),
     ]
-    for x in found:
-        cells = [
-            x.optimizer,
-            x.method,
-            x.test_loss.text(bare=x.lost > 0),
-            f"{x.lost} of {x.runs}",
-            "" if x.lost else x.verdict,
-            "" if math.isnan(x.cost) else f"{x.cost:,.0f} ×",
-        ]
-        table.append(f"| {' | '.join(cells)} |")
-    return " ".join(_sentences(found, len(results.scale.tuning_seeds))) + "\n\n" + "\n".join(table)
+    sentences = " ".join(_sentences(found, len(results.scale.tuning_seeds)))
+    return str(Table(found, columns, above=sentences))
 
 
 def _sentences(found: Sequence[Line], tuning_seeds: int) -> Iterator[str]:

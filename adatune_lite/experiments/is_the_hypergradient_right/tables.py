@@ -1,42 +1,62 @@
-"""The tables and sentences of experiment 02, in Markdown, every number from records."""
+"""The tables and sentences of experiment 02, every number from records."""
 
 from __future__ import annotations
 
 import math
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from adatune_lite.experiments.is_the_hypergradient_right.reading import (
+from adatune_lite.experiments.is_the_hypergradient_right.groups import (
     ALL,
-    METHODS,
+    EXACT,
+    LABELS,
     OPTIMIZERS,
-    TEXTS,
-    Lean,
+)
+from adatune_lite.experiments.is_the_hypergradient_right.reading import (
     Results,
-    Row,
+    accuracy,
+    cost,
+    deviation,
     error,
-    label,
-    probes,
+    lost,
+    seen,
+    test_loss,
     turned_negative,
 )
-from adatune_lite.experiments.is_the_hypergradient_right.scale import CLIP, DECAY, MU, UNTRAINED
-from adatune_lite.report.statistics import Paired
-from adatune_lite.training.derivatives import RATE_PER_TENSOR
-from adatune_lite.tuners.as_published import ADAPTIVE
+from adatune_lite.experiments.is_the_hypergradient_right.scale import (
+    CLIP,
+    DECAY,
+    METHODS,
+    MU,
+    NETS,
+    RULES,
+    UNTRAINED,
+)
+from adatune_lite.report.data import DATASETS
+from adatune_lite.report.search import Choice
+from adatune_lite.report.statistics import Interval, mean_interval
+from adatune_lite.report.tables import NONE, Column, Comparison, Row, Table, named, rows, values_of
+from adatune_lite.runs.record import Record
+from adatune_lite.training.derivatives import OUTER_ON_TEST, RATE_PER_TENSOR
+from adatune_lite.tuners.as_published import FAULTS
 
-NONE = "*No records yet.*"
+TEXTS = {
+    **FAULTS,
+    OUTER_ON_TEST: "the outer gradient is taken on test images",
+    RATE_PER_TENSOR: "HD for Adam moves the rate between the tensors of one step",
+}
 
 
 def setting(results: Results) -> str:
     """What this page shows, and where it is reduced."""
     scale, task, small = results.scale, results.scale.task, results.scale.small
-    data = {"mnist": "MNIST", "mnist5k": "the 5,000 embedded MNIST digits"}[task.dataset]
     text = (
         f"**This page** ({results.profile}). Errors: {scale.small_steps} steps in float64 of a network with "
         f"{small.hidden[0]} tanh units on {small.train:,} images, E on {small.validation} others, "
-        f"{len(scale.small_seeds)} seeds. Training: {task.train:,} images of {data}, hidden layers of "
-        f"{' and '.join(map(str, task.hidden))} units, {scale.steps} steps, "
+        f"{len(scale.small_seeds)} seeds. Training: {task.train:,} images of {DATASETS[task.dataset]}, hidden "
+        f"layers of {' and '.join(map(str, task.hidden))} units, {scale.steps} steps, "
         f"outer batches of {scale.outer_batch}, weight decay {DECAY:g}, mu = {MU:g}, entries of gradients "
         f"clipped at {CLIP:g}; {scale.draws} draws on {len(scale.tuning_seeds)} tuning seeds, "
         f"{len(scale.report_seeds)} other seeds reported."
@@ -50,175 +70,204 @@ def setting(results: Results) -> str:
     return text
 
 
-def errors(results: Results) -> str:
+def gone(records: Sequence[Record]) -> int:
+    """How many are lost."""
+    return sum(map(lost, records))
+
+
+def told(value: float) -> str:
+    """A relative error."""
+    if math.isnan(value):
+        return ""
+    return f"{value:.1%}" if 1e-3 <= value < 10 else f"{value:.0e}"
+
+
+def _loss(row: Row) -> Interval:
+    return mean_interval(values_of(row.records, test_loss))
+
+
+LOSS = Column("test loss", lambda row: (_loss(row), gone(row.records)), lambda x: x[0].text(bare=x[1] > 0))
+LOST = Column("lost", lambda row: f"{gone(row.records)} of {len(row.records)}")
+
+
+@dataclass(frozen=True)
+class Minus(Comparison):
+    """A difference by seed, without its interval where a run is lost."""
+
+    digits: int = 3
+
+    def columns(self, given: Sequence[Row]) -> list[Column]:
+        found = self.compared(given)
+
+        def of(row: Row) -> tuple[Interval, int] | None:
+            return (found[row.key].pair.difference, gone(row.records)) if row.key in found else None
+
+        return [Column(self.name, of, lambda both: difference(*both, digits=self.digits))]
+
+
+def difference(mean: Interval, lost: int, digits: int = 3) -> str:
+    """A mean difference with its interval; without it where runs are lost."""
+    text = f"{mean.mean:+.{digits}f}"
+    if lost or mean.n < 2:
+        return text
+    return f"{text}\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}{(mean.high - mean.low) / 2:.{digits}f}"
+
+
+def off(name: str, records: Callable[[Any], Sequence[Record]]) -> Column:
+    """The column of relative errors."""
+    return Column(name, lambda row: error(records(row)), told)
+
+
+def errors(results: Results) -> Table:
     """(a) Relative error of each rule and method."""
-    rules = list(dict.fromkeys(rule for rule, _ in results.exact))
-    if not rules:
-        return NONE
-    lines = [f"| optimizer | {' | '.join(METHODS.values())} |", "|---|" + "---|" * len(METHODS)]
-    for rule in rules:
-        cells = [_error(error(results.exact.get((rule, m), []))) for m in METHODS]
-        lines.append(f"| {rule} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    held = results.by("exact")
+    of = [off(name, lambda rule, method=method: held[rule, method]) for method, name in METHODS.items()]
+    shown = [rule for rule in RULES if any(held[rule, method] for method in METHODS)]
+    return Table(shown, [Column("optimizer", str), *of])
 
 
-def faults(results: Results, optimizer: str) -> str:
+def faults(results: Results, optimizer: str) -> Table:
     """(b) What each deviation costs with one optimizer."""
-    rows = [results.row(optimizer, kind) for kind in results.kinds(optimizer)]
-    return _faults(results, [row for row in rows if row is not None])
+    return _faults(results, optimizer, "trained", optimizer)
 
 
-def calm(results: Results) -> str:
+def calm(results: Results) -> Table:
     """(b) The same for SGD with momentum at a smaller hyper_lr."""
-    rows = [results.calm_row(kind) for kind in results.calm]
-    return _faults(results, [row for row in rows if row is not None])
+    return _faults(results, "momentum", "calm")
 
 
-def untrained(results: Results) -> str:
+def _faults(results: Results, optimizer: str, *prefix: str) -> Table:
+    errors, exact = results.by("fault"), results[*prefix, EXACT]
+    columns = [
+        named("what differs"),
+        off("relative error", lambda row: errors.get((optimizer, row.key), [])),
+        Column(
+            "rate differs by (decades)",
+            lambda row: deviation(row.records, exact) if row.key != EXACT else None,
+            "{:.2f}",
+        ),
+        LOSS,
+        Minus("minus exact", test_loss),
+        Minus("accuracy minus exact (points)", accuracy, digits=2),
+        LOST,
+    ]
+    return Table(rows(results, *prefix, against=EXACT), columns)
+
+
+def untrained(results: Results) -> Table:
     """(b) The error of deviations that the trainings cannot show, beside the same without them."""
-    lines = ["| what differs | optimizer | relative error | without it |", "|---|---|---|---|"]
     exact = {
-        "outer_statistics": results.batchnorm.get(("momentum", "batch"), []),
-        RATE_PER_TENSOR: results.exact.get(("Adam", "hd"), []),
+        "outer_statistics": results["batchnorm", "momentum", "batch"],
+        RATE_PER_TENSOR: results["exact", "Adam", "hd"],
     }
-    for fault, optimizer in UNTRAINED.items():
-        found = results.faulty.get((optimizer, fault), [])
-        if found:
-            cells = [label(fault), OPTIMIZERS[optimizer], _error(error(found)), _error(error(exact[fault]))]
-            lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) if len(lines) > 2 else NONE
-
-
-def _faults(results: Results, rows: list[Row]) -> str:
-    lines = [
-        "| what differs | relative error | rate differs by (decades) | test loss | minus exact | "
-        "accuracy minus exact (points) | lost |",
-        "|---|---|---|---|---|---|---|",
+    columns = [
+        named("what differs"),
+        Column("optimizer", lambda row: OPTIMIZERS[UNTRAINED[row.key]]),
+        off("relative error", lambda row: row.records),
+        off("without it", lambda row: exact[row.key]),
     ]
-    for row in rows:
-        found = results.faulty.get((row.optimizer, _fault(row.kind)), [])
-        cells = [
-            label(row.kind),
-            _error(error(found)) if found else "",
-            "" if math.isnan(row.deviation) or row.kind == "exact" else f"{row.deviation:.2f}",
-            row.test_loss.text(bare=row.lost > 0),
-            _difference(row.against, 3, row),
-            _difference(row.accuracy, 2, row),
-            f"{row.lost} of {row.runs}",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) if len(lines) > 2 else NONE
+    return Table([Row(k, LABELS[k], results["fault", o, k]) for k, o in UNTRAINED.items()], columns)
 
 
-def meanings(results: Results) -> str:
+def meanings(results: Results) -> Table:
     """What each deviation is, in words."""
-    lines = ["| name | what AdaTune does |", "|---|---|"]
-    lines += [f"| {label(name)} | {text} |" for name, text in TEXTS.items()]
-    return "\n".join(lines)
+    columns = [Column("name", lambda name: LABELS.get(name, name)), Column("what AdaTune does", TEXTS.get)]
+    return Table(list(TEXTS), columns)
 
 
-def adaptive(results: Results) -> str:
+def adaptive(results: Results) -> Table:
     """(b) The adaptive rules of mu and hyper_lr, one by one."""
-    lines = [
-        "| rules | test loss | minus Marthe-TF's | accuracy minus (points) | lost |",
-        "|---|---|---|---|---|",
-    ]
-    for kind in results.kinds("momentum", adaptive=True):
-        row = results.row("momentum", kind, base="marthe_tf")
-        if row is not None:
-            name = f"{label(kind)} alone" if kind in ADAPTIVE else label(kind)
-            cells = [
-                name,
-                row.test_loss.text(bare=row.lost > 0),
-                _difference(row.against, 3, row),
-                _difference(row.accuracy, 2, row),
-                f"{row.lost} of {row.runs}",
-            ]
-            lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) if len(lines) > 2 else NONE
+    minus = Minus("minus Marthe-TF's", test_loss), Minus("accuracy minus (points)", accuracy, digits=2)
+    return Table(rows(results, "adaptive", against="marthe_tf"), [named("rules"), LOSS, *minus, LOST])
 
 
-def projection(results: Results) -> str:
+def projection(results: Results) -> Table:
     """Adam over the grid of hyper_lr, with and without the projection of the rate."""
-    lines = [
-        "| hyper-rate | projection | runs | with a negative rate | diverged | median E of the others |",
-        "|---|---|---|---|---|---|",
+
+    def median(row: Row) -> float | None:
+        kept = [r.metrics["validation_loss"] for r in row.records if r.finished]
+        return statistics.median(kept) if kept else None
+
+    columns = [
+        Column("hyper-rate", lambda row: row.key[1], "{:g}"),
+        Column("projection", lambda row: row.key[0]),
+        Column("runs", lambda row: len(row.records)),
+        Column("with a negative rate", lambda row: sum(map(turned_negative, row.records))),
+        Column("diverged", lambda row: sum(not r.finished for r in row.records)),
+        Column("median E of the others", median, "{:.3f}"),
     ]
-    for (hyper_lr, projected), records in results.projection.items():
-        kept = [r.metrics["validation_loss"] for r in records if r.finished]
-        lines.append(
-            f"| {hyper_lr:g} | {'yes' if projected else 'no'} | {len(records)} | "
-            f"{sum(map(turned_negative, records))} | {sum(not r.finished for r in records)} | "
-            f"{f'{np.median(kept):.3f}' if kept else ''} |"
-        )
-    return "\n".join(lines) if len(lines) > 2 else NONE
+    return Table(rows(results, "projection"), columns)
 
 
-def locality(results: Results) -> str:
+def locality(results: Results) -> Table:
     """(c) Means over all probes and seeds."""
-    lines = [
-        "| network | optimizer | rate | cosine | cosine at a tenth | length of the change over H s | "
-        "change of g over g |",
-        "|---|---|---|---|---|---|---|",
+
+    def mean(name: str, series: str) -> Column:
+        def of(row: Row) -> float | str:
+            return "diverged" if (found := seen(row.records, series)) is None else found
+
+        return Column(name, of, lambda found: found if isinstance(found, str) else f"{found:.2f}")
+
+    columns = [
+        Column("network", lambda row: row.key[0]),
+        Column("optimizer", lambda row: OPTIMIZERS[row.key[1]]),
+        Column("rate", lambda row: row.key[2], "{:g}"),
+        mean("cosine", "cosine_1"),
+        mean("cosine at a tenth", "cosine_0.1"),
+        mean("length of the change over H s", "length_1"),
+        mean("change of g over g", "change_1"),
     ]
-    for (net, optimizer, lr), records in results.locality.items():
-        means = [
-            probes(records, name)[1].mean() if any(r.finished for r in records) else math.nan
-            for name in ("cosine_1", "cosine_0.1", "length_1", "change_1")
-        ]
-        cells = " | ".join("diverged" if math.isnan(x) else f"{x:.2f}" for x in means)
-        lines.append(f"| {net} | {OPTIMIZERS[optimizer]} | {lr:g} | {cells} |")
-    return "\n".join(lines) if len(lines) > 2 else NONE
+    return Table(rows(results, "locality"), columns)
 
 
-def lean(results: Results) -> str:
+def lean(results: Results) -> Table:
     """(e) Cost, agreement and worth of cheaper hypergradients, at two hyper_lr."""
-    lines = [
-        "| products | plain steps a step | cosine with the full one | lost at the frozen hyper-rate | "
-        "test loss at a third of it | minus full | lost |",
-        "|---|---|---|---|---|---|---|",
+    columns = [
+        named("products"),
+        Column("plain steps a step", lambda row: cost(row.records), "{:.2f}"),
+        Column("cosine with the full one", lambda row: results.cosine(row.key), "{:.3f}"),
+        Column("lost at the frozen hyper-rate", lambda row: _frozen(results["lean", "frozen", row.key])),
+        Column("test loss at a third of it", LOSS.of, LOSS.form),
+        Minus("minus full", test_loss),
+        LOST,
     ]
-    frozen = {row.kind: row for row in results.lean_rows()}
-    for row in results.lean_rows(calm=True):
-        first = frozen.get(row.kind)
-        cells = [
-            row.kind,
-            f"{row.cost:.2f}",
-            "" if math.isnan(row.cosine) else f"{row.cosine:.3f}",
-            f"{first.lost} of {first.runs}" if first else "",
-            row.test_loss.text(bare=row.lost > 0),
-            "" if row.kind == "full" else _difference(row.against, 3, row),
-            f"{row.lost} of {row.runs}",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) if len(lines) > 2 else NONE
+    return Table(results.cheaper, columns)
 
 
-def batchnorm(results: Results) -> str:
+def _frozen(records: Sequence[Record]) -> str:
+    return f"{gone(records)} of {len(records)}" if records else ""
+
+
+def batchnorm(results: Results) -> Table:
     """(d) Error of the hypergradient where E uses the batch's own or the running statistics."""
-    lines = ["| optimizer | batch statistics (exact) | running statistics |", "|---|---|---|"]
-    for rule in dict.fromkeys(rule for rule, _ in results.batchnorm):
-        cells = [_error(error(results.batchnorm.get((rule, k), []))) for k in ("batch", "running")]
-        lines.append(f"| {rule} | {' | '.join(cells)} |")
-    return "\n".join(lines) if len(lines) > 2 else NONE
+    held = results.by("batchnorm")
+    rules = dict.fromkeys(rule for (rule, _), records in held.items() if records)
+    names = {"batch": "batch statistics (exact)", "running": "running statistics"}
+    of = [off(name, lambda rule, kind=kind: held[rule, kind]) for kind, name in names.items()]
+    return Table(list(rules), [Column("optimizer", str), *of])
 
 
-def settings(results: Results) -> str:
+def settings(results: Results) -> Table:
     """The frozen settings and how they were found."""
-    if not results.choices:
-        return NONE
-    lines = [
-        "| optimizer | what | frozen settings | mean E on tuning seeds | draws (diverged) | at an edge |",
-        "|---|---|---|---|---|---|",
+
+    def of(name: str, what: Callable[[Choice], Any], form: str = "{}") -> Column:
+        return Column(name, lambda row: what(results.choice("tuning", *row.key)), form)
+
+    def frozen(row: Row) -> str:
+        choice = results.choice("tuning", *row.key)
+        shown = [(n, v) for n, v in choice.settings if n in ("hyper_lr", "alpha") or row.key[1] == "constant"]
+        return ", ".join(f"{n} = {v:.3g}" for n, v in shown if isinstance(v, float))
+
+    columns = [
+        Column("optimizer", lambda row: OPTIMIZERS[row.key[0]]),
+        named("what"),
+        Column("frozen settings", frozen),
+        of("mean E on tuning seeds", lambda choice: choice.mean_loss, "{:.4f}"),
+        of("draws (diverged)", lambda choice: f"{choice.trials} ({choice.diverged})"),
+        of("at an edge", lambda choice: ", ".join(choice.on_edge) or "no"),
     ]
-    for (optimizer, kind), choice in results.choices.items():
-        shown = [(n, v) for n, v in choice.settings if n in ("hyper_lr", "alpha") or kind == "constant"]
-        values = ", ".join(f"{n} = {v:.3g}" for n, v in shown if isinstance(v, float))
-        lines.append(
-            f"| {OPTIMIZERS[optimizer]} | {label(kind)} | {values} | {choice.mean_loss:.4f} | "
-            f"{choice.trials} ({choice.diverged}) | {', '.join(choice.on_edge) or 'no'} |"
-        )
-    return "\n".join(lines)
+    complete = [row for row in rows(results, "tuning") if results.choice("tuning", *row.key)]
+    return Table(complete, columns)
 
 
 def growth(measured: dict[str, Any]) -> str:
@@ -238,75 +287,65 @@ def growth(measured: dict[str, Any]) -> str:
 
 def finding(results: Results) -> str:
     """The findings in a paragraph."""
-    parts = [_exactness(results), _costs(results), _locality(results), _running(results)]
+    parts = [_exactness(results), _costs(results), _local(results), _running(results)]
     return " ".join(filter(None, parts)) or NONE
 
 
 def _exactness(results: Results) -> str:
-    if not results.exact:
+    held = [error(records) for records in results.by("exact").values() if records]
+    if not held:
         return ""
-    worst = max(error(records) for records in results.exact.values())
     text = (
         f"**Every hypergradient of this library agrees with finite differences through time to "
-        f"{_error(worst)}** or better ({len(results.exact)} pairs of method and optimizer)."
+        f"{told(max(held))}** or better ({len(held)} pairs of method and optimizer)."
     )
-    for optimizer, name in (("momentum", "SGD with momentum"), ("adam", "Adam")):
-        found = results.faulty.get((optimizer, ALL), [])
-        if found:
-            text += f" AdaTune's recursion as published is off by {_error(error(found))} with {name}."
+    for optimizer in ("momentum", "adam"):
+        if found := results["fault", optimizer, ALL]:
+            name = OPTIMIZERS[optimizer]
+            text += f" AdaTune's recursion as published is off by {told(error(found))} with {name}."
     return text
 
 
 def _costs(results: Results) -> str:
     """What the deviations do to the test loss, where no run is lost; the lost ones by number."""
-    momentum = [results.row("momentum", kind) for kind in results.kinds("momentum")]
-    sentences = [_lost(momentum)]
-    for name, rows in (
-        (
-            "SGD with momentum at a third of the frozen hyper-rate",
-            [results.calm_row(k) for k in results.calm],
-        ),
-        ("Adam", [results.row("adam", kind) for kind in results.kinds("adam")]),
-    ):
-        told = [r for r in rows if r is not None and r.against is not None and r.kind != "constant"]
-        if not told:
+    calmer, adam = calm(results), faults(results, "adam")
+    sentences = [_lost(rows(results, "trained", "momentum"))]
+    for name, table in (("SGD with momentum at a third of the frozen hyper-rate", calmer), ("Adam", adam)):
+        given = [(row, found) for row, found in table.compared() if row.key != "constant"]
+        if not given:
             continue
-        worse = [label(r.kind) for r in told if r.against and r.against.difference.low > 0 and not r.lost]
-        gone = [f"{label(r.kind)} ({r.lost} of {r.runs})" for r in told if r.lost]
+        worse = [row.name for row, found in given if found.pair.difference.low > 0 and not gone(row.records)]
+        broken = [f"{row.name} ({LOST.of(row)})" for row, _ in given if gone(row.records)]
         sentences.append(
-            f"With {name}, {len(worse)} of {len(told)} deviations raise the test loss significantly "
-            f"({', '.join(worse) or 'none'}); runs are lost with {', '.join(gone) or 'none'}."
+            f"With {name}, {len(worse)} of {len(given)} deviations raise the test loss significantly "
+            f"({', '.join(worse) or 'none'}); runs are lost with {', '.join(broken) or 'none'}."
         )
-    constant = results.row("adam", "constant")
-    if constant is not None and constant.against is not None:
-        sentences.append(
-            "With Adam a tuned constant rate differs from the exact recursion by "
-            f"{_difference(constant.against, 3, constant)} in test loss."
-        )
+    for row, found in adam.compared():
+        if row.key == "constant":
+            sentences.append(
+                "With Adam a tuned constant rate differs from the exact recursion by "
+                f"{difference(found.pair.difference, gone(row.records))} in test loss."
+            )
     return " ".join(filter(None, sentences))
 
 
-def _lost(rows: list[Row | None]) -> str:
-    there = [r for r in rows if r is not None and r.kind != "constant"]
-    exact = next((r for r in there if r.kind == "exact"), None)
-    if exact is None or not exact.lost:
+def _lost(given: Iterable[Row]) -> str:
+    there = {row.key: row for row in given if row.records and row.key != "constant"}
+    if EXACT not in there or not gone(there[EXACT].records):
         return ""
-    kept = [label(r.kind) for r in there if not r.lost]
+    kept = [row.name for row in there.values() if not gone(row.records)]
     return (
-        f"**With SGD with momentum the exact recursion itself is lost on {exact.lost} of {exact.runs} "
+        f"**With SGD with momentum the exact recursion itself is lost on {LOST.of(there[EXACT])} "
         "reporting seeds, at the hyper-rate chosen on the tuning seeds; never lost are: "
         f"{', '.join(kept) or 'none'}.**"
     )
 
 
-def _locality(results: Results) -> str:
+def _local(results: Results) -> str:
     texts = []
-    for net in dict.fromkeys(key[0] for key in results.locality):
-        values = [
-            probes(records, "cosine_1")[1].mean()
-            for key, records in results.locality.items()
-            if key[0] == net and any(r.finished for r in records)
-        ]
+    for net in NETS:
+        cells = results.by("locality", net).values()
+        values = [cosine for records in cells if (cosine := seen(records)) is not None]
         if values:
             texts.append(f"{min(values):.2f} to {max(values):.2f} ({net})")
     if not texts:
@@ -318,27 +357,8 @@ def _locality(results: Results) -> str:
 
 
 def _running(results: Results) -> str:
-    found = [error(r) for (_, kind), r in results.batchnorm.items() if kind == "running"]
+    held = results.by("batchnorm").items()
+    found = [error(records) for (_, kind), records in held if kind == "running" and records]
     if not found:
         return ""
-    return f"Running statistics of BatchNorm in E put the hypergradient off by up to {_error(max(found))}."
-
-
-def _fault(kind: str) -> str:
-    return "" if kind == "exact" else ALL if "," in kind else kind
-
-
-def _error(value: float) -> str:
-    if math.isnan(value):
-        return ""
-    return f"{value:.1%}" if 1e-3 <= value < 10 else f"{value:.0e}"
-
-
-def _difference(found: Paired | None, digits: int, row: Row | Lean) -> str:
-    if found is None:
-        return ""
-    mean = found.difference
-    if row.lost or mean.n < 2:
-        return f"{mean.mean:+.{digits}f}"
-    half = (mean.high - mean.low) / 2
-    return f"{mean.mean:+.{digits}f}\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}{half:.{digits}f}"
+    return f"Running statistics of BatchNorm in E put the hypergradient off by up to {told(max(found))}."
