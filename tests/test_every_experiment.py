@@ -27,6 +27,7 @@ from adatune_lite.experiments import EXPERIMENTS, UnknownExperiment, find
 from adatune_lite.experiments.invariants import InvariantError
 from adatune_lite.report.search import Reader
 from adatune_lite.runs.record import Record
+from adatune_lite.runs.store import Store
 from adatune_lite.runs.worker import Planned
 from adatune_lite.training.spec import RunSpec
 
@@ -370,19 +371,35 @@ def test_a_figure_is_drawn_without_records_and_where_runs_diverged(one: Shown, p
     assert not list(pages.value(one, "none", one.records))
 
 
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[RunSpec]:
+    """The specs that are built from now on."""
+    built: list[RunSpec] = []
+    check = RunSpec.__post_init__
+    monkeypatch.setattr(RunSpec, "__post_init__", lambda spec: (built.append(spec), check(spec)))
+    return built
+
+
 @each
 def test_a_page_with_its_plan_builds_each_run_once(
     experiment: ModuleType, smoke: Smoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Runs that are planned, read and judged: three specs for each would already be much."""
-    built = []
-    check = RunSpec.__post_init__
-    monkeypatch.setattr(RunSpec, "__post_init__", lambda spec: (built.append(spec), check(spec)))
+    built = counted(monkeypatch)
     page = Pages(smoke)
     for one in SHOWN:
         if one.experiment is experiment:
             page.text(one, "all") if one.how == "table" else page.value(one, "all")
     assert len(built) <= 3 * len(smoke(experiment).all_records())
+
+
+def test_the_scorecard_builds_each_run_once(smoke: Smoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of all experiments; a claim brings no runs of its own."""
+    held = {module.NAME: smoke(module) for module in EXPERIMENTS.values()}
+    store = Store(held["01_lrs_opt_vs_marthe"].store.root, [results.store.root for results in held.values()])
+    monkeypatch.setattr("adatune_lite.runs.store.stores_for", lambda profile: store)
+    built = counted(monkeypatch)
+    assert claims.scorecard(EXPERIMENTS.values(), "smoke")
+    assert 0 < len(built) <= 3 * sum(len(results.all_records()) for results in held.values())
 
 
 # What it judges.

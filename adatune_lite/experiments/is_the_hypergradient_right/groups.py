@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
+from typing import Any
 
 from adatune_lite.experiments.is_the_hypergradient_right.scale import (
     ALPHA,
@@ -61,6 +62,8 @@ LABELS = {
     "hyper_lr_rule": "AdaTune's hyper-rate",
 }
 """How kinds are called in figures and tables, where it is not by their own name."""
+SEARCHED = {name: (EXACT, "constant", "published")[: 1 + len(FAULTS[name])] for name in TRAINED}
+"""What has a search of its own, by optimizer: of a single deviation there are no several together."""
 OPTIMIZERS = {"sgd": "SGD", "momentum": "SGD with momentum", "adam": "Adam"}
 
 ERRORS = Role("exact", 100, "(a) errors of every method and optimizer")
@@ -118,7 +121,7 @@ def _errors(scale: Scale) -> Iterator[Group]:
     }
     for kind, optimizer in UNTRAINED.items():
         yield Group(("fault", optimizer, kind), LABELS[kind], FAULT_ERRORS, untrained[kind])
-    # The bias before a BatchNorm has no gradient but rounding; Adam with a small eps would divide it by itself.
+    # The bias before a BatchNorm has no gradient but rounding: Adam with a small eps would divide by it.
     for rule, kind in product(("SGD", "momentum", "Adam, weight decay"), ("batch", "running")):
         specs = runs("marthe", rule, normal, outer_batchnorm=kind)
         yield Group(("batchnorm", rule, kind), rule, BATCHNORM, specs)
@@ -142,17 +145,22 @@ def _runs(
     optimizer: str,
     settings: Settings,
     seeds: Sequence[int],
-    **changed: object,
+    **changed: Any,
 ) -> list[RunSpec]:
     """By seed. changed: fields of their specs."""
     base = TRAINED[optimizer]
-    fields = {"task": scale.task, "settings": pairs(settings), "optimizer": base.optimizer, **changed}
+    fields: dict[str, Any] = {
+        "task": scale.task,
+        "settings": pairs(settings),
+        "optimizer": base.optimizer,
+        **changed,
+    }
     fields["optimizer_settings"] = base.options
     return [RunSpec(function=function, method=method, steps=scale.steps, seed=s, **fields) for s in seeds]
 
 
 def _trained(
-    scale: Scale, optimizer: str, settings: Settings, seeds: Sequence[int], **changed: object
+    scale: Scale, optimizer: str, settings: Settings, seeds: Sequence[int], **changed: Any
 ) -> list[RunSpec]:
     """Trainings of (b); at a constant rate where there is no mu among the settings."""
     if "mu" not in settings:
@@ -173,15 +181,14 @@ def _searches(scale: Scale) -> Iterator[Group]:
         name = LABELS.get(kind, kind)
         return Search(("tuning", optimizer, kind), name, role, trials=trials, space=space)
 
-    for optimizer in TRAINED:
-        space, constant = SPACES[optimizer], CONSTANT_SPACES[optimizer]
-        yield search(TUNING, optimizer, EXACT, space, {"mu": MU, "faults": ""})
-        yield search(TUNING, optimizer, "constant", constant, {})
-        if ALL in kinds(FAULTS[optimizer]):
-            faults = ",".join(FAULTS[optimizer])
-            yield search(TUNING, optimizer, "published", space, {"mu": MU, "faults": faults})
+    for optimizer, searched in SEARCHED.items():
+        for kind in searched:
+            space = CONSTANT_SPACES[optimizer] if kind == "constant" else SPACES[optimizer]
+            faults = ",".join(FAULTS[optimizer]) if kind == "published" else ""
+            fixed: Settings = {} if kind == "constant" else {"mu": MU, "faults": faults}
+            yield search(TUNING, optimizer, kind, space, fixed)
     for kind, faults in (("marthe_tf", ""), ("adatune", ",".join(ADAPTIVE))):
-        fixed: Settings = {"mu": "adaptive", "hyper_lr": "adaptive", "faults": faults}
+        fixed = {"mu": "adaptive", "hyper_lr": "adaptive", "faults": faults}
         yield search(ADAPTIVE_TUNING, "momentum", kind, ALPHA, fixed)
 
 
@@ -196,16 +203,14 @@ def _trainings(scale: Scale, page: Page[Scale]) -> Iterator[Group]:
         for kind, faults in kinds(FAULTS[optimizer]).items():
             specs = chosen(optimizer, EXACT, faults=faults)
             yield Group(("trained", optimizer, kind), LABELS.get(kind, kind), REPORT, specs)
-        for _, _, kind in [key for key in page.groups if key[:2] == ("tuning", optimizer)]:
-            if kind in ("constant", "published"):
-                yield Group(("trained", optimizer, kind), LABELS[kind], REPORT, chosen(optimizer, kind))
-    yield Group(
-        ("adaptive", "marthe_tf"), LABELS["marthe_tf"], ADAPTIVE_REPORT, chosen("momentum", "marthe_tf")
-    )
+        for kind in SEARCHED[optimizer][1:]:
+            yield Group(("trained", optimizer, kind), LABELS[kind], REPORT, chosen(optimizer, kind))
+    role, of_authors = ADAPTIVE_REPORT, chosen("momentum", "marthe_tf")
+    yield Group(("adaptive", "marthe_tf"), LABELS["marthe_tf"], role, of_authors)
     for fault in ADAPTIVE:
         specs = chosen("momentum", "marthe_tf", faults=fault)
-        yield Group(("adaptive", fault), f"{LABELS[fault]} alone", ADAPTIVE_REPORT, specs)
-    yield Group(("adaptive", "adatune"), LABELS["adatune"], ADAPTIVE_REPORT, chosen("momentum", "adatune"))
+        yield Group(("adaptive", fault), f"{LABELS[fault]} alone", role, specs)
+    yield Group(("adaptive", "adatune"), LABELS["adatune"], role, chosen("momentum", "adatune"))
 
 
 def _at_the_hyper_rate(scale: Scale, page: Page[Scale]) -> Iterator[Group]:
@@ -226,7 +231,7 @@ def _at_the_hyper_rate(scale: Scale, page: Page[Scale]) -> Iterator[Group]:
     yield from lean("series", CHEAPER, seeds[:2], lr=LEAN_RATE, hyper_lr=0.0)
     yield from lean("frozen", CHEAPER, there, hyper_lr=frozen)
     for kind, faults in kinds(FAULTS["momentum"]).items():
-        settings = {"mu": MU, "hyper_lr": frozen / CALM, "faults": faults}
+        settings: Settings = {"mu": MU, "hyper_lr": frozen / CALM, "faults": faults}
         specs = _trained(scale, "momentum", settings, there)
         yield Group(("calm", kind), LABELS.get(kind, kind), CALMER, specs)
     yield from lean("calm", CALMER, there, hyper_lr=frozen / CALM)
@@ -234,7 +239,7 @@ def _at_the_hyper_rate(scale: Scale, page: Page[Scale]) -> Iterator[Group]:
 
 def _projection(scale: Scale) -> Iterator[Group]:
     for hyper_lr, (projected, faults) in product(GRID, (("yes", ""), ("no", "no_projection"))):
-        settings = {"mu": MU, "hyper_lr": hyper_lr, "faults": faults}
+        settings: Settings = {"mu": MU, "hyper_lr": hyper_lr, "faults": faults}
         seeds = scale.report_seeds if "adam" in scale.optimizers else ()
         specs = _trained(scale, "adam", settings, seeds, detail="summary")
         yield Group(("projection", projected, hyper_lr), f"hyper-rate {hyper_lr:g}", PROJECTION, specs)

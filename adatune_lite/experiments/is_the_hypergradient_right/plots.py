@@ -68,7 +68,7 @@ def _points(
     if not any(found for _, found in given):
         not_run(axes)
         return False
-    places = {kind: place for place, kind in enumerate(reversed(names))}
+    places = {kind: place for place, kind in enumerate(reversed([*names]))}
     for (label, colour, marker), found in given:
         at = [places[kind] for kind in found]
         axes.scatter(list(found.values()), at, label=label, color=colour, marker=marker, zorder=3)

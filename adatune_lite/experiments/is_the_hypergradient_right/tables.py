@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,8 +55,8 @@ def setting(results: Results) -> str:
     text = (
         f"**This page** ({results.profile}). Errors: {scale.small_steps} steps in float64 of a network with "
         f"{small.hidden[0]} tanh units on {small.train:,} images, E on {small.validation} others, "
-        f"{len(scale.small_seeds)} seeds. Training: {task.train:,} images of {DATASETS[task.dataset]}, hidden "
-        f"layers of {' and '.join(map(str, task.hidden))} units, {scale.steps} steps, "
+        f"{len(scale.small_seeds)} seeds. Training: {task.train:,} images of {DATASETS[task.dataset]}, "
+        f"hidden layers of {' and '.join(map(str, task.hidden))} units, {scale.steps} steps, "
         f"outer batches of {scale.outer_batch}, weight decay {DECAY:g}, mu = {MU:g}, entries of gradients "
         f"clipped at {CLIP:g}; {scale.draws} draws on {len(scale.tuning_seeds)} tuning seeds, "
         f"{len(scale.report_seeds)} other seeds reported."
@@ -102,7 +102,7 @@ class Minus(Comparison):
         def of(row: Row) -> tuple[Interval, int] | None:
             return (found[row.key].pair.difference, gone(row.records)) if row.key in found else None
 
-        return [Column(self.name, of, lambda both: difference(*both, digits=self.digits))]
+        return [Column(self.name, of, lambda both: difference(both[0], both[1], self.digits))]
 
 
 def difference(mean: Interval, lost: int, digits: int = 3) -> str:
@@ -120,10 +120,23 @@ def off(name: str, records: Callable[[Any], Sequence[Record]]) -> Column:
 
 def errors(results: Results) -> Table:
     """(a) Relative error of each rule and method."""
-    held = results.by("exact")
-    of = [off(name, lambda rule, method=method: held[rule, method]) for method, name in METHODS.items()]
-    shown = [rule for rule in RULES if any(held[rule, method] for method in METHODS)]
-    return Table(shown, [Column("optimizer", str), *of])
+    return _by_rule(results, "exact", METHODS)
+
+
+def batchnorm(results: Results) -> Table:
+    """(d) Error of the hypergradient where E uses the batch's own or the running statistics."""
+    kinds = {"batch": "batch statistics (exact)", "running": "running statistics"}
+    return _by_rule(results, "batchnorm", kinds)
+
+
+def _by_rule(results: Results, key: str, names: Mapping[str, str]) -> Table:
+    held = results.by(key)
+
+    def column(kind: str, name: str) -> Column:
+        return off(name, lambda rule: held[rule, kind])
+
+    shown = [rule for rule in RULES if any(held.get((rule, kind)) for kind in names)]
+    return Table(shown, [Column("optimizer", str), *(column(*both) for both in names.items())])
 
 
 def faults(results: Results, optimizer: str) -> Table:
@@ -238,36 +251,24 @@ def _frozen(records: Sequence[Record]) -> str:
     return f"{gone(records)} of {len(records)}" if records else ""
 
 
-def batchnorm(results: Results) -> Table:
-    """(d) Error of the hypergradient where E uses the batch's own or the running statistics."""
-    held = results.by("batchnorm")
-    rules = dict.fromkeys(rule for (rule, _), records in held.items() if records)
-    names = {"batch": "batch statistics (exact)", "running": "running statistics"}
-    of = [off(name, lambda rule, kind=kind: held[rule, kind]) for kind, name in names.items()]
-    return Table(list(rules), [Column("optimizer", str), *of])
-
-
 def settings(results: Results) -> Table:
     """The frozen settings and how they were found."""
+    held = [(row, results.choice("tuning", *row.key)) for row in rows(results, "tuning")]
 
-    def of(name: str, what: Callable[[Choice], Any], form: str = "{}") -> Column:
-        return Column(name, lambda row: what(results.choice("tuning", *row.key)), form)
-
-    def frozen(row: Row) -> str:
-        choice = results.choice("tuning", *row.key)
-        shown = [(n, v) for n, v in choice.settings if n in ("hyper_lr", "alpha") or row.key[1] == "constant"]
-        return ", ".join(f"{n} = {v:.3g}" for n, v in shown if isinstance(v, float))
+    def frozen(given: tuple[Row, Choice]) -> str:
+        row, choice = given
+        own = [(n, v) for n, v in choice.settings if n in ("hyper_lr", "alpha") or row.key[1] == "constant"]
+        return ", ".join(f"{n} = {v:.3g}" for n, v in own if isinstance(v, float))
 
     columns = [
-        Column("optimizer", lambda row: OPTIMIZERS[row.key[0]]),
-        named("what"),
+        Column("optimizer", lambda given: OPTIMIZERS[given[0].key[0]]),
+        Column("what", lambda given: given[0].name),
         Column("frozen settings", frozen),
-        of("mean E on tuning seeds", lambda choice: choice.mean_loss, "{:.4f}"),
-        of("draws (diverged)", lambda choice: f"{choice.trials} ({choice.diverged})"),
-        of("at an edge", lambda choice: ", ".join(choice.on_edge) or "no"),
+        Column("mean E on tuning seeds", lambda given: given[1].mean_loss, "{:.4f}"),
+        Column("draws (diverged)", lambda given: f"{given[1].trials} ({given[1].diverged})"),
+        Column("at an edge", lambda given: ", ".join(given[1].on_edge) or "no"),
     ]
-    complete = [row for row in rows(results, "tuning") if results.choice("tuning", *row.key)]
-    return Table(complete, columns)
+    return Table([(row, choice) for row, choice in held if choice], columns)
 
 
 def growth(measured: dict[str, Any]) -> str:
