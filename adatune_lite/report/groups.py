@@ -226,10 +226,11 @@ class Page(Generic[Scale]):
         """The record of a run, on the data that the page reads its task from; looked up once."""
         self._declare()
         if spec.hash not in self._found:
-            data = self.data.get(spec.task) if self.data else None
-            store = self.store
-            chosen = data is not None and isinstance(store, Copies)
-            self._found[spec.hash] = store.get(spec, data=data) if chosen else store.get(spec)
+            data, store = (self.data or {}).get(spec.task), self.store
+            if data is not None and isinstance(store, Copies):
+                self._found[spec.hash] = store.get(spec, data=data)
+            else:
+                self._found[spec.hash] = store.get(spec)
         return self._found[spec.hash]
 
     def by(self, *prefix: Part) -> dict[Any, list[Record]]:
