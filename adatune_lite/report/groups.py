@@ -33,6 +33,7 @@ from functools import cached_property
 from types import ModuleType
 from typing import Any, ClassVar, Generic, TypeVar
 
+from adatune_lite.report.lost import Lost, ranked
 from adatune_lite.report.search import Choice, Reader, Space, choose
 from adatune_lite.runs.one_data import Copies, Data, held
 from adatune_lite.runs.record import Record
@@ -233,6 +234,10 @@ class Page(Generic[Scale]):
                 self._found[spec.hash] = store.get(spec)
         return self._found[spec.hash]
 
+    def held(self, spec_hash: str) -> Record | None:
+        """A record that the page has read, by the hash of its spec."""
+        return self._found.get(spec_hash)
+
     def by(self, *prefix: Part) -> dict[Any, list[Record]]:
         """The records of the groups `under` a key, by the rest of the key."""
         return {rest: self[group.key] for rest, group in self.under(*prefix).items()}
@@ -245,6 +250,18 @@ class Page(Generic[Scale]):
             space = {name: limits for search in searches for name, limits in search.space.items()}
             self._choices[key] = choose(trials, _Held([r for s in searches for r in self[s.key]]), space)
         return self._choices[key]
+
+    @cached_property
+    def by_the_rule(self) -> Page[Scale] | None:
+        """The same page with lost runs as they count where runs are ranked; None where no run is lost."""
+        lost = {record.spec.hash: record for record in ranked(self.all_records()) if isinstance(record, Lost)}
+        if not lost:
+            return None
+        page = type(self)(self.profile, self.store, self.data)
+        page.scale = self.scale
+        page._groups, page._declared, page._choices = self._groups, True, self._choices
+        page._found = {**self._found, **lost}
+        return page
 
     @cached_property
     def planned(self) -> list[Planned]:

@@ -14,11 +14,18 @@ from adatune_lite.experiments.is_the_hypergradient_right.groups import (
     LABELS,
     OPTIMIZERS,
 )
-from adatune_lite.experiments.is_the_hypergradient_right.reading import Results, cost, error, lost, probes
+from adatune_lite.experiments.is_the_hypergradient_right.reading import (
+    Results,
+    cost,
+    error,
+    probes,
+    test_loss,
+)
 from adatune_lite.experiments.is_the_hypergradient_right.scale import DERIVED, METHODS, NETS, RULES, UNTRAINED
 from adatune_lite.plotting import panels
 from adatune_lite.report.figures import COLOURS, MARKERS, not_run
-from adatune_lite.report.tables import Row, rows
+from adatune_lite.report.lost import count, kept
+from adatune_lite.report.tables import Mean, Row, rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -89,8 +96,8 @@ def schedules(results: Results) -> Figure:
         colours = iter(_LINES * 2)
         for place, row in enumerate(shown):
             colour, width = ("#000000", 2.6) if row.key == EXACT else (next(colours), 1.4)
-            kept = [r.series("lr")[1] for r in row.records if not lost(r)]
-            median = np.median(kept, axis=0) if kept else np.full(1, np.nan)
+            held = [r.series("lr")[1] for r in kept(row.records)]
+            median = np.median(held, axis=0) if held else np.full(1, np.nan)
             style = "--" if place > len(_LINES) else "-"
             panel.plot(median, style, color=colour, lw=width, label=_with_lost(row))
         panel.set_yscale("log")
@@ -105,7 +112,7 @@ def schedules(results: Results) -> Figure:
 
 def _with_lost(row: Row) -> str:
     """Its name and how many runs are lost, if any."""
-    return row.name + (f" ({tables.LOST.of(row)} lost)" if tables.gone(row.records) else "")
+    return row.name + (f" ({gone} of {len(row.records)} lost)" if (gone := count(row.records)) else "")
 
 
 def _trainings(results: Results) -> tuple[list[Row], ...]:
@@ -127,9 +134,8 @@ def costs_of_faults(results: Results) -> Figure:
             colour = COLOURS["constant"] if row.key == "constant" else _LINES[0]
             panel.plot(found.pair.differences, [place] * len(found.pair.seeds), "|", color=colour, ms=9)
             mean = found.pair.difference
-            if mean.n > 1 and not tables.gone(row.records):
-                bars = [[mean.mean - mean.low], [mean.high - mean.mean]]
-                panel.errorbar(mean.mean, place, xerr=bars, fmt="o", color=colour, capsize=3)
+            if mean.bars and not found.pair.exact:
+                panel.errorbar(mean.mean, place, xerr=mean.bars, fmt="o", color=colour, capsize=3)
         panel.set_yticks(range(len(shown)), [_with_lost(row) for row, _ in shown])
         panel.axvline(0, color="#888888", lw=1)
         panel.set_xscale("symlog", linthresh=0.02)
@@ -171,13 +177,13 @@ def lean(results: Results) -> Figure:
         return figure
     for place, row in enumerate(shown):
         colour, marker = _LINES[place % len(_LINES)], "osD^v*P"[place % 7]
-        steps, (mean, broken) = cost(row.records), tables.LOSS.of(row)
+        steps, mean = cost(row.records), Mean.of(row.records, test_loss)
+        assert mean is not None
         left.plot(steps, results.cosine(row.key), marker, color=colour, ms=8, label=row.name)
-        bars = [[mean.mean - mean.low], [mean.high - mean.mean]] if mean.n > 1 and not broken else None
-        right.errorbar(steps, mean.mean, yerr=bars, fmt=marker, color=colour, ms=8, capsize=3)
+        right.errorbar(steps, mean.middle, yerr=mean.bars, fmt=marker, color=colour, ms=8, capsize=3)
     left.set_ylabel("cosine with the full hypergradient")
     right.set_yscale("log")
-    right.set_ylabel("test loss (mean, 95 % interval)")
+    right.set_ylabel("test loss (mean, 95 % interval; median where lost)")
     for panel in (left, right):
         panel.set_xlabel("plain steps a step costs")
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3)

@@ -11,11 +11,11 @@ import numpy as np
 from adatune_lite.experiments.is_the_hypergradient_right.groups import groups
 from adatune_lite.experiments.is_the_hypergradient_right.scale import PROFILES, Scale
 from adatune_lite.report.groups import Page
-from adatune_lite.report.tables import Row, Value, rows
+from adatune_lite.report.lost import metric
+from adatune_lite.report.tables import Row, rows
 from adatune_lite.runs.record import Record
 
 NAME = "02_is_the_hypergradient_right"
-GUESS = math.log(10)
 
 
 class Results(Page[Scale]):
@@ -47,17 +47,7 @@ def by_pairs(records: Sequence[Record], others: Sequence[Record]) -> Iterator[tu
     return ((r, of[r.spec.seed]) for r in records if r.finished and r.spec.seed in of)
 
 
-def counted(name: str, guessing: float) -> Value:
-    """A final metric of a run; where it is lost, that of guessing among ten classes."""
-    return lambda record: guessing if lost(record) else record.metrics[name]
-
-
-test_loss, accuracy = counted("test_loss", GUESS), counted("test_accuracy", 10.0)
-
-
-def lost(record: Record) -> bool:
-    """Whether a run diverged, or ended with an E above that of guessing: steps that were huge and finite."""
-    return not record.metrics.get("validation_loss", math.inf) < GUESS
+test_loss, accuracy = metric("test_loss"), metric("test_accuracy")
 
 
 def cost(records: Sequence[Record]) -> float:

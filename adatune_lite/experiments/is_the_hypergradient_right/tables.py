@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from adatune_lite.experiments.is_the_hypergradient_right.groups import (
@@ -20,7 +19,6 @@ from adatune_lite.experiments.is_the_hypergradient_right.reading import (
     cost,
     deviation,
     error,
-    lost,
     seen,
     test_loss,
     turned_negative,
@@ -35,9 +33,9 @@ from adatune_lite.experiments.is_the_hypergradient_right.scale import (
     UNTRAINED,
 )
 from adatune_lite.report.data import DATASETS
+from adatune_lite.report.lost import count, kept
 from adatune_lite.report.search import Choice
-from adatune_lite.report.statistics import Interval, mean_interval
-from adatune_lite.report.tables import NONE, Column, Comparison, Row, Table, named, rows, values_of
+from adatune_lite.report.tables import NONE, Column, Comparison, Row, Table, averaged, named, rows, told
 from adatune_lite.runs.record import Record
 from adatune_lite.training.derivatives import OUTER_ON_TEST, RATE_PER_TENSOR
 from adatune_lite.tuners.as_published import FAULTS
@@ -70,52 +68,19 @@ def setting(results: Results) -> str:
     return text
 
 
-def gone(records: Sequence[Record]) -> int:
-    """How many are lost."""
-    return sum(map(lost, records))
-
-
-def told(value: float) -> str:
+def _error(value: float) -> str:
     """A relative error."""
     if math.isnan(value):
         return ""
     return f"{value:.1%}" if 1e-3 <= value < 10 else f"{value:.0e}"
 
 
-def _loss(row: Row) -> Interval:
-    return mean_interval(values_of(row.records, test_loss))
-
-
-LOSS = Column("test loss", lambda row: (_loss(row), gone(row.records)), lambda x: x[0].text(bare=x[1] > 0))
-LOST = Column("lost", lambda row: f"{gone(row.records)} of {len(row.records)}")
-
-
-@dataclass(frozen=True)
-class Minus(Comparison):
-    """A difference by seed, without its interval where a run is lost."""
-
-    digits: int = 3
-
-    def columns(self, given: Sequence[Row]) -> list[Column]:
-        found = self.compared(given)
-
-        def of(row: Row) -> tuple[Interval, int] | None:
-            return (found[row.key].pair.difference, gone(row.records)) if row.key in found else None
-
-        return [Column(self.name, of, lambda both: difference(both[0], both[1], self.digits))]
-
-
-def difference(mean: Interval, lost: int, digits: int = 3) -> str:
-    """A mean difference with its interval; without it where runs are lost."""
-    text = f"{mean.mean:+.{digits}f}"
-    if lost or mean.n < 2:
-        return text
-    return f"{text}\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}{(mean.high - mean.low) / 2:.{digits}f}"
+LOSS = averaged("test loss", test_loss)
 
 
 def off(name: str, records: Callable[[Any], Sequence[Record]]) -> Column:
     """The column of relative errors."""
-    return Column(name, lambda row: error(records(row)), told)
+    return Column(name, lambda row: error(records(row)), _error)
 
 
 def errors(results: Results) -> Table:
@@ -160,9 +125,8 @@ def _faults(results: Results, optimizer: str, *prefix: str) -> Table:
             "{:.2f}",
         ),
         LOSS,
-        Minus("minus exact", test_loss),
-        Minus("accuracy minus exact (points)", accuracy, digits=2),
-        LOST,
+        Comparison("minus exact", test_loss, digits=3),
+        Comparison("accuracy minus exact (points)", accuracy, p_name=""),
     ]
     return Table(rows(results, *prefix, against=EXACT), columns)
 
@@ -190,16 +154,19 @@ def meanings(results: Results) -> Table:
 
 def adaptive(results: Results) -> Table:
     """(b) The adaptive rules of mu and hyper_lr, one by one."""
-    minus = Minus("minus Marthe-TF's", test_loss), Minus("accuracy minus (points)", accuracy, digits=2)
-    return Table(rows(results, "adaptive", against="marthe_tf"), [named("rules"), LOSS, *minus, LOST])
+    minus = (
+        Comparison("minus Marthe-TF's", test_loss, digits=3),
+        Comparison("accuracy minus (points)", accuracy, p_name=""),
+    )
+    return Table(rows(results, "adaptive", against="marthe_tf"), [named("rules"), LOSS, *minus])
 
 
 def projection(results: Results) -> Table:
     """Adam over the grid of hyper_lr, with and without the projection of the rate."""
 
-    def median(row: Row) -> float | None:
-        kept = [r.metrics["validation_loss"] for r in row.records if r.finished]
-        return statistics.median(kept) if kept else None
+    def best(row: Row) -> float | None:
+        held = [r.metrics["validation_loss"] for r in kept(row.records)]
+        return statistics.median(held) if held else None
 
     columns = [
         Column("hyper-rate", lambda row: row.key[1], "{:g}"),
@@ -207,7 +174,8 @@ def projection(results: Results) -> Table:
         Column("runs", lambda row: len(row.records)),
         Column("with a negative rate", lambda row: sum(map(turned_negative, row.records))),
         Column("diverged", lambda row: sum(not r.finished for r in row.records)),
-        Column("median E of the others", median, "{:.3f}"),
+        Column("lost", lambda row: count(row.records)),
+        Column("median E of the others", best, "{:.3f}"),
     ]
     return Table(rows(results, "projection"), columns)
 
@@ -240,15 +208,14 @@ def lean(results: Results) -> Table:
         Column("plain steps a step", lambda row: cost(row.records), "{:.2f}"),
         Column("cosine with the full one", lambda row: results.cosine(row.key), "{:.3f}"),
         Column("lost at the frozen hyper-rate", lambda row: _frozen(results["lean", "frozen", row.key])),
-        Column("test loss at a third of it", LOSS.of, LOSS.form),
-        Minus("minus full", test_loss),
-        LOST,
+        averaged("test loss at a third of it", test_loss),
+        Comparison("minus full", test_loss, digits=3),
     ]
     return Table(results.cheaper, columns)
 
 
 def _frozen(records: Sequence[Record]) -> str:
-    return f"{gone(records)} of {len(records)}" if records else ""
+    return f"{count(records)} of {len(records)}" if records else ""
 
 
 def settings(results: Results) -> Table:
@@ -265,7 +232,7 @@ def settings(results: Results) -> Table:
         Column("what", lambda given: given[0].name),
         Column("frozen settings", frozen),
         Column("mean E on tuning seeds", lambda given: given[1].mean_loss, "{:.4f}"),
-        Column("draws (diverged)", lambda given: f"{given[1].trials} ({given[1].diverged})"),
+        Column("draws (lost)", lambda given: f"{given[1].trials} ({given[1].lost})"),
         Column("at an edge", lambda given: ", ".join(given[1].on_edge) or "no"),
     ]
     return Table([(row, choice) for row, choice in held if choice], columns)
@@ -298,12 +265,12 @@ def _exactness(results: Results) -> str:
         return ""
     text = (
         f"**Every hypergradient of this library agrees with finite differences through time to "
-        f"{told(max(held))}** or better ({len(held)} pairs of method and optimizer)."
+        f"{_error(max(held))}** or better ({len(held)} pairs of method and optimizer)."
     )
     for optimizer in ("momentum", "adam"):
         if found := results["fault", optimizer, ALL]:
             name = OPTIMIZERS[optimizer]
-            text += f" AdaTune's recursion as published is off by {told(error(found))} with {name}."
+            text += f" AdaTune's recursion as published is off by {_error(error(found))} with {name}."
     return text
 
 
@@ -315,30 +282,30 @@ def _costs(results: Results) -> str:
         given = [(row, found) for row, found in table.compared() if row.key != "constant"]
         if not given:
             continue
-        worse = [row.name for row, found in given if found.pair.difference.low > 0 and not gone(row.records)]
-        broken = [f"{row.name} ({LOST.of(row)})" for row, _ in given if gone(row.records)]
+        worse = [row.name for row, found in given if not found.pair.exact and found.pair.difference.low > 0]
+        gone = [f"{row.name} ({n} of {len(row.records)})" for row, _ in given if (n := count(row.records))]
         sentences.append(
             f"With {name}, {len(worse)} of {len(given)} deviations raise the test loss significantly "
-            f"({', '.join(worse) or 'none'}); runs are lost with {', '.join(broken) or 'none'}."
+            f"({', '.join(worse) or 'none'}); runs are lost with {', '.join(gone) or 'none'}."
         )
     for row, found in adam.compared():
         if row.key == "constant":
             sentences.append(
                 "With Adam a tuned constant rate differs from the exact recursion by "
-                f"{difference(found.pair.difference, gone(row.records))} in test loss."
+                f"{told(found.pair, 3)} in test loss."
             )
     return " ".join(filter(None, sentences))
 
 
 def _lost(given: Iterable[Row]) -> str:
     there = {row.key: row for row in given if row.records and row.key != "constant"}
-    if EXACT not in there or not gone(there[EXACT].records):
+    if EXACT not in there or not (gone := count(there[EXACT].records)):
         return ""
-    kept = [row.name for row in there.values() if not gone(row.records)]
+    never = [row.name for row in there.values() if not count(row.records)]
     return (
-        f"**With SGD with momentum the exact recursion itself is lost on {LOST.of(there[EXACT])} "
-        "reporting seeds, at the hyper-rate chosen on the tuning seeds; never lost are: "
-        f"{', '.join(kept) or 'none'}.**"
+        f"**With SGD with momentum the exact recursion itself is lost on {gone} of "
+        f"{len(there[EXACT].records)} reporting seeds, at the hyper-rate chosen on the tuning seeds; never "
+        f"lost are: {', '.join(never) or 'none'}.**"
     )
 
 
@@ -362,4 +329,4 @@ def _running(results: Results) -> str:
     found = [error(records) for (_, kind), records in held if kind == "running" and records]
     if not found:
         return ""
-    return f"Running statistics of BatchNorm in E put the hypergradient off by up to {told(max(found))}."
+    return f"Running statistics of BatchNorm in E put the hypergradient off by up to {_error(max(found))}."

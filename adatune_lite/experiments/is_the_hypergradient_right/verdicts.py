@@ -5,6 +5,7 @@ How their texts are read where they leave something open, decided before the rep
 - adatune.code.frozen_lr: final test accuracy with products at the first rate minus that of the exact
   recursion, at the hyper_lr of the latter. The quirk matters if the accuracy is below, with and without
   momentum; it does not (equivalent) if both differences lie within the margin.
+- The accuracy of a run that is lost counts as that of guessing, also where it finished.
 - adatune.issue3.negative_lr: shares over the whole grid of hyper_lr and all seeds, Adam.
 """
 
@@ -13,9 +14,17 @@ from __future__ import annotations
 from adatune_lite.claims import ALPHA, Claim, Finding, judge
 from adatune_lite.claims.kinds import hashes, margin_of
 from adatune_lite.experiments.is_the_hypergradient_right.groups import OPTIMIZERS
-from adatune_lite.experiments.is_the_hypergradient_right.reading import Results, accuracy, turned_negative
-from adatune_lite.report.statistics import paired, tost
+from adatune_lite.experiments.is_the_hypergradient_right.reading import Results, turned_negative
+from adatune_lite.report.lost import Lost, guessing, is_lost
+from adatune_lite.report.statistics import paired
 from adatune_lite.report.tables import by_seed
+from adatune_lite.runs.record import Record
+
+
+def accuracy(record: Record) -> float:
+    """Test accuracy in percent, as it was read when the claim was first judged."""
+    guessed = is_lost(record) and not isinstance(record, Lost)
+    return guessing(record, "test_accuracy") if guessed else record.metrics["test_accuracy"]
 
 
 @judge("adatune.code.frozen_lr")
@@ -34,7 +43,7 @@ def frozen_lr(claim: Claim, results: Results) -> Finding:
     if missing := tuple(OPTIMIZERS[name] for name, pair in pairs.items() if pair is None):
         return Finding(missing=missing, runs=runs)
     margin = margin_of(claim)
-    inside = {name: tost(pair.differences, margin) for name, pair in found.items()}
+    inside = {name: pair.within(margin) for name, pair in found.items()}
     least = max(found.values(), key=lambda pair: pair.less)
     parts = [
         f"{name} {pair.difference.mean:+.3f} points, p = {pair.less:.2g} that it is below, "
