@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from IPython.display import Markdown
     from matplotlib.figure import Figure
 
+    from adatune_lite.report.groups import Page
     from adatune_lite.runs.record import Record
 
 ALLOWED: dict[str, tuple[str, ...]] = {
@@ -79,28 +80,25 @@ def load(
     from adatune_lite.runs.compare import store_for_again
     from adatune_lite.runs.execute import complete, default_jobs
     from adatune_lite.runs.freshness import WithStale
-    from adatune_lite.runs.one_data import on_one_data
     from adatune_lite.runs.store import stores_for
 
     module = find(experiment)
     store = stores_for(profile) if reuse == "store" else store_for_again()
     if missing == "skip":
-        return module.results(profile, on_one_data(module, profile, WithStale(store)))
+        return module.results(profile, WithStale(store))
     workers = jobs or default_jobs(profile)
     summary = complete(module, profile, store, jobs=workers, device=device)
     if summary.failed:
         raise RuntimeError(f"{len(summary.failed)} runs failed; the first: {summary.failed[0]}")
-    return module.results(profile, on_one_data(module, profile, store))
+    return module.results(profile, store)
 
 
-def differences(experiment: str, results: Any) -> Markdown:
+def differences(results: Any) -> Markdown:
     """Recomputed runs beside the records that were there, largest differences first."""
-    from adatune_lite.experiments import find
     from adatune_lite.runs.compare import HEAD, compare
     from adatune_lite.runs.store import stores_for
 
-    planned = find(experiment).plan(results.profile, results.store)
-    found = compare(planned, stores_for(results.profile), results.store)
+    found = compare(results.planned, stores_for(results.profile), results.store)
     lines = [found.sentence()]
     if found.rows:
         lines += ["", f"| {' | '.join(HEAD)} |", "|---|---|---|---|---|"]
@@ -198,19 +196,21 @@ def best_profile(experiment: str) -> str | None:
     The two share runs, so that a part of `paper` is no sign that anything was run at its scale. Stale
     records count: they are shown with a mark.
     """
+    page = _best_page(experiment)
+    return page.profile if page else None
+
+
+def _best_page(experiment: str) -> Page[Any] | None:
     from adatune_lite.experiments import find
     from adatune_lite.runs.freshness import WithStale
-    from adatune_lite.runs.one_data import on_one_data
     from adatune_lite.runs.store import stores_for
 
-    module = find(experiment)
-    store = WithStale(stores_for("desk"))
-    paper = on_one_data(module, "paper", store)
-    if all(paper.get(planned.spec) for planned in module.plan("paper", paper)):
-        return "paper"
-    if any(store.get(planned.spec) for planned in module.plan("desk", store)):
-        return "desk"
-    return None
+    module, store = find(experiment), WithStale(stores_for("desk"))
+    paper: Page[Any] = module.results("paper", store)
+    if not paper.missing():
+        return paper
+    desk: Page[Any] = module.results("desk", store)
+    return desk if desk.all_records() else None
 
 
 def includes() -> dict[str, str]:
@@ -236,15 +236,10 @@ def includes() -> dict[str, str]:
 
 
 def _committed(experiment: types.ModuleType, text: Callable[[Any], object]) -> str:
-    from adatune_lite.runs.freshness import WithStale
-    from adatune_lite.runs.one_data import on_one_data
-    from adatune_lite.runs.store import stores_for
-
-    profile = best_profile(experiment.NAME)
-    if profile is None:
+    page = _best_page(experiment.NAME)
+    if page is None:
         return "No committed records yet."
-    results = experiment.results(profile, on_one_data(experiment, profile, WithStale(stores_for("desk"))))
-    return "\n\n".join(filter(None, (stale_badge(results.all_records()), str(text(results)))))
+    return "\n\n".join(filter(None, (stale_badge(page.all_records()), str(text(page)))))
 
 
 def _markdown(text: str) -> Markdown:

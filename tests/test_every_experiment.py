@@ -27,6 +27,7 @@ from adatune_lite.experiments import EXPERIMENTS, UnknownExperiment, find
 from adatune_lite.experiments.invariants import InvariantError
 from adatune_lite.report.search import Reader
 from adatune_lite.runs.record import Record
+from adatune_lite.runs.store import Store
 from adatune_lite.runs.worker import Planned
 from adatune_lite.training.spec import RunSpec
 
@@ -39,8 +40,6 @@ LARGER_ALONE = {
     "06_autolr_vs_schedules": {"few", "printed"},
 }
 """What smoke has no runs for, since it would try no other code."""
-WITHOUT_GROUPS = {"02_is_the_hypergradient_right"}
-"""Experiments that do not declare their runs as groups."""
 SAYS_SO = re.compile(r"No records yet|[Nn]ot run|not complete|Not all runs")
 each = pytest.mark.parametrize("experiment", EXPERIMENTS.values(), ids=lambda module: module.NAME[:2])
 
@@ -118,9 +117,6 @@ def test_a_plan_has_each_run_once_and_grows_with_the_records(
 @each
 def test_every_profile_and_store_has_the_same_groups(experiment: ModuleType, smoke: Smoke) -> None:
     """So that a key that is not there is a mistyped one."""
-    if experiment.NAME in WITHOUT_GROUPS:
-        assert not hasattr(smoke(experiment), "groups"), "the entry in WITHOUT_GROUPS has to go"
-        return
     stores = (Empty(), everything(smoke(experiment)))
     keys = {frozenset(experiment.results(p, store).groups) for p in PROFILES for store in stores}
     assert len(keys) == 1 and all(keys)
@@ -375,20 +371,36 @@ def test_a_figure_is_drawn_without_records_and_where_runs_diverged(one: Shown, p
     assert not list(pages.value(one, "none", one.records))
 
 
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[RunSpec]:
+    """The specs that are built from now on."""
+    built: list[RunSpec] = []
+    check = RunSpec.__post_init__
+    monkeypatch.setattr(RunSpec, "__post_init__", lambda spec: (built.append(spec), check(spec)))
+    return built
+
+
 @each
 def test_a_page_with_its_plan_builds_each_run_once(
     experiment: ModuleType, smoke: Smoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Runs that are planned, read and judged: three specs for each would already be much."""
-    built = []
-    check = RunSpec.__post_init__
-    monkeypatch.setattr(RunSpec, "__post_init__", lambda spec: (built.append(spec), check(spec)))
+    most = 3 * len(smoke(experiment).all_records())
+    built = counted(monkeypatch)
     page = Pages(smoke)
     for one in SHOWN:
         if one.experiment is experiment:
             page.text(one, "all") if one.how == "table" else page.value(one, "all")
-    few = len(built) <= 3 * len(smoke(experiment).all_records())
-    assert few or experiment.NAME in WITHOUT_GROUPS, f"{len(built)} specs"
+    assert len(built) <= most
+
+
+def test_the_scorecard_builds_each_run_once(smoke: Smoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of all experiments; a claim brings no runs of its own."""
+    held = {module.NAME: smoke(module) for module in EXPERIMENTS.values()}
+    store = Store(held["01_lrs_opt_vs_marthe"].store.root, [results.store.root for results in held.values()])
+    monkeypatch.setattr("adatune_lite.runs.store.stores_for", lambda profile: store)
+    built = counted(monkeypatch)
+    assert claims.scorecard(EXPERIMENTS.values(), "smoke")
+    assert 0 < len(built) <= 3 * sum(len(results.all_records()) for results in held.values())
 
 
 # What it judges.

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from smoke_runs import Smoke
+from smoke_runs import Changed, Everything, Smoke
 
 from adatune_lite.claims import Claim, load
 from adatune_lite.experiments import decision
 from adatune_lite.experiments import is_the_hypergradient_right as experiment
 from adatune_lite.experiments.invariants import InvariantError
 from adatune_lite.experiments.is_the_hypergradient_right import invariants, plots, tables, verdicts
-from adatune_lite.experiments.is_the_hypergradient_right.reading import ALL, GUESS, Results, error, probes
-from adatune_lite.experiments.is_the_hypergradient_right.scale import CALM, FAULTS
+from adatune_lite.experiments.is_the_hypergradient_right.groups import ALL, EXACT
+from adatune_lite.experiments.is_the_hypergradient_right.reading import GUESS, Results, cost, error, probes
+from adatune_lite.experiments.is_the_hypergradient_right.scale import CALM, FAULTS, GRID
+from adatune_lite.report.tables import NONE
 from adatune_lite.runs.record import Record
 from adatune_lite.runs.store import Store
-from adatune_lite.training.derivatives import OUTER_ON_TEST, RATE_PER_TENSOR
+from adatune_lite.training.derivatives import OUTER_ON_TEST, PUBLISHED, RATE_PER_TENSOR
 from adatune_lite.training.outcome import Outcome
+from adatune_lite.training.spec import RunSpec
 from adatune_lite.tuners.as_published import ADAM, STEP, TANGENT
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,75 +39,82 @@ def claim(name: str) -> Claim:
     return next(c for c in load() if c.id == name)
 
 
-def changed(records: list[Record], **metrics: float) -> list[Record]:
-    return [dataclasses.replace(r, metrics={**r.metrics, **metrics}) for r in records]
+def changed(records: list[Record], **metrics: float) -> dict[str, Record]:
+    """By the hash of their spec, with other metrics."""
+    return {r.spec.hash: dataclasses.replace(r, metrics={**r.metrics, **metrics}) for r in records}
+
+
+def with_records(results: Results, change: Mapping[str, Record]) -> Results:
+    """The same page with some records replaced."""
+    return Results(results.profile, Changed(results.store, change))
 
 
 def test_the_library_is_exact_and_the_faults_are_not(results: Results) -> None:
-    assert max(map(error, results.exact.values())) < 1e-7
-    assert error(results.faulty["momentum", ""]) < 1e-7
-    for optimizer, fault in results.faulty:
-        if fault and fault != "outer_statistics":
-            assert error(results.faulty[optimizer, fault]) > 1e-5, (optimizer, fault)
-    assert error(results.faulty["momentum", "outer_statistics"]) < 1e-7, "E does not use what is taken up"
-    assert error(results.faulty["adam", ALL]) > 1
-    for rule, kind in results.batchnorm:
-        assert (error(results.batchnorm[rule, kind]) < 1e-7) == (kind == "batch")
+    held = {key: records for key, records in results.by("fault").items() if records}
+    assert max(error(records) for records in results.by("exact").values() if records) < 1e-7
+    for (optimizer, kind), records in held.items():
+        exact = kind in (EXACT, "outer_statistics")  # E does not use what is taken up
+        assert (error(records) < 1e-7) == exact and (error(records) > 1e-5) != exact, (optimizer, kind)
+    assert error(held["adam", ALL]) > 1
+    for (_, kind), records in results.by("batchnorm").items():
+        assert (error(records) < 1e-7) == (kind == "batch")
 
 
 def test_a_wrong_record_is_refused(results: Results) -> None:
-    key = ("Adam", "marthe")
-    right = results.exact[key]
-    results.exact[key] = changed(right, relative_error=1e-3)
-    try:
-        with pytest.raises(InvariantError, match="marthe with Adam is off"):
-            invariants.check(results)
-    finally:
-        results.exact[key] = right
+    wrong = with_records(results, changed(results["exact", "Adam", "marthe"], relative_error=1e-3))
+    with pytest.raises(InvariantError, match="marthe with Adam is off"):
+        invariants.check(wrong)
 
 
 def test_the_product_sees_the_change_of_a_smooth_gradient(results: Results) -> None:
-    tenth = probes(results.locality["tanh", "momentum", 0.01], "cosine_0.1")[1]
+    tenth = probes(results["locality", "tanh", "momentum", 0.01], "cosine_0.1")[1]
     assert tenth.min() > 0.99
 
 
 def test_cheaper_products_cost_what_the_table_says(results: Results) -> None:
-    rows = {row.kind: row for row in results.lean_rows()}
+    full, second, half = (
+        results["lean", "frozen", kind] for kind in ("full", "every 2nd", "half of the batch")
+    )
     outer = 50 / 100
     # the first step's product is a question whether there is a second derivative
-    assert rows["full"].cost == pytest.approx(1 + outer + 2)
-    assert rows["full"].cosine == pytest.approx(1.0)
-    assert rows["every 2nd"].cost == pytest.approx(1 + outer + 2 / 2)
-    assert rows["half of the batch"].cost == pytest.approx(1 + outer + 0.5 * (1 + 2))
-    assert rows["every 2nd"].cosine < 1
+    assert cost(full) == pytest.approx(1 + outer + 2)
+    assert cost(second) == pytest.approx(1 + outer + 2 / 2)
+    assert cost(half) == pytest.approx(1 + outer + 0.5 * (1 + 2))
+    assert results.cosine("full") == pytest.approx(1.0) and results.cosine("every 2nd") < 1
+    table = tables.lean(results)
+    assert table["products"] == ["full", "half of the batch", "every 2nd"]
+    assert table["plain steps a step"] == sorted(map(cost, (full, second, half)), reverse=True)
 
 
 def test_every_deviation_of_the_tangent_and_the_step_is_trained_or_has_an_error(results: Results) -> None:
-    assert {("momentum", "outer_statistics"), ("adam", RATE_PER_TENSOR)} <= set(results.faulty)
+    assert results["fault", "momentum", "outer_statistics"] and results["fault", "adam", RATE_PER_TENSOR]
     assert set(FAULTS["adam"]) == {*TANGENT, *ADAM, *STEP, OUTER_ON_TEST} - {"outer_statistics"}
     assert set(FAULTS["momentum"]) == set(FAULTS["adam"]) - set(ADAM)
 
 
 def test_the_table_of_faults_has_a_line_for_each_kind(results: Results) -> None:
-    assert tables.faults(results, "momentum").count("\n") == len(results.kinds("momentum")) + 1
+    kinds = [EXACT, *FAULTS["momentum"], ALL, "constant", "published"]
+    assert [row.key for row in tables.faults(results, "momentum").shown] == kinds
+    assert str(tables.faults(results, "adam")) == NONE
 
 
 def test_the_table_for_practice_has_each_optimizer(results: Results, tmp_path: Path) -> None:
     constant, marthe, calm = decision.lines(results)
     assert (constant.method, marthe.method, calm.method) == (decision.CONSTANT, "MARTHE", decision.CALMED)
-    for line, kind in ((constant, "constant"), (marthe, "exact")):
-        row = results.row("momentum", kind)
-        assert row is not None
-        assert (line.runs, line.lost, line.test_loss) == (row.runs, row.lost, row.test_loss)
+    table = tables.faults(results, "momentum")
+    shown = {
+        row.key: cells for row, *cells in zip(table.shown, table["test loss"], table["lost"], strict=True)
+    }
+    for line, kind in ((constant, "constant"), (marthe, EXACT)):
+        assert [(line.test_loss, line.lost), f"{line.lost} of {line.runs}"] == shown[kind]
     # A product costs two steps, an outer batch of half the size half a step.
     assert constant.cost == 1 and marthe.cost == calm.cost == 3.5
     assert decision.optimizers(results).count("\n| SGD with momentum | ") == 3
-    assert decision.optimizers(Results("smoke", Store(tmp_path))) == "*No records yet.*"
+    assert decision.optimizers(Results("smoke", Store(tmp_path))) == NONE
 
 
 def test_lost_runs_are_told_and_counted_as_guessing(results: Results) -> None:
-    given = Results("smoke", results.store)
-    given.trained["momentum", "exact"] = changed(given.trained["momentum", "exact"], validation_loss=9.0)
+    given = with_records(results, changed(results["trained", "momentum", EXACT], validation_loss=9.0))
     assert decision.lines(given)[1].test_loss.mean == pytest.approx(GUESS)
     text = decision.optimizers(given)
     assert "MARTHE is lost on 2 of 2 seeds and the tuned constant rate on 0 of 2." in text
@@ -122,53 +133,62 @@ def test_the_chapter_for_practice_says_what_the_committed_records_say() -> None:
     assert not calm.lost and calm.verdict == "cannot be told apart" and CALM == 3
 
 
+def all_of(results: Results, of: Callable[[RunSpec], Record | None]) -> Results:
+    """The desk page on records that are made up: of the search those of the smoke profile, else by `of`."""
+    smoke = Everything(results.all_records())
+
+    class Made:
+        def get(self, spec: RunSpec) -> Record | None:
+            return smoke.get(spec) if spec.seed in experiment.PROFILES["desk"].tuning_seeds else of(spec)
+
+    return Results("desk", Made())
+
+
 def test_frozen_lr_needs_both_optimizers_and_then_weighs_accuracies(results: Results) -> None:
     frozen = claim("adatune.code.frozen_lr")
     assert "missing of SGD" in verdicts.frozen_lr(frozen, results).why
-    seeds = range(5)
-    exact = results.trained["momentum", "exact"][0]
+    exact = results["trained", "momentum", EXACT][0]
 
-    def runs(shift: float) -> list[Record]:
-        return [
-            dataclasses.replace(
-                exact,
-                spec=dataclasses.replace(exact.spec, seed=s),
-                metrics={**exact.metrics, "test_accuracy": 90 + s + shift * (1 + 0.01 * s)},
-            )
-            for s in seeds
-        ]
+    def runs(shift: float) -> Results:
+        def of(spec: RunSpec) -> Record:
+            there = shift if dict(spec.settings).get("faults") == "frozen_lr" else 0.0
+            value = 90 + spec.seed + there * (1 + 0.01 * spec.seed)
+            return dataclasses.replace(exact, spec=spec, metrics={**exact.metrics, "test_accuracy": value})
 
-    both = Results("smoke", results.store)
-    for optimizer in ("sgd", "momentum"):
-        both.trained[optimizer, "exact"] = runs(0.0)
-        both.trained[optimizer, "frozen_lr"] = runs(-2.0)
-    assert verdicts.frozen_lr(frozen, both).outcome == "supported"
-    for optimizer in ("sgd", "momentum"):
-        both.trained[optimizer, "frozen_lr"] = runs(0.1)
-    assert verdicts.frozen_lr(frozen, both).outcome == "equivalent"
+        return all_of(results, of)
+
+    assert verdicts.frozen_lr(frozen, runs(-2.0)).outcome == "supported"
+    assert verdicts.frozen_lr(frozen, runs(0.1)).outcome == "equivalent"
+    assert verdicts.frozen_lr(frozen, runs(2.0)).outcome == "contradicted"
 
 
 def test_negative_rates_count_over_the_whole_grid(results: Results) -> None:
     negative = claim("adatune.issue3.negative_lr")
     assert verdicts.negative_lr(negative, results).outcome == "not run"
-    spec = results.trained["momentum", "exact"][0].spec
 
-    def run(status: str, lowest: float) -> list[Record]:
+    def run(spec: RunSpec, status: str, lowest: float) -> Record:
         outcome = Outcome(status, {"lr": [0.1, lowest]}, {"validation_loss": 0.5})
-        specs = [dataclasses.replace(spec, seed=seed) for seed in range(5)]
-        return [Record.of(s, outcome, code="written down", device="cpu") for s in specs]
+        return Record.of(spec, outcome, code="written down", device="cpu")
 
-    given = Results("smoke", results.store)
-    given.projection[1e-6, True] = run("finished", 0.0)
-    given.projection[1e-5, True] = run("finished", 0.1)
-    given.projection[1e-6, False] = run("finished", 0.1)
-    given.projection[1e-5, False] = run("diverged at step 1", -0.1)
-    found = verdicts.negative_lr(negative, given)
+    def given(with_projection: float) -> Results:
+        """Without projection the largest hyper-rate diverges below 0; with it the smallest ends there."""
+
+        def of(spec: RunSpec) -> Record | None:
+            hyper_lr, faults = (dict(spec.settings).get(name) for name in ("hyper_lr", "faults"))
+            if spec.method != PUBLISHED or spec.optimizer != "adam" or hyper_lr not in GRID:
+                return None
+            if faults == "no_projection" and hyper_lr == max(GRID):
+                return run(spec, "diverged at step 1", -0.1)
+            return run(spec, "finished", with_projection if hyper_lr == min(GRID) and not faults else 0.1)
+
+        return all_of(results, of)
+
+    found = verdicts.negative_lr(negative, given(0.0))
     assert found.outcome == "supported"
-    assert found.statistic == {"negative": 0.5, "diverged": 0.5, "diverged_projected": 0.0}
-    assert "diverge" in tables.projection(given)
-    given.projection[1e-6, True] = run("finished", -0.1)
-    assert verdicts.negative_lr(negative, given).outcome == "contradicted"
+    assert found.statistic == {"negative": 0.2, "diverged": 0.2, "diverged_projected": 0.0}
+    text = str(tables.projection(given(0.0)))
+    assert "\n| 1e-05 | no | 5 | 5 | 5 |  |" in text and "\n| 1e-05 | yes | 5 | 0 | 0 | 0.500 |" in text
+    assert verdicts.negative_lr(negative, given(-0.1)).outcome == "contradicted"
 
 
 def test_growth_is_read_from_the_committed_measurement() -> None:

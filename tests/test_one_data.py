@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import types
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import fmean
+from typing import ClassVar
 
 import fake_runs
 import pytest
@@ -15,17 +16,15 @@ import pytest
 from adatune_lite import notebook
 from adatune_lite.claims.scorecard import _results
 from adatune_lite.cli import inspect
-from adatune_lite.report.reading import Reading
-from adatune_lite.report.search import choose
+from adatune_lite.report.groups import Group, Page, Role, Search
 from adatune_lite.runs import execute as execution
-from adatune_lite.runs import one_data, provenance, state
+from adatune_lite.runs import provenance, state
 from adatune_lite.runs.durations import Durations
 from adatune_lite.runs.freshness import WithStale
-from adatune_lite.runs.one_data import AtHand, on_one_data
+from adatune_lite.runs.one_data import AtHand
 from adatune_lite.runs.progress import quiet
 from adatune_lite.runs.record import Record
-from adatune_lite.runs.store import Reader, Store
-from adatune_lite.runs.worker import Planned
+from adatune_lite.runs.store import Store
 from adatune_lite.tasks import sources
 from adatune_lite.tasks.spec import TaskSpec, pairs
 from adatune_lite.training.outcome import Outcome
@@ -46,20 +45,27 @@ def report(lr: float) -> list[RunSpec]:
     return [spec(lr, seed) for seed in SEEDS]
 
 
-def plan(profile: str, store: Reader) -> list[Planned]:
+TUNE, REPORT, OTHERS = (Role(name, 0) for name in ("tuning", "report", "small"))
+
+
+class Results(Page[int]):
     """A search of two rates, the better one on other seeds, and one run of another task."""
-    specs = [("tuning", spec(lr, seed)) for lr in RATES for seed in TUNING]
-    best = choose(([spec(lr, seed) for seed in TUNING] for lr in RATES), store, {})
-    if best:
-        specs += [("report", one) for one in report(float(dict(best.settings)["lr"]))]
-    specs += [("small", spec(0.1, 0, SMALL))]
-    return [Planned(one, "99", profile, role) for role, one in specs]
+
+    name = "99_fake"
+    profiles: ClassVar = {"desk": 1, "paper": 2}
+
+    @staticmethod
+    def declare(scale: int, page: Page[int]) -> Iterator[Group]:
+        trials = [[spec(lr, seed) for seed in TUNING] for lr in RATES]
+        yield Search(("tuning",), "a search", TUNE, trials=trials)
+        best = page.choice("tuning")
+        yield Group(("report",), "the best", REPORT, report(float(dict(best.settings)["lr"])) if best else ())
+        yield Group(("small",), "another task", OTHERS, [spec(0.1, 0, SMALL)])
 
 
+plan = Results.plan
 EXPERIMENT = types.ModuleType("experiment")
-vars(EXPERIMENT).update(
-    NAME="99_fake", PROFILES={"desk": 1, "paper": 2}, plan=plan, results=partial(Reading, EXPERIMENT)
-)
+vars(EXPERIMENT).update(NAME="99_fake", PROFILES=Results.profiles, plan=plan, results=Results)
 
 
 def record(made: RunSpec, loss: float, data: str = COPY, **changes: str) -> Record:
@@ -91,8 +97,26 @@ def store(tmp_path: Path) -> Store:
     return made
 
 
-def shown(store: Store) -> Reading[int]:
-    return Reading(EXPERIMENT, "desk", on_one_data(EXPERIMENT, "desk", WithStale(store)))
+def shown(store: Store) -> Results:
+    return Results("desk", WithStale(store))
+
+
+def of(page: Page[int], specs: Iterable[RunSpec]) -> list[Record]:
+    """Records by spec, those that no group of the page wants among them."""
+    return [found for one in specs if (found := page.record(one)) is not None]
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[Page[int]]:
+    """Grows by one whenever the groups are declared."""
+    declared: list[Page[int]] = []
+    declare = Results.declare
+
+    def noted(scale: int, page: Page[int]) -> Iterator[Group]:
+        declared.append(page)
+        yield from declare(scale, page)
+
+    monkeypatch.setattr(Results, "declare", staticmethod(noted))
+    return declared
 
 
 def data_of(records: Sequence[Record]) -> set[str]:
@@ -103,24 +127,32 @@ class TestPage:
     """A cell, a search and all that is compared: from one copy, changed as a whole or not at all."""
 
     def test_without_a_choice_to_make_the_store_is_read_as_it_is(self, store: Store) -> None:
-        reader = WithStale(store)
-        assert on_one_data(EXPERIMENT, "desk", reader) is reader
-        assert on_one_data(EXPERIMENT, "desk", Store(store.root / "empty")).get(spec(0.1, 0)) is None
+        page, empty = shown(store), Results("desk", Store(store.root / "empty"))
+        assert len(page["report"]) == 3 and page.data == {}
+        assert not empty.all_records() and empty.data == {}
+
+    def test_without_a_choice_to_make_the_plan_is_made_once(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        declared = counted(monkeypatch)
+        assert len(shown(store).planned) == 8 and len(declared) == 1
+        searched(store, best=0.1, data=PUBLISHED)
+        assert len(shown(store).planned) == 8 and len(declared) <= 1 + 3
 
     def test_no_mean_mixes_two_copies_while_runs_are_made_again(self, store: Store) -> None:
         """Run by run: the page is that of the copy until the last one, then that of the published data."""
         again = [*report(0.1), *(spec(lr, seed) for lr in RATES for seed in TUNING)]
-        before = fmean(r.metrics["loss"] for r in shown(store).records(report(0.1)))
+        before = fmean(r.metrics["loss"] for r in of(shown(store), report(0.1)))
         for number, one in enumerate(again):
             loss = 3.0 if one.seed in SEEDS else 0.1 * one.get("lr")  # type: ignore[operator]
             store.put(record(one, loss, PUBLISHED))
             page = shown(store)
-            cell = page.records(report(0.1))
+            cell = of(page, report(0.1))
             whole = number == len(again) - 1
             assert len(cell) == len(SEEDS) and page.missing() == 0
             assert fmean(r.metrics["loss"] for r in cell) == (3.0 if whole else before)
-            assert data_of(page.records(again)) == {PUBLISHED if whole else COPY}
-        assert data_of(shown(store).records([spec(0.1, 0, SMALL)])) == {COPY}, "a task by itself"
+            assert data_of(of(page, again)) == {PUBLISHED if whole else COPY}
+        assert data_of(of(shown(store), [spec(0.1, 0, SMALL)])) == {COPY}, "a task by itself"
 
     def test_another_choice_brings_no_empty_cells(self, store: Store) -> None:
         """On the published data 0.2 is better: its runs on other seeds are waited for."""
@@ -128,49 +160,52 @@ class TestPage:
         put(store, report(0.1), 3.0, PUBLISHED)
         page = shown(store)
         assert {p.spec for p in page.planned if p.role == "report"} == set(report(0.1))
-        assert page.missing() == 0 and data_of(page.records(report(0.1))) == {COPY}
+        assert page.missing() == 0 and data_of(of(page, report(0.1))) == {COPY}
         put(store, report(0.2), 3.0, PUBLISHED)
         page = shown(store)
         assert {p.spec for p in page.planned if p.role == "report"} == set(report(0.2))
-        assert page.missing() == 0 and data_of(page.records(report(0.2))) == {PUBLISHED}
+        assert page.missing() == 0 and data_of(of(page, report(0.2))) == {PUBLISHED}
 
     def test_new_runs_on_published_data_wait_for_those_they_are_compared_with(self, store: Store) -> None:
         store.put(record(spec(0.3, 0), 9.0, PUBLISHED))
-        more = types.SimpleNamespace(
-            plan=lambda profile, reader: [*plan(profile, reader), Planned(spec(0.3, 0), "99", profile, "new")]
-        )
-        assert on_one_data(more, "desk", store).get(spec(0.3, 0)) is None
+
+        class More(Results):
+            @staticmethod
+            def declare(scale: int, page: Page[int]) -> Iterator[Group]:
+                yield from Results.declare(scale, page)
+                yield Group(("new",), "new", OTHERS, [spec(0.3, 0)])
+
+        assert not More("desk", store)["new"]
         put(store, report(0.1)[1:], 3.0, PUBLISHED)
         searched(store, best=0.1, data=PUBLISHED)
-        assert on_one_data(more, "desk", store).get(spec(0.3, 0)) is None, "one for one is a gap as well"
+        assert not More("desk", store)["new"], "one for one is a gap as well"
         put(store, report(0.1)[:1], 3.0, PUBLISHED)
-        found = on_one_data(more, "desk", store).get(spec(0.3, 0))
-        assert found is not None and found.verified
+        (found,) = More("desk", store)["new"]
+        assert found.verified
 
     def test_of_two_copies_the_one_with_most_records(self, store: Store) -> None:
         put(store, report(0.1), 5.0, OTHER, start="2027")
-        assert data_of(shown(store).records(report(0.1))) == {COPY}
+        assert data_of(of(shown(store), report(0.1))) == {COPY}
 
     def test_published_data_stay_when_somebody_adds_runs_on_a_copy(self, tmp_path: Path) -> None:
         store = Store(tmp_path)
         searched(store, best=0.1, data=PUBLISHED)
         put(store, report(0.1)[:2], 1.0, PUBLISHED)
         put(store, report(0.1)[:1], 1.0, COPY)
-        assert data_of(shown(store).records(report(0.1))) == {PUBLISHED}
+        assert data_of(of(shown(store), report(0.1))) == {PUBLISHED}
 
     def test_a_record_that_does_not_say_its_data_is_read(self, tmp_path: Path) -> None:
         store = Store(tmp_path)
         nameless = dataclasses.replace(record(spec(0.1, 0), 1.0), provenance={})
         store.put(nameless)
-        assert shown(store).records([spec(0.1, 0)]) == [nameless]
+        assert of(shown(store), [spec(0.1, 0)]) == [nameless]
         store.put(record(spec(0.1, 0), 2.0, PUBLISHED))
-        assert data_of(shown(store).records([spec(0.1, 0)])) == {PUBLISHED}
+        assert data_of(of(shown(store), [spec(0.1, 0)])) == {PUBLISHED}
 
     def test_stale_runs_on_published_data_are_shown_where_there_is_no_other(self, store: Store) -> None:
         put(store, [spec(0.1, 0, SMALL)], 2.0, PUBLISHED, code="0" * 64)
-        assert data_of(shown(store).records([spec(0.1, 0, SMALL)])) == {PUBLISHED}
-        fresh = on_one_data(EXPERIMENT, "desk", store).get(spec(0.1, 0, SMALL))
-        assert fresh is not None and fresh.data_checksum == COPY, "a reader of what is not stale"
+        assert data_of(of(shown(store), [spec(0.1, 0, SMALL)])) == {PUBLISHED}
+        assert data_of(Results("desk", store)["small"]) == {COPY}, "a reader of what is not stale"
 
     def test_pages_state_and_scorecard_read_so(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         searched(store, best=0.2, data=PUBLISHED)
@@ -184,10 +219,10 @@ class TestPage:
             notebook.load("99", "desk"),
             _results(EXPERIMENT, "desk"),
         ):
-            assert data_of(results.records(report(0.1))) == {COPY} and results.missing() == 0
+            assert data_of(of(results, report(0.1))) == {COPY} and results.missing() == 0
 
-        def text(results: Reading[int]) -> str:
-            return str(data_of(results.records(report(0.1))))
+        def text(results: Page[int]) -> str:
+            return str(data_of(of(results, report(0.1))))
 
         assert str({COPY}) in notebook._committed(EXPERIMENT, text)
         profile, _ = state.read([EXPERIMENT], lambda name: store)
@@ -286,9 +321,9 @@ class TestRun:
         assert not list(store.verify())
 
 
-def test_a_view_without_a_choice_for_a_task_leaves_it_alone(store: Store) -> None:
-    view = one_data.OneData(store, {fake_runs.TASK: OTHER})
-    assert view.get(spec(0.1, 0)) is None and view.get(spec(0.1, 0, SMALL)) is not None
+def test_a_page_that_is_told_its_data_takes_no_other(store: Store) -> None:
+    page = Results("desk", store, {fake_runs.TASK: OTHER})
+    assert not page["tuning"] and page["small"], "a task without data named is left alone"
 
 
 def test_a_checkpoint_on_other_data_is_not_taken_up(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:

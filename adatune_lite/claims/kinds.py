@@ -26,7 +26,7 @@ from adatune_lite.claims.verdict import ALPHA, Finding, judge, meets_printed
 from adatune_lite.report.association import trend as rank_trend
 from adatune_lite.report.data import from_copy
 from adatune_lite.report.groups import Key
-from adatune_lite.report.statistics import Paired, holm, holm_both_ways, mean_less, paired, tost
+from adatune_lite.report.statistics import Paired, holm, holm_both_ways, mean_less, paired
 from adatune_lite.report.tables import Value, by_seed, signed, values_of
 from adatune_lite.runs.record import Record
 
@@ -49,11 +49,11 @@ class Test:
 
 def not_worse(pair: Paired, margin: float) -> float:
     """p of the test that the difference is above -margin."""
-    return mean_less([-d for d in pair.differences], margin)
+    return pair.above(-margin)
 
 
 def _worse(pair: Paired, margin: float) -> float:
-    return mean_less(pair.differences, -margin)
+    return pair.below(-margin)
 
 
 def _above(pair: Paired, _: float) -> float:
@@ -66,12 +66,12 @@ def _below(pair: Paired, _: float) -> float:
 
 def same(pair: Paired, margin: float) -> float:
     """p of the test that the difference lies within ±margin."""
-    return tost(pair.differences, margin)
+    return pair.within(margin)
 
 
 def beyond(pair: Paired, margin: float) -> float:
     """p of the test that it lies outside ±margin, corrected for its two sides."""
-    return min(1.0, 2 * min(_worse(pair, margin), mean_less([-d for d in pair.differences], -margin)))
+    return min(1.0, 2 * min(pair.below(-margin), pair.above(margin)))
 
 
 TESTS = {

@@ -11,7 +11,6 @@ from typing import Any
 from adatune_lite.claims.catalog import Claim, ClaimError, claim_of, load
 from adatune_lite.claims.verdict import COMMITTED, NOT_JUDGED, OUTCOMES, Judge, Verdict, best, judges_of
 from adatune_lite.runs import store as stores
-from adatune_lite.runs.one_data import on_one_data
 
 
 def verdicts(results: Any) -> list[Verdict]:
@@ -67,7 +66,7 @@ def _results(module: ModuleType, profile: str) -> Any:
         raise ClaimError(
             f"unknown profile {profile!r} of {module.NAME}; allowed: {', '.join(module.PROFILES)}"
         )
-    return module.results(profile, on_one_data(module, profile, stores.stores_for(profile)))
+    return module.results(profile, stores.stores_for(profile))
 
 
 def _judged(claims: Sequence[Claim], judges: dict[str, Judge]) -> list[Claim]:

@@ -18,6 +18,8 @@ from typing import Any
 
 from adatune_lite.claims.catalog import Claim, ClaimError
 from adatune_lite.files import PACKAGE
+from adatune_lite.report.groups import Page
+from adatune_lite.report.lost import Lost
 from adatune_lite.report.statistics import mean_interval
 
 ALPHA = 0.05
@@ -104,10 +106,20 @@ class Judge:
     find: Callable[[Claim, Any], Finding]
 
     def __call__(self, claim: Claim, results: Any) -> Verdict:
-        """The verdict from an experiment's results, of which this module needs `profile` alone."""
+        """The verdict from an experiment's results, read as the claim was when it was first judged.
+
+        Where the one rule of lost runs would give another outcome, the sentence says which.
+        """
         if claim.id != self.claim_id:
             raise ClaimError(f"the judge of {self.claim_id} cannot judge {claim.id}")
-        return conclude(claim, str(results.profile), self.find(claim, results))
+        verdict = conclude(claim, str(results.profile), self.find(claim, results))
+        page = results.by_the_rule if isinstance(results, Page) else None
+        if page is None or not any(isinstance(page.held(name), Lost) for name in verdict.runs):
+            return verdict
+        other = conclude(claim, page.profile, self.find(claim, page)).outcome
+        if other == verdict.outcome:
+            return verdict
+        return replace(verdict, why=_joined(verdict.why, f"By the one rule of lost runs: {other}."))
 
     @property
     def place(self) -> str:

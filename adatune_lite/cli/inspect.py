@@ -12,7 +12,6 @@ from adatune_lite.cli.tables import table
 from adatune_lite.runs.durations import Durations
 from adatune_lite.runs.execute import Experiment, missing
 from adatune_lite.runs.freshness import outstanding
-from adatune_lite.runs.one_data import on_one_data
 from adatune_lite.runs.progress import duration
 from adatune_lite.runs.record import Record, RecordError
 from adatune_lite.runs.store import SMALL, Store, is_stale, stores_for
@@ -57,7 +56,7 @@ def status(given: argparse.Namespace) -> int:
 def _account(
     module: Experiment, profile: str, store: Store, durations: Durations
 ) -> tuple[int, int, int, int, str]:
-    planned = module.plan(profile, on_one_data(module, profile, store))
+    planned = module.plan(profile, store)
     found = {run.spec.hash: store.get(run.spec) for run in planned}
     records = [record for record in found.values() if record]
     absent = [run.spec for run in missing(planned, store)]

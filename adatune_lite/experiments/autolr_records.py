@@ -13,16 +13,12 @@ import numpy as np
 from adatune_lite.claims import Claim, claim_of
 from adatune_lite.report.data import copy_note
 from adatune_lite.report.groups import Key, Page, Part
-from adatune_lite.report.tables import Column, Mean, Row, by_seed
+from adatune_lite.report.lost import diverged_as_guessing
+from adatune_lite.report.tables import Column, Row, averaged, by_seed
 from adatune_lite.runs.record import Record
 
-GUESSING = 10.0
-"""Accuracy in percent of guessing among ten classes: what a diverged run counts as."""
-
-
-def accuracy(record: Record) -> float:
-    """Test accuracy in percent."""
-    return record.metrics["test_accuracy"] if record.finished else GUESSING
+accuracy = diverged_as_guessing("test_accuracy")
+"""Test accuracy in percent. The one rule of lost runs says the same of it."""
 
 
 def accuracies(records: Iterable[Record]) -> dict[int, float]:
@@ -31,8 +27,8 @@ def accuracies(records: Iterable[Record]) -> dict[int, float]:
 
 
 def train_loss(record: Record) -> float | None:
-    """Training loss of the whole training part; a diverged run has none."""
-    return record.metrics["train_loss"] if record.finished else None
+    """Training loss of the whole training part; a diverged run has none of its own."""
+    return record.metrics.get("train_loss")
 
 
 def log_loss(record: Record) -> float | None:
@@ -170,11 +166,8 @@ def _decided(name: str, kind: str) -> Column:
     return Column(name, count, "{:.1f}")
 
 
-ACCURACY = Column(
-    "test accuracy (%)", lambda row: Mean.of(row.records, accuracy), lambda mean: mean.text_with_lost(2)
-)
-"""A diverged run counts as guessing, and is counted."""
-LOSS = Column("training loss", lambda row: Mean.of(row.records, train_loss), lambda mean: mean.text(4))
+ACCURACY = averaged("test accuracy (%)", accuracy, 2)
+LOSS = averaged("training loss", train_loss, 4)
 COST = Column("cost (plain steps)", lambda row: cost(row.records), "{:,.0f}")
 DECISIONS = (
     Column("first fall of the rate (epoch)", _falls),

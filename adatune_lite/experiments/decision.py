@@ -6,28 +6,28 @@ tuned constant rate, with each optimizer.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 
-from adatune_lite.experiments.is_the_hypergradient_right import reading as exactness
+from adatune_lite.claims import ALPHA
+from adatune_lite.experiments.is_the_hypergradient_right import reading as second
+from adatune_lite.experiments.is_the_hypergradient_right.groups import LABELS, OPTIMIZERS
 from adatune_lite.experiments.is_the_hypergradient_right.scale import CALM
 from adatune_lite.experiments.lrs_opt_vs_marthe.groups import CLASSICAL, ONLINE, SPACES
 from adatune_lite.experiments.lrs_opt_vs_marthe.reading import (
     TEST_LOSS,
     Results,
     final_test_loss,
-    lost,
     plain_steps,
 )
+from adatune_lite.report.lost import cannot_tell, count
 from adatune_lite.report.search import Choice
-from adatune_lite.report.statistics import Interval, mean_interval, paired
-from adatune_lite.report.tables import Column, Row, Table, by_seed, named, paragraphs, rows
+from adatune_lite.report.statistics import Paired
+from adatune_lite.report.tables import Column, Row, Table, against, averaged, named, paragraphs, rows
 from adatune_lite.runs.record import Record
 from adatune_lite.tasks.spec import Value
 
-CONSTANT = exactness.LABELS["constant"]
+CONSTANT = LABELS["constant"]
 CALMED = f"MARTHE, hyper-rate divided by {CALM:g}"
 NEAR = 1.1
 """A draw is near the best if its mean E is at most this many times the smallest one."""
@@ -43,10 +43,9 @@ def table(results: Results) -> Table:
     constant = results["report", "constant"]
 
     def verdict(row: Row) -> str:
-        if count := lost(row.records):
-            return f"diverges on {count} of {len(row.records)} seeds"
-        found = paired(by_seed(row.records, final_test_loss), by_seed(constant, final_test_loss))
-        return _verdict(found.less, found.greater) if found and row.key != "constant" else ""
+        found = against(row.records, constant, final_test_loss)
+        lost = f"{n} of {len(row.records)} lost: " if (n := count(row.records)) else ""
+        return lost + _verdict(found) if found and row.key != "constant" else ""
 
     def ranges(choice: Choice) -> str:
         drawn = {name: [float(s[name]) for s in near(choice)] for name in SPACES[choice.method]}
@@ -66,7 +65,7 @@ def table(results: Results) -> Table:
         Column("a run costs", lambda row: plain_steps(row.records) / plain_steps(constant), "{:,.0f} ×"),
         searched("settings that come near the best", ranges),
         searched("draws near the best", lambda choice: f"{len(near(choice))} of {choice.trials}"),
-        searched("draws that diverge", lambda choice: f"{choice.diverged} of {choice.trials}"),
+        searched("draws that lose a run", lambda choice: f"{choice.lost} of {choice.trials}"),
     ]
     given = [row for row in rows(results, "report") if row.key != "start"]
     return Table(given if constant else [], columns)
@@ -80,13 +79,13 @@ def advice(results: Results) -> str:
         return ""
     classical = next(row for method, row in ranked.items() if method in CLASSICAL)
     text = f"Of the fixed schedules {classical.name} has the smallest test loss, {TEST_LOSS.text(classical)}."
-    if whole := [row for row in online if not lost(row.records)]:
+    if whole := [row for row in online if not count(row.records)]:
         best, search = whole[0], results.choice("tuning", "constant")
         assert search is not None
         cost, constant = plain_steps(best.records), plain_steps(ranked["constant"].records)
         spent = sum(r.cost["plain_steps"] for r in results["tuning", "constant"]) + constant
         text += (
-            f" Of the online methods that diverged on no seed it is {best.name}, {TEST_LOSS.text(best)}, at "
+            f" Of the online methods that lost no seed it is {best.name}, {TEST_LOSS.text(best)}, at "
             f"{cost / constant:,.0f} times the cost of a run with a constant rate. The whole search for the "
             f"constant rate ({search.trials} draws on {len(results.scale.tuning_seeds)} seeds) and its run "
             f"together cost as much as {spent / cost:.0f} runs with {best.name}."
@@ -101,69 +100,54 @@ def chapter(results: Results) -> str:
 
 @dataclass(frozen=True)
 class Line:
-    """One method with one optimizer on the seeds that experiment 02 reports; lost runs count as guessing."""
+    """One method with one optimizer on the seeds that experiment 02 reports."""
 
     optimizer: str
     method: str
-    runs: int
-    lost: int
-    test_loss: Interval
-    verdict: str
-    """Against the tuned constant rate with the same optimizer; empty for that itself."""
-    cost: float
-    """Plain steps of a step; NaN where every run diverged."""
+    records: Sequence[Record]
+    constant: Sequence[Record]
+    """The tuned constant rate with the same optimizer; none for that itself."""
+
+    @property
+    def lost(self) -> str:
+        """How many of its runs are lost; empty where none is."""
+        gone = count(self.records)
+        return f"{gone} of {len(self.records)}" if gone else ""
+
+    @property
+    def verdict(self) -> str:
+        """Against the constant rate."""
+        found = against(self.records, self.constant, second.test_loss)
+        return _verdict(found) if found else ""
 
 
-def lines(results: exactness.Results) -> list[Line]:
+LOSS = averaged("test loss", second.test_loss)
+
+
+def lines(results: second.Results) -> list[Line]:
     """By optimizer: the constant rate, MARTHE, and where it was run MARTHE at a part of its hyper-rate."""
     found = []
     for optimizer in results.scale.optimizers:
-        constant = results.trained.get((optimizer, "constant"), [])
-        found.append(_line(optimizer, CONSTANT, constant, []))
-        found.append(_line(optimizer, "MARTHE", results.trained.get((optimizer, "exact"), []), constant))
+        constant, name = results["trained", optimizer, "constant"], OPTIMIZERS[optimizer]
+        found.append(Line(name, CONSTANT, constant, []))
+        found.append(Line(name, "MARTHE", results["trained", optimizer, "exact"], constant))
         if optimizer == "momentum":
-            calm = results.calm.get("exact", [])
-            found.append(_line(optimizer, CALMED, calm, constant))
-    return [line for line in found if line is not None]
+            found.append(Line(name, CALMED, results["calm", "exact"], constant))
+    return [line for line in found if line.records]
 
 
-def _line(optimizer: str, method: str, records: Sequence[Record], base: Sequence[Record]) -> Line | None:
-    if not records:
-        return None
-    losses = exactness.by_seed(records, "test_loss")
-    against = paired(losses, exactness.by_seed(base, "test_loss"))
-    whole = [r.cost["plain_steps"] / r.spec.steps for r in records if r.finished]
-    return Line(
-        exactness.OPTIMIZERS[optimizer],
-        method,
-        len(records),
-        sum(map(exactness.lost, records)),
-        mean_interval(list(losses.values())),
-        _verdict(against.less, against.greater) if against else "",
-        fmean(whole) if whole else math.nan,
-    )
-
-
-def optimizers(results: exactness.Results) -> str:
+def optimizers(results: second.Results) -> str:
     """What the book includes of experiment 02: sentences, then the table."""
     found = lines(results)
-    if not found:
-        return "*No records yet.*"
-    table = [
-        "| optimizer | method | test loss | lost | against the tuned constant rate | a run costs |",
-        "|---|---|---|---|---|---|",
+    columns = [
+        Column("optimizer", lambda line: line.optimizer),
+        Column("method", lambda line: line.method),
+        LOSS,
+        Column("against the tuned constant rate", lambda line: line.verdict),
+        Column("a run costs", lambda line: second.cost(line.records), "{:,.0f} ×"),
     ]
-    for x in found:
-        cells = [
-            x.optimizer,
-            x.method,
-            x.test_loss.text(bare=x.lost > 0),
-            f"{x.lost} of {x.runs}",
-            "" if x.lost else x.verdict,
-            "" if math.isnan(x.cost) else f"{x.cost:,.0f} ×",
-        ]
-        table.append(f"| {' | '.join(cells)} |")
-    return " ".join(_sentences(found, len(results.scale.tuning_seeds))) + "\n\n" + "\n".join(table)
+    sentences = " ".join(_sentences(found, len(results.scale.tuning_seeds)))
+    return str(Table(found, columns, above=sentences))
 
 
 def _sentences(found: Sequence[Line], tuning_seeds: int) -> Iterator[str]:
@@ -176,16 +160,16 @@ def _sentences(found: Sequence[Line], tuning_seeds: int) -> Iterator[str]:
         who = f"With {line.optimizer}, {line.method}"
         if line.lost:
             yield (
-                f"{who} is lost on {line.lost} of {line.runs} seeds and the tuned constant rate on "
-                f"{constant.lost} of {constant.runs}."
+                f"{who} is lost on {line.lost} seeds and the tuned constant rate on "
+                f"{constant.lost or f'0 of {len(constant.records)}'}."
             )
         else:
             yield (
-                f"{who} ends at {line.test_loss.text()} and the tuned constant rate at "
-                f"{constant.test_loss.text(bare=constant.lost > 0)}: {line.verdict}."
+                f"{who} ends at {LOSS.text(line)} and the tuned constant rate at "
+                f"{LOSS.text(constant)}: {line.verdict}."
             )
     chosen = [x for x in found if x.method != CALMED]
-    broken = sum(x.lost > 0 for x in chosen)
+    broken = sum(bool(x.lost) for x in chosen)
     if broken:
         yield (
             f"Of the {len(chosen)} tuned settings, each the best of its search by the mean over "
@@ -193,7 +177,10 @@ def _sentences(found: Sequence[Line], tuning_seeds: int) -> Iterator[str]:
         )
 
 
-def _verdict(less: float, greater: float) -> str:
-    if less < 0.05:
-        return f"better (p = {less:.1g})"
-    return f"worse (p = {greater:.1g})" if greater < 0.05 else "cannot be told apart"
+def _verdict(found: Paired) -> str:
+    if found.exact and cannot_tell([len(found.seeds)]):
+        return f"{len(found.seeds)} seeds cannot tell"
+    alpha = ALPHA / 2 if found.exact else ALPHA
+    if found.less < alpha:
+        return f"better (p = {found.less:.1g})"
+    return f"worse (p = {found.greater:.1g})" if found.greater < alpha else "cannot be told apart"

@@ -17,21 +17,28 @@ A `Page` is one profile of an experiment with the records of one store. The gene
 spec is looked up once, and everything else follows: the plan (`planned`), records by key (`page[key]`), what
 is missing, names for tables and curves. A `Search` is a group too: draws by tuning seeds, of which `choice`
 takes the best by mean E; of several searches under one key (a family, further draws) the best of their union.
+
+All runs of a task are read from one copy of its data, so that no cell, search or difference mixes two. It is
+that with most records until the published data have a record of every planned run that has one, and no more
+runs are missing with them than without; a later stage is planned from the same data.
 """
 
 from __future__ import annotations
 
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import ModuleType
 from typing import Any, ClassVar, Generic, TypeVar
 
+from adatune_lite.report.lost import Lost, ranked
 from adatune_lite.report.search import Choice, Reader, Space, choose
+from adatune_lite.runs.one_data import Copies, Data, held
 from adatune_lite.runs.record import Record
 from adatune_lite.runs.worker import Planned
+from adatune_lite.tasks.spec import TaskSpec
 from adatune_lite.training.spec import RunSpec
 
 Part = str | float
@@ -99,10 +106,12 @@ class Page(Generic[Scale]):
     name: ClassVar[str]
     profiles: ClassVar[Mapping[str, Any]]
 
-    def __init__(self, profile: str, store: Reader) -> None:
+    def __init__(self, profile: str, store: Reader, data: Data | None = None) -> None:
+        """data: those of each task that are to be read; by default the page chooses."""
         self.profile = profile
         self.scale: Scale = self.profiles[profile]
         self.store = store
+        self.data = data
         self._groups: dict[Key, Group] = {}
         self._declared = False
         self._found: dict[str, Record | None] = {}
@@ -130,19 +139,55 @@ class Page(Generic[Scale]):
 
         Raises GroupError for two groups of one key.
         """
-        if not self._declared:
-            self._declared = True
-            try:
-                for group in self.declare(self.scale, self):
-                    if group.key in self._groups:
-                        raise GroupError(f"{self.name} declares two groups of the key {_text(group.key)}")
-                    self._groups[group.key] = group
-            except BaseException:
-                # Half of the groups must not be taken for all of them.
-                self._groups.clear()
-                self._declared = False
-                raise
+        self._declare()
         return self._groups
+
+    def _declare(self) -> None:
+        if self._declared:
+            return
+        self._declared = True
+        try:
+            for group in self.declare(self.scale, self):
+                if group.key in self._groups:
+                    raise GroupError(f"{self.name} declares two groups of the key {_text(group.key)}")
+                self._groups[group.key] = group
+            if self.data is None:
+                self._choose_data()
+        except BaseException:
+            # Half of the groups must not be taken for all of them.
+            self._groups.clear()
+            self._declared = False
+            raise
+
+    def _choose_data(self) -> None:
+        """Become the page that reads each task from one copy of its data, where there are several."""
+        self.data = {}
+        if not isinstance(self.store, Copies):
+            return
+        found = held(self.store, (run.spec for run in self.planned))
+        if not found.several:
+            return
+
+        def on(data: Data) -> Page[Scale]:
+            return type(self)(self.profile, self.store, data)
+
+        disputed = found.others.keys() & found.published.keys()
+        old, new = on(found.others), on(found.others | found.published)
+        before, after = old._missing_by_task(), new._missing_by_task()
+        gapless = {
+            task
+            for task in disputed
+            if len(after[task]) <= len(before[task]) and not any(map(old.record, after[task]))
+        }
+        mixed = on(found.others | {task: found.published[task] for task in gapless})
+        vars(self).update(vars(new if gapless == disputed else mixed if gapless else old))
+
+    def _missing_by_task(self) -> dict[TaskSpec, list[RunSpec]]:
+        missing: dict[TaskSpec, list[RunSpec]] = defaultdict(list)
+        for run in self.planned:
+            if self.record(run.spec) is None:
+                missing[run.spec.task].append(run.spec)
+        return missing
 
     def under(self, *prefix: Part) -> dict[Any, Group]:
         """The groups whose key begins so, by the rest of it; by the last part itself where that is the rest.
@@ -175,13 +220,23 @@ class Page(Generic[Scale]):
 
     def _fetch(self, group: Group) -> list[Record]:
         """The records of one group that are there: the one place where a group's records are read."""
-        found = [self._get(spec) for spec in group.specs]
+        found = [self.record(spec) for spec in group.specs]
         return [record for record in found if record is not None]
 
-    def _get(self, spec: RunSpec) -> Record | None:
+    def record(self, spec: RunSpec) -> Record | None:
+        """The record of a run, on the data that the page reads its task from; looked up once."""
+        self._declare()
         if spec.hash not in self._found:
-            self._found[spec.hash] = self.store.get(spec)
+            data, store = (self.data or {}).get(spec.task), self.store
+            if data is not None and isinstance(store, Copies):
+                self._found[spec.hash] = store.get(spec, data=data)
+            else:
+                self._found[spec.hash] = store.get(spec)
         return self._found[spec.hash]
+
+    def held(self, spec_hash: str) -> Record | None:
+        """A record that the page has read, by the hash of its spec."""
+        return self._found.get(spec_hash)
 
     def by(self, *prefix: Part) -> dict[Any, list[Record]]:
         """The records of the groups `under` a key, by the rest of the key."""
@@ -195,6 +250,18 @@ class Page(Generic[Scale]):
             space = {name: limits for search in searches for name, limits in search.space.items()}
             self._choices[key] = choose(trials, _Held([r for s in searches for r in self[s.key]]), space)
         return self._choices[key]
+
+    @cached_property
+    def by_the_rule(self) -> Page[Scale] | None:
+        """The same page with lost runs as they count where runs are ranked; None where no run is lost."""
+        lost = {record.spec.hash: record for record in ranked(self.all_records()) if isinstance(record, Lost)}
+        if not lost:
+            return None
+        page = type(self)(self.profile, self.store, self.data)
+        page.scale = self.scale
+        page._groups, page._declared, page._choices = self._groups, True, self._choices
+        page._found = {**self._found, **lost}
+        return page
 
     @cached_property
     def planned(self) -> list[Planned]:

@@ -9,12 +9,12 @@ from statistics import fmean
 
 import numpy as np
 
-from adatune_lite.runs.record import Record
+from adatune_lite.report.lost import E, is_lost, metric
 from adatune_lite.runs.store import Reader
 from adatune_lite.tasks.spec import Pairs, Value, pairs
 from adatune_lite.training.spec import RunSpec
 
-__all__ = ["Choice", "LogUniform", "Reader", "Space", "choose", "draws", "final_loss"]
+__all__ = ["Choice", "LogUniform", "Reader", "Space", "choose", "draws"]
 
 DRAWS_TAG = 1910_08525
 """Purpose of the generator of draws; a change would be another search."""
@@ -53,12 +53,6 @@ def draws(space: Space, fixed: Mapping[str, Value], count: int) -> list[Pairs]:
     return out
 
 
-def final_loss(record: Record, classes: int = 10) -> float:
-    """E of a run; a diverged one counts as the loss of guessing."""
-    value = record.metrics.get("validation_loss", math.nan)
-    return value if math.isfinite(value) else math.log(classes)
-
-
 @dataclass(frozen=True)
 class Choice:
     """What a search chose, with the evidence."""
@@ -67,10 +61,10 @@ class Choice:
     """Of the chosen draw: a family searches several."""
     settings: Pairs
     mean_loss: float
-    """Mean E over the tuning seeds."""
+    """Mean E over the tuning seeds; a lost run counts as guessing."""
     trials: int
-    diverged: int
-    """Trials in which at least one tuning seed diverged."""
+    lost: int
+    """Trials that lost at least one tuning seed."""
     on_edge: tuple[str, ...]
     """Settings whose best value has at most one drawn value between it and the end of its range."""
     scored: tuple[tuple[float, Pairs], ...]
@@ -83,20 +77,20 @@ def choose(trials: Iterable[list[RunSpec]], store: Reader, space: Space) -> Choi
     Trials of several methods are a family; settings that the best one does not have are on no edge.
     """
     scored: list[tuple[float, Pairs, str]] = []
-    diverged = 0
+    lost = 0
     for specs in trials:
         records = [store.get(spec) for spec in specs]
         found = [r for r in records if r is not None]
         if len(found) < len(records):
             return None
-        diverged += any("validation_loss" not in r.metrics for r in found)
-        scored.append((fmean(final_loss(r) for r in found), specs[0].settings, specs[0].method))
+        lost += any(map(is_lost, found))
+        scored.append((fmean(map(metric(E), found)), specs[0].settings, specs[0].method))
     if not scored:
         return None
     loss, best, method = min(scored)
     drawn = tuple((loss, settings) for loss, settings, _ in scored)
     alike = [settings for _, settings, of in scored if of == method]
-    return Choice(method, best, loss, len(scored), diverged, _edges(best, alike, space), drawn)
+    return Choice(method, best, loss, len(scored), lost, _edges(best, alike, space), drawn)
 
 
 def _edges(best: Pairs, tried: list[Pairs], space: Space) -> tuple[str, ...]:

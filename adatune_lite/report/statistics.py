@@ -1,4 +1,4 @@
-"""Means with intervals and paired tests, through scipy."""
+"""Means with intervals, paired t-tests and exact sign-flip tests, through scipy."""
 
 from __future__ import annotations
 
@@ -19,9 +19,14 @@ class Interval:
     high: float
     n: int
 
-    def text(self, digits: int = 3, *, bare: bool = False) -> str:
-        """Mean and half-width, for tables; bare: the mean alone."""
-        if bare or self.n < 2:
+    @property
+    def bars(self) -> list[list[float]] | None:
+        """How far it reaches below and above the mean, for figures; None for fewer than two values."""
+        return [[self.mean - self.low], [self.high - self.mean]] if self.n > 1 else None
+
+    def text(self, digits: int = 3) -> str:
+        """Mean and half-width, for tables."""
+        if self.n < 2:
             return f"{self.mean:.{digits}f}"
         half = (self.high - self.low) / 2
         return f"{self.mean:.{digits}f}\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}{half:.{digits}f}"
@@ -29,7 +34,10 @@ class Interval:
 
 @dataclass(frozen=True)
 class Paired:
-    """Two methods compared over the seeds that both have: differences a - b and one-sided paired t-tests."""
+    """Two methods compared over the seeds that both have: differences a - b and one-sided paired tests.
+
+    The t-test; where a run counts as lost, the exact sign-flip test.
+    """
 
     seeds: tuple[int, ...]
     differences: tuple[float, ...]
@@ -38,6 +46,25 @@ class Paired:
     """p of the test that the mean difference is below 0."""
     greater: float
     """p of the test that it is above 0."""
+    exact: bool = False
+    """Whether a run counts as lost: then neither mean nor interval of the differences means anything."""
+
+    @property
+    def median(self) -> float:
+        """Of the differences."""
+        return float(np.median(self.differences))
+
+    def below(self, bound: float) -> float:
+        """One-sided p of the test that the difference is below a bound."""
+        return (sign_flip if self.exact else mean_less)(self.differences, bound)
+
+    def above(self, bound: float) -> float:
+        """One-sided p of the test that it is above."""
+        return (sign_flip if self.exact else mean_less)([-d for d in self.differences], -bound)
+
+    def within(self, margin: float) -> float:
+        """p of the two one-sided tests that it lies within ±`margin` (equivalence)."""
+        return max(self.below(margin), self.above(-margin))
 
     @property
     def share_not_above(self) -> float:
@@ -71,24 +98,53 @@ def mean_less(values: Sequence[float], bound: float = 0.0) -> float:
     return float(stats.t.cdf(gap / (array.std(ddof=1) / math.sqrt(len(array))), len(array) - 1))
 
 
+def sign_flip(values: Sequence[float], bound: float = 0.0) -> float:
+    """One-sided p of the test that values lie below `bound`: over all signs of what they differ from it.
+
+    Exact for up to 16 values; n of them cannot bring it below 2^-n.
+    """
+    from scipy import stats
+
+    gaps = np.asarray(values, np.float64) - bound
+    if len(gaps) < 2:
+        return 1.0
+    found = stats.permutation_test(
+        (gaps,),
+        lambda x, axis: x.sum(axis),
+        permutation_type="samples",
+        alternative="less",
+        n_resamples=2**16,
+        vectorized=True,
+        rng=np.random.default_rng(0),
+    )
+    return float(found.pvalue)
+
+
 def paired_less(a: Sequence[float], b: Sequence[float]) -> float:
     """One-sided p of the paired t-test that mean(a - b) < 0; 1 where it cannot be computed."""
     return mean_less(np.asarray(a, np.float64) - np.asarray(b, np.float64))  # type: ignore[arg-type]
 
 
+class BySeed(dict[int, float]):
+    """Values by seed; of lost runs what they count as."""
+
+    lost: frozenset[int] = frozenset()
+    """Their seeds."""
+
+
 def paired(a: Mapping[int, float], b: Mapping[int, float]) -> Paired | None:
-    """Compare two methods' values by seed; None without a common seed."""
+    """Compare two methods' values by seed; None without a common seed.
+
+    By t-tests; by exact ones where they are `BySeed` of which a common seed is lost.
+    """
     seeds = tuple(sorted(a.keys() & b.keys()))
     if not seeds:
         return None
     differences = tuple(a[s] - b[s] for s in seeds)
-    opposite = tuple(-d for d in differences)
-    return Paired(seeds, differences, mean_interval(differences), mean_less(differences), mean_less(opposite))
-
-
-def tost(differences: Sequence[float], margin: float) -> float:
-    """p of the two one-sided tests that the mean difference lies within ±`margin` (equivalence)."""
-    return max(mean_less(differences, margin), mean_less([-d for d in differences], margin))
+    lost = {s for side in (a, b) if isinstance(side, BySeed) for s in side.lost}
+    test = sign_flip if (exact := bool(lost & set(seeds))) else mean_less
+    less, greater = test(differences), test([-d for d in differences])
+    return Paired(seeds, differences, mean_interval(differences), less, greater, exact)
 
 
 def sign_flip(differences: Sequence[float]) -> float:

@@ -3,7 +3,10 @@
 A row is anything; mostly it is a `Row`, some records under a name. A `Column` takes a value from a row and
 knows how a page writes it; CSV has the value itself, of a mean its interval and its runs in columns of their
 own. A `Comparison` stands for two columns: each row by seed against the row that it names, as a difference
-with its interval, and the p of the paired t-test after Holm over the rows of the table.
+with its interval, and the p of the paired test after Holm over the rows of the table.
+
+Over a cell with lost runs (see `lost`) there is no mean and no interval: its runs stand there one by one with
+their median, the test of its differences is an exact one, and the table says what so few seeds cannot tell.
 """
 
 from __future__ import annotations
@@ -12,11 +15,13 @@ import csv
 import io
 import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from statistics import fmean, median
 from typing import Any
 
+from adatune_lite.report import lost
 from adatune_lite.report.groups import Page, Part
-from adatune_lite.report.statistics import Interval, Paired, holm, mean_interval, paired
+from adatune_lite.report.statistics import BySeed, Interval, Paired, holm, mean_interval, paired
 from adatune_lite.runs.record import Record
 
 NONE = "*No records yet.*"
@@ -52,27 +57,62 @@ def rows(page: Page[Any], *prefix: Part, against: Hashable = None) -> list[Row]:
 
 @dataclass(frozen=True)
 class Mean:
-    """The mean over the runs of a cell."""
+    """A number over the runs of a cell."""
 
-    interval: Interval
+    interval: Interval | None
+    """Its mean; None where a run is lost."""
     runs: int
-    lost: int
-    """Runs that diverged."""
+    values: tuple[float | None, ...]
+    """Of the runs that have it; of lost ones what they count as, if they count at all."""
+    gone: tuple[bool, ...]
+    """Which of them are lost."""
 
     @classmethod
     def of(cls, records: Sequence[Record], value: Value) -> Mean | None:
         """None where no run has the number."""
-        values = values_of(records, value)
-        lost = sum(not r.finished for r in records)
-        return cls(mean_interval(values), len(records), lost) if values else None
+        every = [(value(r), isinstance(r, lost.Lost)) for r in lost.ranked(records)]
+        given = [(x, gone) for x, gone in every if gone or x is not None]
+        values, gone = [x for x, _ in given], [lost for _, lost in given]
+        mean = cls(None, len(records), tuple(values), tuple(gone))
+        if not mean.numbers:
+            return None
+        return mean if any(gone) else replace(mean, interval=mean_interval(mean.numbers))
+
+    @property
+    def numbers(self) -> list[float]:
+        """What its runs count as."""
+        return [x for x in self.values if x is not None]
+
+    @property
+    def rank(self) -> float:
+        """What cells are ordered by: the mean of what their runs count as."""
+        return fmean(self.numbers)
+
+    @property
+    def median(self) -> float:
+        """Of what the runs count as."""
+        return median(self.numbers)
+
+    @property
+    def middle(self) -> float:
+        """What a figure marks: the mean, or the median where runs are lost."""
+        return self.median if self.interval is None else self.interval.mean
+
+    @property
+    def bars(self) -> list[list[float]] | None:
+        """The 95 % interval as a figure draws it around the mean, if there is one."""
+        return self.interval.bars if self.interval else None
+
+    @property
+    def lost(self) -> int:
+        """How many runs are lost."""
+        return sum(self.gone)
 
     def text(self, digits: int) -> str:
-        """The mean with its interval; without it where a run is lost."""
-        return self.interval.text(digits, bare=self.lost > 0)
-
-    def text_with_lost(self, digits: int) -> str:
-        """The same and how many are lost."""
-        return self.text(digits) + (f" ({self.lost} of {self.runs} diverged)" if self.lost else "")
+        """The mean with its interval; the runs one by one where some are lost."""
+        if self.interval is None:
+            return lost.one_by_one(self.values, self.gone, digits)
+        return self.interval.text(digits)
 
 
 class Columns:
@@ -105,6 +145,16 @@ class Column(Columns):
         return self.form.format(value) if isinstance(self.form, str) else self.form(value)
 
 
+def averaged(name: str, value: Value, digits: int = 3) -> Column:
+    """The column of a mean over the runs of a row."""
+    return Column(name, lambda row: Mean.of(row.records, value), lambda mean: mean.text(digits))
+
+
+def runs_and_lost(name: str = "runs (lost)") -> Column:
+    """How many runs a row has, and how many of them are lost."""
+    return Column(name, lambda row: f"{len(row.records)} ({lost.count(row.records)})")
+
+
 def named(name: str) -> Column:
     """The column of the rows' names."""
     return Column(name, lambda row: row.name)
@@ -128,15 +178,45 @@ def compare(pairs: Mapping[Any, Paired | None]) -> dict[Any, Compared]:
     return {key: Compared(pair, found.get(key)) for key, pair in there.items()}
 
 
-def by_seed(records: Iterable[Record], value: Value) -> dict[int, float]:
+def by_seed(records: Iterable[Record], value: Value) -> BySeed:
     """A number of each run that has it, by its seed."""
-    found = {record.spec.seed: value(record) for record in records}
-    return {seed: number for seed, number in found.items() if number is not None}
+    held = {record.spec.seed: record for record in records}
+    found = BySeed((seed, number) for seed, r in held.items() if (number := value(r)) is not None)
+    found.lost = frozenset(seed for seed in found if isinstance(held[seed], lost.Lost))
+    return found
+
+
+def against(ours: Iterable[Record], theirs: Iterable[Record], value: Value) -> Paired | None:
+    """Two groups of runs compared by seed, lost ones as they count; None without a common seed."""
+    return paired(*(by_seed(lost.ranked(records), value) for records in (ours, theirs)))
 
 
 def values_of(records: Iterable[Record], value: Value) -> list[float]:
     """A number of each run that has it, in their order."""
     return [number for record in records if (number := value(record)) is not None]
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """Differences seed by seed, where runs are lost."""
+
+    median: float
+    differences: tuple[float, ...]
+
+    @classmethod
+    def of(cls, pair: Paired) -> Seeds | None:
+        """None where no run is lost."""
+        return cls(pair.median, pair.differences) if pair.exact else None
+
+    def text(self, digits: int) -> str:
+        """The median and each."""
+        return f"median {self.median:+.{digits}f} ({', '.join(f'{d:+.{digits}f}' for d in self.differences)})"
+
+
+def told(pair: Paired, digits: int = 2) -> str:
+    """A difference in words: its mean with its interval, or seed by seed where runs are lost."""
+    seeds = Seeds.of(pair)
+    return seeds.text(digits) if seeds else signed(pair.difference, digits)
 
 
 @dataclass(frozen=True)
@@ -149,13 +229,14 @@ class Comparison(Columns):
     """That of the other row minus that of the row."""
     p_name: str = "p (Holm)"
     """Empty: without that column."""
+    digits: int = 2
 
     def compared(self, given: Sequence[Row]) -> dict[Hashable, Compared]:
         """By the key of the row, of all rows that name another and share a seed with it.
 
         Raises TableError for a row that names one which is not there.
         """
-        found = {row.key: by_seed(row.records, self.value) for row in given}
+        found = {row.key: by_seed(lost.ranked(row.records), self.value) for row in given}
         pairs: dict[Hashable, Paired | None] = {}
         for row in given:
             if row.against is None:
@@ -175,7 +256,11 @@ class Comparison(Columns):
         def of(row: Row, what: Callable[[Compared], Any]) -> Any:
             return what(compared[row.key]) if row.key in compared else None
 
-        difference = Column(self.name, lambda row: of(row, lambda found: found.pair.difference), signed)
+        difference = Column(
+            self.name,
+            lambda row: of(row, lambda found: Seeds.of(found.pair) or found.pair.difference),
+            lambda found: found.text(self.digits) if isinstance(found, Seeds) else signed(found, self.digits),
+        )
         p = Column(self.p_name, lambda row: of(row, lambda found: found.p), "{:.2g}")
         return [difference, p] if self.p_name else [difference]
 
@@ -230,7 +315,13 @@ class Table:
         body = [[column.text(row) for column in self._columns] for row in self.shown]
         lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
         table = "\n".join([*lines, *(f"| {' | '.join(cells)} |" for cells in body)])
-        return paragraphs(self.above, table, self.below)
+        return paragraphs(self.above, table, self._note(), self.below)
+
+    def _note(self) -> str:
+        """What the exact tests of its differences cannot tell."""
+        parts = [part.compared(self.rows) for part in self.columns if isinstance(part, Comparison)]
+        pairs = [found.pair for part in parts for found in part.values()]
+        return lost.cannot_tell(len(pair.seeds) for pair in pairs if pair.exact)
 
     def csv(self) -> str:
         """The values in full, a line for each row under a line of names."""
@@ -255,6 +346,8 @@ def _numbers(name: str, value: Any) -> Iterator[tuple[str, Any]]:
         for part in fields(value):
             first = part.name in ("mean", "interval")
             yield from _numbers(name if first else f"{name}, {part.name}", getattr(value, part.name))
+    elif isinstance(value, tuple):
+        yield name, " ".join(map(str, value))
     elif value is not None and not (isinstance(value, float) and math.isnan(value)):
         yield name, value
 

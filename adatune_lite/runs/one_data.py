@@ -1,33 +1,35 @@
 """Records of one run on several copies of its data: which of them counts, and for whom.
 
 `run` makes what the published data at hand have no record of (`AtHand`). A page asks for nothing to be made:
-it takes all runs of a task from one copy of the data (`on_one_data`), so that no mean and no difference mixes
-two, and changes over to the published ones when they leave no gap.
+it takes all runs of a task from one copy of the data, so that no mean and no difference mixes two; `held`
+says which copies there are.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from adatune_lite.runs.record import Record
 from adatune_lite.runs.store import Store
 from adatune_lite.tasks.spec import TaskSpec
 from adatune_lite.training.spec import RunSpec
 
-if TYPE_CHECKING:
-    from adatune_lite.runs.freshness import WithStale
-    from adatune_lite.runs.worker import Planned
-
-    Records = Store | WithStale
+Data = dict[TaskSpec, str]
+"""The checksum of the data that the runs of a task are read from."""
 
 
-class Plans(Protocol):
-    """What is needed of an experiment."""
+@runtime_checkable
+class Copies(Protocol):
+    """A store that can hold several records of a run, each on its own copy of the data."""
 
-    def plan(self, profile: str, store: Any) -> list[Planned]:
-        """The runs known so far, as the records of earlier ones decide."""
+    def get(self, spec: RunSpec, *, data: str | None = None) -> Record | None:
+        """The record of a spec, if data are named only one on these."""
+
+    def candidates(self, prefix: str) -> list[Record]:
+        """All records of a run."""
 
 
 class AtHand:
@@ -57,51 +59,27 @@ class AtHand:
         return self._verified[dataset]
 
 
-class OneData:
-    """A store in which all runs of a task are on data of one checksum, where one is chosen for it."""
+@dataclass(frozen=True)
+class Held:
+    """The data on which there are records of some runs."""
 
-    def __init__(self, store: Records, chosen: Mapping[TaskSpec, str]) -> None:
-        self._store = store
-        self._chosen = chosen
-
-    def get(self, spec: RunSpec) -> Record | None:
-        """The record of a spec on its task's data, or None."""
-        return self._store.get(spec, data=self._chosen.get(spec.task))
+    published: Data
+    others: Data
+    """Of each task that has records on copies of its data: the copy with most of them."""
+    several: bool
+    """Whether a task has records on more than one, so that one has to be chosen."""
 
 
-def on_one_data(experiment: Plans, profile: str, store: Records) -> Records | OneData:
-    """The store as a page of an experiment reads it.
-
-    A task with records on several copies of its data is read from the published ones once every planned run
-    that has a record has one there and no more runs are missing than otherwise; until then from the copy with
-    most records. A later stage is planned from the same data.
-    """
-    published: dict[TaskSpec, str] = {}
+def held(store: Copies, specs: Iterable[RunSpec]) -> Held:
+    """On which data there are records of the runs."""
+    published: Data = {}
     copies: dict[TaskSpec, Counter[str]] = defaultdict(Counter)
-    for run in experiment.plan(profile, store):
-        for record in store.candidates(run.spec.hash):
+    for spec in specs:
+        for record in store.candidates(spec.hash):
             if record.verified:
-                published[run.spec.task] = record.data_checksum
+                published[spec.task] = record.data_checksum
             else:
-                copies[run.spec.task][record.data_checksum] += 1
-    before = {task: max(sorted(found), key=found.__getitem__) for task, found in copies.items()}
-    disputed = before.keys() & published.keys()
-    if not disputed and all(len(found) == 1 for found in copies.values()):
-        return store
-    old, new = OneData(store, before), OneData(store, before | published)
-    missing_old, missing_new = (_missing(experiment, profile, view) for view in (old, new))
-    gapless = {
-        task
-        for task in disputed
-        if len(missing_new[task]) <= len(missing_old[task]) and not any(map(old.get, missing_new[task]))
-    }
-    return OneData(store, before | {task: published[task] for task in gapless})
-
-
-def _missing(experiment: Plans, profile: str, view: OneData) -> dict[TaskSpec, list[RunSpec]]:
-    """The planned runs without a record, by task."""
-    missing: dict[TaskSpec, list[RunSpec]] = defaultdict(list)
-    for run in experiment.plan(profile, view):
-        if view.get(run.spec) is None:
-            missing[run.spec.task].append(run.spec)
-    return missing
+                copies[spec.task][record.data_checksum] += 1
+    most = {task: max(sorted(found), key=found.__getitem__) for task, found in copies.items()}
+    several = bool(most.keys() & published.keys()) or any(len(found) > 1 for found in copies.values())
+    return Held(published, most, several)

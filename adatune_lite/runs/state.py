@@ -10,7 +10,6 @@ from types import ModuleType
 
 from adatune_lite.runs.durations import Durations
 from adatune_lite.runs.freshness import WithStale
-from adatune_lite.runs.one_data import on_one_data
 from adatune_lite.runs.progress import duration
 from adatune_lite.runs.record import Record
 from adatune_lite.runs.store import SMALL, Store, is_stale, stores_for
@@ -56,7 +55,7 @@ def read(experiments: Iterable[ModuleType], store_for: StoreFor = stores_for) ->
             store = store_for(profile)
             # Profiles share records: those of a folder are read from the disk once.
             shown = WithStale(stores.setdefault(store.roots, store))
-            plan = experiment.plan(profile, on_one_data(experiment, profile, shown))
+            plan = experiment.plan(profile, shown)
             planned = {run.spec.hash: run for run in plan}
             records = {h: record for h, run in planned.items() if (record := shown.get(run.spec))}
             durations = Durations(records.values())

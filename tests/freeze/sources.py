@@ -85,7 +85,7 @@ FIGURES: dict[str, list[str]] = {
 ELSEWHERE: dict[str, Callable[[Any], Any]] = {
     "01/decision.chapter": lambda results: decision.chapter(results),
     "01/finding": lambda results: _part("01", "tables").finding(results),
-    "02/finding": lambda results: find("02").finding(results.profile, results.store),
+    "02/finding": lambda results: _part("02", "tables").finding(results),
     "02/decision.optimizers": lambda results: decision.optimizers(results),
     "02/tables.growth": lambda results: _part("02", "tables").growth(_growth()),
     **{

@@ -11,17 +11,16 @@ from adatune_lite.experiments.autolr_tasks import describe, network
 from adatune_lite.experiments.autolr_vs_schedules.reading import Results
 from adatune_lite.experiments.autolr_vs_schedules.tables import idle, tuned, tuned_rate
 from adatune_lite.report.data import copy_note, data_name
-from adatune_lite.report.statistics import paired
 from adatune_lite.report.tables import (
     NONE,
     Column,
     Comparison,
     Table,
-    by_seed,
+    against,
     compare,
     paragraphs,
     several,
-    signed,
+    told,
 )
 from adatune_lite.tasks.spec import TaskSpec
 
@@ -75,15 +74,15 @@ def _tasks(results: Results) -> str:
 
 def _cells(results: Results) -> str:
     sides = {
-        name: [by_seed(results[*cell, side], accuracy) for side in ("autolr", "baseline")]
+        name: [results[*cell, side] for side in ("autolr", "baseline")]
         for name, cell in results.scale.cells.items()
     }
-    found = compare({name: paired(*values) for name, values in sides.items()})
+    found = compare({name: against(ours, theirs, accuracy) for name, (ours, theirs) in sides.items()})
     if not found:
         return ""
     gains = [one.pair.difference.mean for one in found.values()]
     sure = {name: one.pair for name, one in found.items() if one.p is not None and one.p < ALPHA}
-    named = "; ".join(f"{name}, {signed(pair.difference)} points" for name, pair in sure.items())
+    named = "; ".join(f"{name}, {told(pair)} points" for name, pair in sure.items())
     return (
         f"**At the paper's rates** AutoLR minus the baseline is between {min(gains):+.2f} and "
         f"{max(gains):+.2f} points of test accuracy in {len(found)} cells of task and optimizer "
@@ -100,8 +99,8 @@ def _ranking(results: Results) -> str:
     place = names.index("autolr") + 1
     best = held[0] if place > 1 else held[min(1, len(held) - 1)]
     found = {row.key: compared for row, compared in tuned(results).compared()}.get(best.key)
-    pair = paired(*(by_seed(row.records, accuracy) for row in (held[place - 1], best)))
-    versus = f"; minus {best.name}: {signed(pair.difference)} points" if pair and found else ""
+    pair = against(held[place - 1].records, best.records, accuracy)
+    versus = f"; minus {best.name}: {told(pair)} points" if pair and found else ""
     if found and found.p is not None:
         versus += f", p = {found.p:.2g} after Holm over all {len(held) - 1}"
     return f"**With the rate of every method tuned alike** AutoLR is number {place} of {len(held)}{versus}."
@@ -109,7 +108,7 @@ def _ranking(results: Results) -> str:
 
 def _cost_of(results: Results) -> str:
     ours, longer = results.whole, results["equal cost"]
-    pair = paired(by_seed(ours, accuracy), by_seed(longer, accuracy))
+    pair = against(ours, longer, accuracy)
     if pair is None:
         return ""
     extra = cost(ours) / ours[0].spec.steps - 1
@@ -118,5 +117,5 @@ def _cost_of(results: Results) -> str:
     return (
         f"**At equal cost**: AutoLR's looks cost {extra:.1%} of the training; against a baseline that trains "
         f"{longer[0].spec.steps / ours[0].spec.steps - 1:.1%} longer the difference is "
-        f"{signed(pair.difference)} points."
+        f"{told(pair)} points."
     )

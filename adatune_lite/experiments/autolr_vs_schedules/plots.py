@@ -23,6 +23,7 @@ from adatune_lite.experiments.autolr_vs_schedules.verdicts.printed import PRINTE
 from adatune_lite.plotting import panels
 from adatune_lite.report.data import data_name
 from adatune_lite.report.figures import COLOURS, not_run
+from adatune_lite.report.lost import count
 from adatune_lite.report.tables import several, values_of
 from adatune_lite.runs.record import Record
 
@@ -82,8 +83,8 @@ def tuned(results: Results) -> Figure:
     """(b) Test accuracy of every method with its tuned rate: each seed, the mean, its 95 % interval."""
     held = []
     for row in [row for row in results.ranked if row.records][::-1]:
-        ours, lost = row.key == "autolr", sum(not r.finished for r in row.records)
-        name = row.name + (f" ({lost} diverged)" if lost else "")
+        ours, gone = row.key == "autolr", count(row.records)
+        name = row.name + (f" ({gone} lost)" if gone else "")
         colour = COLOURS["autolr" if ours else "rtho"]
         held.append((name, values_of(row.records, accuracy), colour, "Ds"[ours]))
     return rows_of_points(held, "test accuracy (%), rate tuned with the same draws for all", 4.4)[0]

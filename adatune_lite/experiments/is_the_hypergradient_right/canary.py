@@ -6,8 +6,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from adatune_lite.experiments.is_the_hypergradient_right import all_faults
-from adatune_lite.experiments.is_the_hypergradient_right.scale import CLIP, EXACT_METHODS, MU, RULES, TRAINED
+from adatune_lite.experiments.is_the_hypergradient_right.scale import (
+    CLIP,
+    FAULTS,
+    METHODS,
+    MU,
+    RULES,
+    TRAINED,
+)
 from adatune_lite.runs.canary import reaching
 from adatune_lite.tasks.spec import TaskSpec, Value, pairs
 from adatune_lite.training.derivatives import PUBLISHED, RATE_PER_TENSOR
@@ -62,10 +68,14 @@ def runs() -> dict[str, RunSpec]:
         "locality": _run("locality", "constant", 16, "momentum", {"lr": 0.02}, NORMAL),
         "published": _run("published", PUBLISHED, 16, "momentum", {**marthe, **trained, "faults": ""}),
         "published, all": _run(
-            "published", PUBLISHED, 16, "momentum", {**marthe, **trained, "faults": all_faults("momentum")}
+            "published",
+            PUBLISHED,
+            16,
+            "momentum",
+            {**marthe, **trained, "faults": ",".join(FAULTS["momentum"])},
         ),
         "published, adam": _run(
-            "published", PUBLISHED, 16, "adam", {**slow, **trained, "faults": all_faults("adam")}
+            "published", PUBLISHED, 16, "adam", {**slow, **trained, "faults": ",".join(FAULTS["adam"])}
         ),
         "published, adaptive": _run("published", PUBLISHED, 16, "momentum", {**adaptive, "faults": ""}),
         "published, adatune": _run(
@@ -77,7 +87,7 @@ def runs() -> dict[str, RunSpec]:
     }
     for rule in ("SGD", "Adam", "AdamW", "RMSprop, eps 0.01"):
         base = RULES[rule]
-        for method in EXACT_METHODS:
+        for method in METHODS:
             settings: dict[str, Value] = {"lr": base.lr}
             if method != "reverse":
                 settings["hyper_lr"] = base.hyper_lr

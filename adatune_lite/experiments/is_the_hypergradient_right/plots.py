@@ -2,107 +2,104 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from adatune_lite.experiments.is_the_hypergradient_right.reading import (
+from adatune_lite.experiments.is_the_hypergradient_right import tables
+from adatune_lite.experiments.is_the_hypergradient_right.groups import (
     ALL,
-    METHODS,
+    EXACT,
+    LABELS,
     OPTIMIZERS,
-    Results,
-    Row,
-    error,
-    label,
-    lost,
-    probes,
 )
-from adatune_lite.experiments.is_the_hypergradient_right.scale import DERIVED, NETS, UNTRAINED
+from adatune_lite.experiments.is_the_hypergradient_right.reading import (
+    Results,
+    cost,
+    error,
+    probes,
+    test_loss,
+)
+from adatune_lite.experiments.is_the_hypergradient_right.scale import DERIVED, METHODS, NETS, RULES, UNTRAINED
 from adatune_lite.plotting import panels
 from adatune_lite.report.figures import COLOURS, MARKERS, not_run
+from adatune_lite.report.lost import count, kept
+from adatune_lite.report.tables import Mean, Row, rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from adatune_lite.runs.record import Record
-
 _COLOURS = {**{m: COLOURS[m] for m in METHODS if m in COLOURS}, "reverse": COLOURS["lrs_opt"]}
 _LINES = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#8C6D31", "#6A51A3", "#B8860B")
+_TITLES = (OPTIMIZERS["momentum"], f"{OPTIMIZERS['momentum']}, a third of the hyper-rate", OPTIMIZERS["adam"])
 
 
 def errors(results: Results) -> Figure:
     """(a) Relative error against finite differences: every rule and method, then AdaTune's deviations."""
     figure, (upper, lower) = panels(2, height=7.6, stacked=True)
-    _exact_panel(upper, results)
-    _faulty_panel(lower, results)
+    exact = {key: error(records) for key, records in results.by("exact").items() if records}
+    rules = {rule: rule for rule in RULES if any(held == rule for held, _ in exact)}
+    by_method = {
+        method: {rule: exact[rule, method] for rule in reversed(rules) if (rule, method) in exact}
+        for method in METHODS
+    }
+    signs = [(METHODS[m], _COLOURS[m], MARKERS.get(m, "*")) for m in METHODS]
+    if _points(upper, rules, zip(signs, by_method.values(), strict=True)):
+        upper.set_xlim(1e-12, 1e-4)
+        upper.set_xlabel("relative error against finite differences (largest of the seeds)")
+        upper.set_title("Every method and optimizer of this library")
+    faulty = {key: max(error(records), 1e-12) for key, records in results.by("fault").items() if records}
+    kinds = dict.fromkeys(
+        (EXACT, *(fault for faults in DERIVED.values() for fault in faults), ALL, *UNTRAINED)
+    )
+    names = {kind: LABELS.get(kind, kind) for kind in kinds} | {EXACT: "none (exact)"}
+    by_optimizer = [
+        {kind: faulty[optimizer, kind] for kind in reversed(names) if (optimizer, kind) in faulty}
+        for optimizer in ("momentum", "adam")
+    ]
+    signs = [(OPTIMIZERS["momentum"], _LINES[0], "o"), (OPTIMIZERS["adam"], _LINES[1], "s")]
+    if _points(lower, names, zip(signs, by_optimizer, strict=True)):
+        lower.axvline(1.0, color="#888888", lw=1, ls="--")
+        lower.set_xlabel("relative error; right of the line the error is larger than the hypergradient")
+        lower.set_title("AdaTune's deviations, each alone")
     return figure
 
 
-def _exact_panel(axes: Axes, results: Results) -> None:
-    rules = list(dict.fromkeys(rule for rule, _ in results.exact))[::-1]
-    if not rules:
+def _points(
+    axes: Axes, names: Mapping[str, str], sets: Iterable[tuple[tuple[str, str, str], Mapping[str, float]]]
+) -> bool:
+    """Errors over their rows, the first at the top; each set has label, colour and marker."""
+    given = list(sets)
+    if not any(found for _, found in given):
         not_run(axes)
-        return
-    for method, name in METHODS.items():
-        points = [
-            (error(results.exact[r, method]), y) for y, r in enumerate(rules) if (r, method) in results.exact
-        ]
-        colour, marker = _COLOURS[method], MARKERS.get(method, "*")
-        axes.scatter(
-            [x for x, _ in points], [y for _, y in points], label=name, color=colour, marker=marker, zorder=3
-        )
+        return False
+    places = {kind: place for place, kind in enumerate(reversed([*names]))}
+    for (label, colour, marker), found in given:
+        at = [places[kind] for kind in found]
+        axes.scatter(list(found.values()), at, label=label, color=colour, marker=marker, zorder=3)
     axes.set_xscale("log")
-    axes.set_xlim(1e-12, 1e-4)
-    axes.set_yticks(range(len(rules)), rules)
-    axes.set_xlabel("relative error against finite differences (largest of the seeds)")
-    axes.set_title("Every method and optimizer of this library")
+    axes.set_yticks(range(len(names)), [names[kind] for kind in places])
     axes.legend(loc="upper right")
-
-
-def _faulty_panel(axes: Axes, results: Results) -> None:
-    derived = dict.fromkeys(f for faults in DERIVED.values() for f in faults)
-    names = ["", *derived, ALL, *UNTRAINED][::-1]
-    if not results.faulty:
-        not_run(axes)
-        return
-    for k, (optimizer, marker) in enumerate((("momentum", "o"), ("adam", "s"))):
-        points = [
-            (max(error(results.faulty[optimizer, f]), 1e-12), y)
-            for y, f in enumerate(names)
-            if (optimizer, f) in results.faulty
-        ]
-        axes.scatter(
-            [x for x, _ in points],
-            [y for _, y in points],
-            marker=marker,
-            color=_LINES[k],
-            label=OPTIMIZERS[optimizer],
-            zorder=3,
-        )
-    axes.axvline(1.0, color="#888888", lw=1, ls="--")
-    axes.set_xscale("log")
-    axes.set_yticks(range(len(names)), ["none (exact)" if not f else label(f) for f in names])
-    axes.set_xlabel("relative error; right of the line the error is larger than the hypergradient")
-    axes.set_title("AdaTune's deviations, each alone")
-    axes.legend(loc="upper right")
+    return True
 
 
 def schedules(results: Results) -> Figure:
     """(b) What each deviation makes of the learned schedule: the median over the seeds that were not lost."""
     figure, axes = panels(3, height=11.0, stacked=True)
-    for panel, title, runs in zip(axes, _TITLES, _trainings(results), strict=True):
-        if not runs:
+    for panel, title, given in zip(axes, _TITLES, _trainings(results), strict=True):
+        shown = [row for row in given if row.records and row.key != "constant"]
+        if not shown:
             not_run(panel)
             continue
         colours = iter(_LINES * 2)
-        for place, (kind, records) in enumerate(runs.items()):
-            colour, width = ("#000000", 2.6) if kind == "exact" else (next(colours), 1.4)
-            kept = [r.series("lr")[1] for r in records if not lost(r)]
+        for place, row in enumerate(shown):
+            colour, width = ("#000000", 2.6) if row.key == EXACT else (next(colours), 1.4)
+            held = [r.series("lr")[1] for r in kept(row.records)]
+            median = np.median(held, axis=0) if held else np.full(1, np.nan)
             style = "--" if place > len(_LINES) else "-"
-            gone = f" ({len(records) - len(kept)} of {len(records)} lost)" if len(kept) < len(records) else ""
-            median = np.median(kept, axis=0) if kept else np.full(1, np.nan)
-            panel.plot(median, style, color=colour, lw=width, label=label(kind) + gone)
+            panel.plot(median, style, color=colour, lw=width, label=_with_lost(row))
         panel.set_yscale("log")
         low, high = panel.get_ylim()
         panel.set_ylim(max(low, 1e-6), min(high, 10.0))
@@ -113,38 +110,33 @@ def schedules(results: Results) -> Figure:
     return figure
 
 
-_TITLES = (OPTIMIZERS["momentum"], f"{OPTIMIZERS['momentum']}, a third of the hyper-rate", OPTIMIZERS["adam"])
+def _with_lost(row: Row) -> str:
+    """Its name and how many runs are lost, if any."""
+    return row.name + (f" ({gone} of {len(row.records)} lost)" if (gone := count(row.records)) else "")
 
 
-def _trainings(results: Results) -> list[dict[str, list[Record]]]:
-    """The adaptive trainings of the three panels, by kind."""
-    of = {
-        optimizer: {k: results.trained[optimizer, k] for k in results.kinds(optimizer) if k != "constant"}
-        for optimizer in ("momentum", "adam")
-    }
-    return [of["momentum"], results.calm, of["adam"]]
+def _trainings(results: Results) -> tuple[list[Row], ...]:
+    """Those of the three panels."""
+    keys = ("trained", "momentum"), ("calm",), ("trained", "adam")
+    return tuple(rows(results, *key) for key in keys)
 
 
 def costs_of_faults(results: Results) -> Figure:
     """(b) Test loss with each deviation minus that of the exact recursion, paired by seed."""
     figure, axes = panels(3, height=11.0, stacked=True)
-    calm = [results.calm_row(kind) for kind in results.calm]
-    both = [_rows(results, "momentum"), calm, _rows(results, "adam")]
-    for panel, title, rows in zip(axes, _TITLES, both, strict=True):
-        shown = [row for row in rows if row is not None and row.against is not None][::-1]
+    by_panel = (tables.faults(results, "momentum"), tables.calm(results), tables.faults(results, "adam"))
+    for panel, title, table in zip(axes, _TITLES, by_panel, strict=True):
+        shown = table.compared()[::-1]
         if not shown:
             not_run(panel)
             continue
-        for place, row in enumerate(shown):
-            assert row.against is not None
-            colour = COLOURS["constant"] if row.kind == "constant" else _LINES[0]
-            panel.plot(row.against.differences, [place] * len(row.against.seeds), "|", color=colour, ms=9)
-            mean = row.against.difference
-            if mean.n > 1 and not row.lost:
-                bars = [[mean.mean - mean.low], [mean.high - mean.mean]]
-                panel.errorbar(mean.mean, place, xerr=bars, fmt="o", color=colour, capsize=3)
-        names = [label(r.kind) + (f" ({r.lost} of {r.runs} lost)" if r.lost else "") for r in shown]
-        panel.set_yticks(range(len(shown)), names)
+        for place, (row, found) in enumerate(shown):
+            colour = COLOURS["constant"] if row.key == "constant" else _LINES[0]
+            panel.plot(found.pair.differences, [place] * len(found.pair.seeds), "|", color=colour, ms=9)
+            mean = found.pair.difference
+            if mean.bars and not found.pair.exact:
+                panel.errorbar(mean.mean, place, xerr=mean.bars, fmt="o", color=colour, capsize=3)
+        panel.set_yticks(range(len(shown)), [_with_lost(row) for row, _ in shown])
         panel.axvline(0, color="#888888", lw=1)
         panel.set_xscale("symlog", linthresh=0.02)
         panel.set_xlabel("test loss minus that of the exact recursion, by seed")
@@ -152,24 +144,19 @@ def costs_of_faults(results: Results) -> Figure:
     return figure
 
 
-def _rows(results: Results, optimizer: str) -> list[Row | None]:
-    return [results.row(optimizer, kind) for kind in results.kinds(optimizer)]
-
-
 def locality(results: Results) -> Figure:
     """(c) Cosine of the product and the true change of the gradient over one real step, along training."""
     figure, axes = panels(3, width=9.4, height=4.4)
     for panel, net in zip(axes, NETS, strict=True):
-        cells = [key for key in results.locality if key[0] == net]
+        cells = [row for row in rows(results, "locality", net) if row.records]
         if not cells:
             not_run(panel)
             continue
-        for colour, key in zip(_LINES, cells, strict=False):
-            steps, values = probes(results.locality[key], "cosine_1")
+        for colour, row in zip(_LINES, cells, strict=False):
+            steps, values = probes(row.records, "cosine_1")
             if len(steps):
-                style = {"sgd": "-", "momentum": "--", "adam": ":"}[key[1]]
-                name = OPTIMIZERS[key[1]]
-                panel.plot(steps, values.mean(0), style, color=colour, label=f"{name}, rate {key[2]:g}")
+                style = {"sgd": "-", "momentum": "--", "adam": ":"}[row.key[0]]
+                panel.plot(steps, values.mean(0), style, color=colour, label=row.name)
         panel.set_ylim(-0.1, 1.05)
         panel.set_xlabel("step")
         panel.set_title(net)
@@ -183,20 +170,20 @@ def locality(results: Results) -> Figure:
 def lean(results: Results) -> Figure:
     """(e) Cost of a step against the cosine with the full hypergradient, and against the test loss."""
     figure, (left, right) = panels(2, width=9.4, height=4.6)
-    rows = results.lean_rows(calm=True)
-    if not rows:
+    shown = results.cheaper
+    if not shown:
         not_run(left)
         not_run(right)
         return figure
-    for place, row in enumerate(rows):
+    for place, row in enumerate(shown):
         colour, marker = _LINES[place % len(_LINES)], "osD^v*P"[place % 7]
-        left.plot(row.cost, row.cosine, marker, color=colour, ms=8, label=row.kind)
-        mean = row.test_loss
-        bars = [[mean.mean - mean.low], [mean.high - mean.mean]] if mean.n > 1 and not row.lost else None
-        right.errorbar(row.cost, mean.mean, yerr=bars, fmt=marker, color=colour, ms=8, capsize=3)
+        steps, mean = cost(row.records), Mean.of(row.records, test_loss)
+        assert mean is not None
+        left.plot(steps, results.cosine(row.key), marker, color=colour, ms=8, label=row.name)
+        right.errorbar(steps, mean.middle, yerr=mean.bars, fmt=marker, color=colour, ms=8, capsize=3)
     left.set_ylabel("cosine with the full hypergradient")
     right.set_yscale("log")
-    right.set_ylabel("test loss (mean, 95 % interval)")
+    right.set_ylabel("test loss (mean, 95 % interval; median where lost)")
     for panel in (left, right):
         panel.set_xlabel("plain steps a step costs")
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3)
@@ -207,13 +194,13 @@ def growth(measured: dict[str, Any]) -> Figure:
     """Processor time of a whole schedule's hypergradient against its steps, and against the weights."""
     figure, axes = panels(2, width=9.4, height=4.2)
     for panel, (key, name) in zip(axes, (("steps", "steps T"), ("weights", "weights")), strict=True):
-        rows = measured[f"by_{key}"]
-        sizes = np.array([row[key] for row in rows])
+        found = measured[f"by_{key}"]
+        sizes = np.array([row[key] for row in found])
         for kind, label_, marker in (
             ("hypergradient_seconds", "hypergradient of all rates", "o"),
             ("training_seconds", "plain training", "s"),
         ):
-            times = np.array([row[kind] for row in rows])
+            times = np.array([row[kind] for row in found])
             colour = _LINES[0] if kind.startswith("hyper") else COLOURS["constant"]
             panel.plot(sizes, times, marker, color=colour, label=label_)
             panel.plot(sizes, times[-1] * sizes / sizes[-1], "-", color=colour, lw=1)

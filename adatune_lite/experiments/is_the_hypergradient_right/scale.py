@@ -36,7 +36,14 @@ RULES = {
     "RMSprop, eps 0.01": Base("rmsprop", (("eps", 0.01), ("momentum", 0.5)), 1e-3, 1e-5),
 }
 """What (a) differentiates. RMSprop with a small eps is rougher near v = 0 than finite differences resolve."""
-EXACT_METHODS = ("hd", "hd_validation", "rtho", "marthe", "reverse")
+METHODS = {
+    "hd": "HD",
+    "hd_validation": "HD (validation)",
+    "rtho": "RTHO",
+    "marthe": "MARTHE",
+    "reverse": "whole schedule (reverse)",
+}
+"""The methods that it differentiates by, as readers know them."""
 
 SPACES: dict[str, Space] = {
     "sgd": {"hyper_lr": LogUniform(1e-5, 1e-1)},

@@ -12,8 +12,7 @@ from torch.nn.functional import cross_entropy
 from adatune_lite.engine.hypergradient import Problem, schedule_hypergradient
 from adatune_lite.experiments.invariants import refuse, wrong_records
 from adatune_lite.experiments.lrs_opt_vs_marthe.groups import ONLINE, START
-from adatune_lite.experiments.lrs_opt_vs_marthe.reading import Results, schedule_of
-from adatune_lite.report.search import final_loss
+from adatune_lite.experiments.lrs_opt_vs_marthe.reading import Results, final_loss, schedule_of
 from adatune_lite.rules import SGD, Adam, Rule
 from adatune_lite.runs.record import Record
 from adatune_lite.tuners import MARTHE

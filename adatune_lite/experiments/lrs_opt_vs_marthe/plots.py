@@ -14,16 +14,16 @@ from adatune_lite.experiments.lrs_opt_vs_marthe.reading import (
     LR_FLOOR,
     Results,
     final_accuracy,
+    final_loss,
     final_test_loss,
     gap,
-    lost,
     smoothed_log,
 )
 from adatune_lite.plotting import panels
 from adatune_lite.report.figures import COLOURS, MARKERS, band, not_run
 from adatune_lite.report.groups import Key
-from adatune_lite.report.search import final_loss
-from adatune_lite.report.statistics import mean_interval
+from adatune_lite.report.lost import count, kept
+from adatune_lite.report.tables import Mean
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,7 +56,7 @@ def schedules(results: Results) -> Figure:
 def _schedule_panel(axes: Axes, curves: Sequence[Curve], title: str) -> None:
     axes.set_title(title)
     for label, method, records, line in curves:
-        if series := [smoothed_log(r) for r in records if r.finished]:
+        if series := [smoothed_log(r) for r in kept(records)]:
             band(axes, series, method, label, log=True, **line)
     if not axes.lines:
         not_run(axes)
@@ -78,14 +78,14 @@ def _label(axes: Axes, x: str, y: str, *, log: bool = False, columns: int = 1) -
 def comparison(results: Results) -> Figure:
     """(b) Test loss, test error and gap of every method: each seed, the mean and its 95 % interval.
 
-    A method with diverged runs has no interval: their values are those of guessing, and no bell curve.
+    Of a method with lost runs, which count as guessing, the median is marked, without an interval.
     """
     from matplotlib.ticker import LogLocator, NullLocator
 
     figure, axes = panels(3, width=9.0, height=4.2)
     given = [row for row in results.ranked if row.key != "start"][::-1]
     names = [
-        row.name + (f"\n{count} of {len(row.records)} diverged" if (count := lost(row.records)) else "")
+        row.name + (f"\n{gone} of {len(row.records)} lost" if (gone := count(row.records)) else "")
         for row in given
     ]
     parts: dict[str, Callable[[Record], float]] = {
@@ -98,13 +98,10 @@ def comparison(results: Results) -> Figure:
             not_run(panel)
             continue
         for place, row in enumerate(given):
-            values = [value(r) for r in row.records]
-            mean, colour = mean_interval(values), COLOURS[row.key]
-            panel.plot(values, [place] * len(values), "|", color=colour, ms=9, alpha=0.6)
-            marked = mean.n > 1 and not lost(row.records)
-            error = [[mean.mean - mean.low], [mean.high - mean.mean]] if marked else None
-            marker = MARKERS.get(row.key, "D")
-            panel.errorbar(mean.mean, place, xerr=error, fmt=marker, color=colour, capsize=3)
+            mean, colour, marker = Mean.of(row.records, value), COLOURS[row.key], MARKERS.get(row.key, "D")
+            assert mean is not None
+            panel.plot(mean.numbers, [place] * len(mean.numbers), "|", color=colour, ms=9, alpha=0.6)
+            panel.errorbar(mean.middle, place, xerr=mean.bars, fmt=marker, color=colour, capsize=3)
         if value is not gap:
             panel.set_xscale("log")
             panel.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
@@ -116,7 +113,7 @@ def comparison(results: Results) -> Figure:
 
 
 def mu_hyper_lr_map(results: Results) -> Figure:
-    """(c) E over mu and hyper_lr on one seed; hatched where the run diverged."""
+    """(c) E over mu and hyper_lr on one seed; hatched where the run is lost."""
     import matplotlib as mpl
     from matplotlib.colors import LogNorm
     from matplotlib.patches import Rectangle
@@ -137,7 +134,7 @@ def mu_hyper_lr_map(results: Results) -> Figure:
         write = partial(axes.text, j, i, ha="center", va="center", fontsize=8)
         if np.isinf(value):
             axes.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, hatch="///", ec="#777777", lw=0))
-            write("div.", color="#333333", backgroundcolor="white")
+            write("lost", color="#333333", backgroundcolor="white")
         elif np.isfinite(value):
             write(f"{value:.2f}", color="white" if norm(value) > 0.5 else "black")
     axes.set_xticks(range(losses.shape[1]), [f"{b:.1e}" for b in results.scale.map_hyper_lrs], rotation=45)
@@ -172,9 +169,9 @@ def outer_loop(results: Results) -> Figure:
 def nearness(results: Results) -> Figure:
     """(e) Online rate over LRS-OPT's, step by step (upper), and gap in E against correlation (lower)."""
     figure, (upper, lower) = panels(2, height=7.4, stacked=True)
-    reference = {r.spec.seed: smoothed_log(r) for r in results["report", "lrs_opt"] if r.finished}
+    reference = {r.spec.seed: smoothed_log(r) for r in kept(results["report", "lrs_opt"])}
     for method in ("constant", *ONLINE):
-        if held := [r for r in results["report", method] if results.offline(r)]:
+        if held := [r for r in kept(results["report", method]) if results.offline(r)]:
             ratios = [smoothed_log(r) - reference[r.spec.seed] for r in held]
             band(upper, ratios, method, LABELS[method], log=True)
             x, y = (np.array([of(r) for r in held], float) for of in (results.likeness, results.offline_gap))

@@ -10,17 +10,25 @@ from adatune_lite.experiments.lrs_opt_vs_marthe.reading import (
     ACCURACY,
     TEST_LOSS,
     Results,
-    averaged,
-    final_accuracy,
+    final_loss,
     final_test_loss,
     gap,
-    lost,
     plain_steps,
 )
 from adatune_lite.report.data import DATASETS
-from adatune_lite.report.search import Choice, final_loss
-from adatune_lite.report.statistics import paired
-from adatune_lite.report.tables import Column, Mean, Row, Table, Value, by_seed, named, rows, values_of
+from adatune_lite.report.search import Choice
+from adatune_lite.report.tables import (
+    Column,
+    Mean,
+    Row,
+    Table,
+    against,
+    averaged,
+    named,
+    rows,
+    runs_and_lost,
+    values_of,
+)
 
 
 def setting(results: Results) -> str:
@@ -51,10 +59,8 @@ COST = Column("a run (plain steps)", lambda row: plain_steps(row.records), "{:,.
 
 def comparison(results: Results) -> Table:
     """(b) What all methods are worth on the reporting seeds."""
-    runs = Column("runs (diverged)", lambda row: f"{len(row.records)} ({lost(row.records)})")
-    return Table(
-        results.ranked, [named("method"), TEST_LOSS, ACCURACY, E, averaged("test loss minus E", gap), runs]
-    )
+    columns = [named("method"), TEST_LOSS, ACCURACY, E, averaged("test loss minus E", gap), runs_and_lost()]
+    return Table(results.ranked, columns)
 
 
 def costs(results: Results) -> Table:
@@ -100,7 +106,7 @@ def settings(results: Results) -> Table:
         named("method"),
         chosen("frozen settings", values),
         chosen("mean E on tuning seeds", lambda choice: choice.mean_loss, "{:.4f}"),
-        chosen("draws (diverged)", lambda choice: f"{choice.trials} ({choice.diverged})"),
+        chosen("draws (lost)", lambda choice: f"{choice.trials} ({choice.lost})"),
         chosen("at an edge of its range", lambda choice: ", ".join(choice.on_edge) or "no"),
     ]
     complete = [row for row in rows(results, "tuning") if results.choice("tuning", row.key)]
@@ -112,22 +118,17 @@ def at_fixed_mu(results: Results) -> Table:
     columns = [
         Column("μ", lambda row: row.key, "{:g}"),
         Column("hyper-learning rate", lambda row: row.records[0].spec.get("hyper_lr"), "{:.3g}"),
-        _interval("E", final_loss),
-        _interval("test loss", final_test_loss),
-        _interval("test accuracy (%)", final_accuracy, 2),
+        averaged("E", final_loss),
+        TEST_LOSS,
+        ACCURACY,
         Column("runs", lambda row: len(row.records)),
     ]
     return Table(rows(results, "mu"), columns)
 
 
-def _interval(name: str, value: Value, digits: int = 3) -> Column:
-    """A mean with its interval over the runs that have the number, lost ones with that of guessing."""
-    return Column(name, lambda row: Mean.of(row.records, value), lambda mean: mean.interval.text(digits))
-
-
 def nearness(results: Results) -> Table:
     """(e) Gap in E and correlation with LRS-OPT's schedule."""
-    gaps, shapes = _interval("E minus LRS-OPT's E", results.offline_gap), _interval("", results.likeness)
+    gaps, shapes = averaged("E minus LRS-OPT's E", results.offline_gap), averaged("", results.likeness)
     columns = [
         named("method"),
         gaps,
@@ -141,7 +142,7 @@ def nearness(results: Results) -> Table:
 
 def transfer(results: Results) -> Table:
     """(f) Learned schedules on their own and on other seeds."""
-    other = _interval("E on other seeds", final_loss)
+    other = averaged("E on other seeds", final_loss)
 
     def own(row: Row) -> Any:
         return Mean.of(results["report", row.key], final_loss)
@@ -166,7 +167,7 @@ def finding(results: Results) -> str:
             f"{', '.join(absent)} on the reporting seeds are missing."
         )
     best, constant = next(row for row in ranked.values() if row.key in ONLINE), ranked["constant"]
-    pair = paired(by_seed(constant.records, final_test_loss), by_seed(best.records, final_test_loss))
+    pair = against(constant.records, best.records, final_test_loss)
     assert pair is not None
     verdict = f"The best online method, {best.name}, and a tuned constant rate cannot be told apart: it has"
     if pair.less < ALPHA:

@@ -27,13 +27,14 @@ from statistics import fmean
 from adatune_lite.claims import ALPHA, Claim, Finding, judge, kinds, meets_printed
 from adatune_lite.claims.kinds import hashes
 from adatune_lite.experiments.lrs_opt_vs_marthe.groups import ENDS, INNER_MUS, LABELS, ONLINE
-from adatune_lite.experiments.lrs_opt_vs_marthe.reading import Results, lost, schedule_of
+from adatune_lite.experiments.lrs_opt_vs_marthe.reading import Results, schedule_of
 from adatune_lite.report.groups import Key
-from adatune_lite.report.search import final_loss
+from adatune_lite.report.lost import E, diverged_as_guessing
 from adatune_lite.report.statistics import Paired, paired
 from adatune_lite.report.tables import Value, by_seed, signed, values_of
 from adatune_lite.runs.record import Record
 
+final_loss = diverged_as_guessing(E)
 LEAST_SHARE = 0.9
 """Of the seeds, with LRS-OPT at or below an online method (marthe.mnist.lrsopt_lower_bound)."""
 RIVALS_OF_MARTHE = ("hd", "hd_validation", "rtho")
@@ -172,7 +173,7 @@ def _below(
     keys = dict.fromkeys(key for side in sides.values() for key in side)
     pairs = _pairs(results, sides, value)
     there = {label: pair for label, pair in pairs.items() if pair is not None}
-    count = lost([r for key in keys for r in results[key]])
+    count = sum(not r.finished for key in keys for r in results[key])
     note = f" {count} diverged runs {diverged}." if count else ""
     found = Finding(
         why=note,

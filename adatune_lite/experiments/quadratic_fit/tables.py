@@ -12,7 +12,7 @@ from adatune_lite.experiments.autolr_tasks import NETWORKS, SHORT
 from adatune_lite.experiments.quadratic_fit.groups import DATASETS, PROFILES, threshold
 from adatune_lite.experiments.quadratic_fit.reading import Fits, Probe, Results, inside, outside
 from adatune_lite.report.data import copy_note
-from adatune_lite.report.tables import NONE, Column, Table, named
+from adatune_lite.report.tables import NONE, Column, Table, named, runs_and_lost
 from adatune_lite.training.quadratic import SAMPLES
 
 
@@ -71,7 +71,7 @@ def fits(results: Results) -> Table:
 
     columns = [
         named("runs that differ in the seed alone"),
-        Column("runs (diverged)", lambda row: f"{len(row.records)} ({sum(r.diverged for r in row.records)})"),
+        runs_and_lost(),
         Column("steps measured", _judged),
         Column(
             "R² (10 % quantile)", lambda row: f"{_of_r2(row)} ({_of_r2(row, 0.1)})" if row.judged else None

@@ -30,7 +30,7 @@ from adatune_lite.experiments.autolr_vs_schedules.reading import Results
 from adatune_lite.experiments.autolr_vs_schedules.verdicts.printed import TABLE_7
 from adatune_lite.report.association import exact_spearman, kendall
 from adatune_lite.report.data import from_copy
-from adatune_lite.report.search import final_loss
+from adatune_lite.report.lost import E, diverged_as_guessing
 from adatune_lite.report.statistics import mean_interval, paired
 from adatune_lite.report.tables import signed, values_of
 
@@ -130,7 +130,7 @@ def near_minimum_better(_: Claim, results: Results) -> Finding:
     if near is None or results.minimum is None or pair is None or not trials:
         return Finding(missing=("one-cycle at fractions of the minimum",), runs=runs)
     fraction = float(dict(near.settings)["lr"]) / results.minimum
-    better = near.mean_loss < fmean(map(final_loss, trials))
+    better = near.mean_loss < fmean(map(diverged_as_guessing(E), trials))
     return Finding(
         passes=better and pair.greater < ALPHA,
         opposite=pair.less < ALPHA,
