@@ -186,10 +186,8 @@ def read(place: Path) -> dict[str, Entry]:
     if head != _head(lines):
         _log.warning("the index %s is damaged or of another version: it is made anew from the records", place)
         return {}
-    return {
-        name: Entry(State(*state), body, digest)
-        for name, state, body, digest in map(json.loads, lines.splitlines())
-    }
+    entries = json.loads(b"[%s]" % b",".join(lines.splitlines()))
+    return {name: Entry(State(*state), body, digest) for name, state, body, digest in entries}
 
 
 def write(place: Path, entries: Mapping[str, Entry]) -> None:
