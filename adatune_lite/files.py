@@ -6,6 +6,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
@@ -17,7 +18,13 @@ def project_root() -> Path:
     The working folder counts only if it is a checkout of this project, so that a call from inside some
     other project does not write there. Without a checkout the working folder itself serves.
     """
-    here = Path.cwd()
+    return _project_root(os.getcwd())
+
+
+@lru_cache(maxsize=8)
+def _project_root(working_folder: str) -> Path:
+    # Asked for every record that is read.
+    here = Path(working_folder)
     for folder in (here, *here.parents):
         if (folder / "pyproject.toml").is_file() and (folder / PACKAGE.name).is_dir():
             return folder

@@ -144,7 +144,7 @@ class Canary:
 
 def path(experiment: str) -> Path:
     """Where the canary of an experiment is kept."""
-    return files.project_root() / "data" / "canaries" / f"{experiment}.json"
+    return Path(f"{files.project_root()}/data/canaries/{experiment}.json")
 
 
 def read(experiment: str) -> Canary | None:

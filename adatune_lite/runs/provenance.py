@@ -60,10 +60,17 @@ def code_hash(kind: Kind, package: Path = PACKAGE) -> str:
         SpecError: there is no such function, method or optimizer, or they do not go together.
         KeyError: there is no such network, or a module is declared that does not exist.
     """
-    entry = registry.declared(kind.function, kind.method, kind.optimizer)
-    return _code_hash(
-        deciding_files(kind), f"{entry.text}\n{models.MODELS[kind.network].__qualname__}", package
-    )
+    what = registry.declared(kind.function, kind.method, kind.optimizer), models.MODELS[kind.network]
+    known = _DECIDING.get(kind)
+    # The tables are asked again: what is registered for a time may replace what was there before.
+    if known is None or known[0] != what:
+        text = f"{what[0].text}\n{what[1].__qualname__}"
+        known = _DECIDING[kind] = (what, deciding_files(kind), text)
+    return _code_hash(*known[1:], package)
+
+
+_DECIDING: dict[Kind, tuple[object, tuple[str, ...], str]] = {}
+"""What decides by kind: the modules and what is declared, as long as the tables hold the same."""
 
 
 def deciding_files(kind: Kind) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ LIMIT = 20_000
 FULL = "lr"
 """The series that is kept exactly."""
 
-Stored = dict[str, dict[str, list[Any]]]
+Stored = Mapping[str, dict[str, list[Any]]]
 
 _KINDS: dict[type, tuple[str, ...]] = {
     str: ("code_hash", "device", "status", "notes"),
@@ -92,13 +93,14 @@ class Record:
                 f"a run's status is finished, stopped by budget or diverged at step s, not {outcome.status!r}"
             )
         series = {name: _plain(name, values) for name, values in outcome.series.items()}
+        stored: dict[str, dict[str, list[Any]]] = {}
         record = cls(
             spec=spec,
             code=code,
             device=device,
             labels=dict(labels or {}),
             status=outcome.status,
-            stored={},
+            stored=stored,
             metrics={name: float(value) for name, value in outcome.metrics.items()},
             cost={name: float(value) for name, value in outcome.cost.items()},
             provenance=dict(provenance or {}),
@@ -109,7 +111,7 @@ class Record:
             for name, (steps, values) in series.items():
                 exact = name == FULL and spec.detail == "full"
                 most = len(values) if exact or name in observed else points
-                record.stored[name] = _stored(steps, values, most, exact)
+                stored[name] = _stored(steps, values, most, exact)
             if len(record.to_json()) <= LIMIT:
                 break
         return record
@@ -161,16 +163,23 @@ class Record:
             KeyError: there is no series of that name; the message lists those there are.
         """
         if name not in self.stored:
-            present = ", ".join(self.stored)
-            raise KeyError(f"run {self.spec.hash[:16]} has no series {name!r}; it has {present}")
+            raise KeyError(self._lacks(name))
         entry = self.stored[name]
-        values = np.array([float(value) for value in entry["values"]], np.float64)
+        values = _values(entry)
         return np.array(entry.get("steps", range(len(values))), np.int64), values
 
-    def digest(self, name: str = FULL) -> str:
-        """Digest of a series' digits, for `RunSpec.source_digest`."""
-        _, values = self.series(name)
-        return hashlib.sha256(values.astype("<f8").tobytes()).hexdigest()[:16]
+    def _lacks(self, name: str) -> str:
+        return f"run {self.spec.hash[:16]} has no series {name!r}; it has {', '.join(self.stored)}"
+
+    def digest(self) -> str:
+        """Digest of the schedule's digits, for `RunSpec.source_digest`."""
+        return self._schedule_digest
+
+    @cached_property
+    def _schedule_digest(self) -> str:
+        if FULL not in self.stored:
+            raise KeyError(self._lacks(FULL))
+        return digest_of(self.stored[FULL])
 
     def content(self) -> tuple[str, Stored, dict[str, Any]]:
         """What must be equal in records of equal identity."""
@@ -190,7 +199,7 @@ class Record:
             "notes": self.notes,
             "metrics": _coded(self.metrics),
             "cost": _coded(self.cost),
-            "series": self.stored,
+            "series": dict(self.stored),
             "provenance": self.provenance,
         }
         body["digest"] = _digest(body)
@@ -211,44 +220,79 @@ class Record:
             NewerSchema: it was written by a later version.
             RecordError: not strict JSON, or content that does not match its own digests.
         """
+        body = checked(content)
+        return cls.from_body(body, body["series"])
+
+    @classmethod
+    def from_body(cls, body: Mapping[str, Any], series: Stored, digest: str = "") -> Record:
+        """The record of a `checked` body, and of its series, which may be read when they are asked for.
+
+        digest: what `digest` gives, if it is known.
+
+        Raises:
+            RecordError: there is no such run any more, or its hash is another.
+        """
         try:
-            body = json.loads(content, parse_constant=_refuse_constant)
-        except ValueError as error:
-            raise RecordError(f"it is not JSON ({error})") from error
-        if not isinstance(body, dict) or not isinstance(body.get("schema"), int):
-            raise RecordError("it is not a record")
-        if body["schema"] > SCHEMA:
-            raise NewerSchema(
-                f"it has schema {body['schema']}, this version knows up to {SCHEMA}: update adatune_lite"
-            )
-        try:
-            if body.pop("digest") != _digest(body):
-                raise RecordError("its content does not match its digest: it was changed or damaged")
             spec = RunSpec.from_dict(body["spec"])
             if (spec.hash, spec.precision) != (body["spec_hash"], body["precision"]):
                 raise RecordError("its spec does not match its spec hash")
-            for kind, names in _KINDS.items():
-                for name in names:
-                    if not isinstance(body[name], kind):
-                        raise TypeError(f"{name} is {body[name]!r}")
-            return cls(
+            record = cls(
                 spec=spec,
                 code=body["code_hash"],
                 device=body["device"],
                 labels=body["labels"],
                 status=body["status"],
-                stored=body["series"],
+                stored=series,
                 metrics={name: float(value) for name, value in body["metrics"].items()},
                 cost={name: float(value) for name, value in body["cost"].items()},
                 provenance=body["provenance"],
                 notes=body["notes"],
             )
-        except KeyError as error:
-            raise RecordError(f"it lacks {error}") from error
+            if digest:
+                vars(record)["_schedule_digest"] = digest
+            return record
         except RecordError:
             raise
-        except (ValueError, TypeError, AttributeError) as error:
+        except KeyError as error:
+            raise RecordError(f"it lacks {error}") from error
+        except (ValueError, TypeError, AttributeError, OverflowError) as error:
             raise RecordError(f"it holds what a record cannot hold ({error})") from error
+
+
+def digest_of(series: Mapping[str, list[Any]]) -> str:
+    """Digest of the digits of a series as it stands in a file."""
+    return hashlib.sha256(_values(series).astype("<f8").tobytes()).hexdigest()[:16]
+
+
+def checked(content: bytes) -> dict[str, Any]:
+    """What a record's file says, as it was written; whether its spec makes sense here is not asked.
+
+    Raises:
+        NewerSchema: it was written by a later version.
+        RecordError: not strict JSON, or content that does not match its digest.
+    """
+    try:
+        body = json.loads(content, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise RecordError(f"it is not JSON ({error})") from error
+    if not isinstance(body, dict) or not isinstance(body.get("schema"), int):
+        raise RecordError("it is not a record")
+    if body["schema"] > SCHEMA:
+        raise NewerSchema(
+            f"it has schema {body['schema']}, this version knows up to {SCHEMA}: update adatune_lite"
+        )
+    try:
+        digest = body.pop("digest")
+        if digest != _digest(body):
+            raise RecordError("its content does not match its digest: it was changed or damaged")
+        body["digest"] = digest
+        for kind, names in _KINDS.items():
+            for name in names:
+                if not isinstance(body[name], kind):
+                    raise RecordError(f"it holds what a record cannot hold ({name} is {body[name]!r})")
+    except KeyError as error:
+        raise RecordError(f"it lacks {error}") from error
+    return body
 
 
 def data_digits(checksum: str) -> str:
@@ -320,6 +364,10 @@ def _stored(steps: np.ndarray | None, values: np.ndarray, most: int, exact: bool
     entry: dict[str, list[Any]] = {} if steps is None else {"steps": steps.tolist()}
     entry["values"] = [_code(float(f"{value:.{digits}g}")) for value in kept]
     return entry
+
+
+def _values(series: Mapping[str, list[Any]]) -> np.ndarray:
+    return np.array([float(value) for value in series["values"]], np.float64)
 
 
 def _code(value: float) -> float | str:

@@ -9,6 +9,7 @@ lock: a complete temporary file is linked to its final name, which succeeds for 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import NamedTuple, Protocol
 from adatune_lite import files
 from adatune_lite.runs import provenance
 from adatune_lite.runs.freshness import equal_codes
+from adatune_lite.runs.index import Folder, folder
 from adatune_lite.runs.provenance import Kind
 from adatune_lite.runs.record import LIMIT, NewerSchema, Record, RecordError, impossible
 from adatune_lite.tasks.spec import SpecError
@@ -60,8 +62,6 @@ class Store:
     def __init__(self, root: Path | str, also: Sequence[Path | str] = ()) -> None:
         self.root = Path(root)
         self.roots = tuple(dict.fromkeys((self.root, *map(Path, also))))
-        # A record's file never changes, so that it is read once for each size and time of change.
-        self._read: dict[Path, tuple[tuple[int, int], Record]] = {}
 
     def put(self, record: Record) -> Path:
         """Write a record; the same one again changes nothing.
@@ -163,28 +163,27 @@ class Store:
 
     def candidates(self, prefix: str) -> list[Record]:
         """All sound records whose spec hash begins with `prefix` (2 characters at least)."""
-        found = []
-        for root in self.roots:
-            for path in sorted((root / prefix[:2]).glob(f"{prefix[:16]}*.json")):
-                record = self._sound(path)
-                if record is not None and record.spec.hash.startswith(prefix):
-                    found.append(record)
-        return found
+        found = (record for record in self._sound(prefix) if record.spec.hash.startswith(prefix))
+        return list(found)
 
     def records(self, experiment: str | None = None, profile: str | None = None) -> Iterator[Record]:
         """All sound records, or those made for an experiment or profile; the stale ones among them."""
         wanted = {"experiment": experiment, "profile": profile}
-        for path in self.paths():
-            record = self._sound(path)
-            if record and all(v is None or record.labels.get(name) == v for name, v in wanted.items()):
+        for record in self._sound():
+            if all(v is None or record.labels.get(name) == v for name, v in wanted.items()):
                 yield record
 
     def paths(self) -> Iterator[Path]:
         """The files of all records; conflicting ones and temporary files are none."""
-        for root in self.roots:
-            for path in sorted(root.glob("??/*.json")):
-                if ".conflict-" not in path.name and not path.name.startswith("."):
-                    yield path
+        for root, held in self._folders():
+            yield from (root / name for name in held.names())
+
+    def unreadable(self) -> list[Problem]:
+        """Files of records that count as not there, with the reason: damaged ones, or of unknown methods."""
+        problems: list[Problem] = []
+        for _ in self._sound(problems=problems):
+            pass
+        return problems
 
     def verify(self) -> Iterator[Problem]:
         """Everything wrong with the files of the store, the sound ones left out."""
@@ -206,7 +205,7 @@ class Store:
 
     def _problems(self, path: Path, seen: dict[tuple[str, ...], tuple[Path, Record]]) -> Iterator[Problem]:
         try:
-            record = self._load(path)
+            record = Record.from_json(path.read_bytes())
         except (RecordError, OSError) as error:
             yield Problem(path, str(error))
             return
@@ -218,26 +217,22 @@ class Store:
         if other.content() != record.content():
             yield Problem(path, f"has the identity of {first.parent / first.name} and another outcome")
 
-    def _sound(self, path: Path) -> Record | None:
+    def _sound(self, prefix: str = "", problems: list[Problem] | None = None) -> Iterator[Record]:
         # A damaged record counts as not there, so that it is computed again beside the others; `verify`
         # names it. Conflicting ones are nobody's answer until one of them is removed. One of a newer schema
         # stops every reader: computed again it would waste hours, ignored it would change figures.
-        if ".conflict-" in path.name or path.name.startswith("."):
-            return None
-        try:
-            return self._load(path)
-        except NewerSchema as error:
-            raise NewerSchema(f"{path}: {error}") from None
-        except (RecordError, OSError):
-            return None
+        for root, held in self._folders():
+            for name in held.names(prefix):
+                try:
+                    yield held.record(name)
+                except NewerSchema as error:
+                    raise NewerSchema(f"{root / name}: {error}") from None
+                except (RecordError, OSError) as error:
+                    if problems is not None:
+                        problems.append(Problem(root / name, str(error)))
 
-    def _load(self, path: Path) -> Record:
-        state = path.stat()
-        key = (state.st_mtime_ns, state.st_size)
-        known = self._read.get(path)
-        if known is None or known[0] != key:
-            known = self._read[path] = (key, Record.from_json(path.read_bytes()))
-        return known[1]
+    def _folders(self) -> Iterator[tuple[Path, Folder]]:
+        return ((root, folder(os.path.abspath(root))) for root in self.roots)
 
 
 def _short(content: bytes) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import MISSING, dataclass, fields
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from adatune_lite.tasks.mlp import ACTIVATIONS
@@ -84,10 +85,14 @@ class TaskSpec:
             if self.initial == own:
                 raise SpecError(f"{self.model!r} begins with initial {own!r} in any case: leave it out")
         # A setting that the network does not have would give one run two identities.
-        foreign = ("width",) if self.flat else ("hidden", "activation")
-        for f in fields(self):
-            if f.name in foreign and getattr(self, f.name) != f.default:
-                raise SpecError(f"{f.name} is no setting of the network {self.model!r}: leave it out")
+        for name in ("width",) if self.flat else ("hidden", "activation"):
+            if getattr(self, name) != _defaults(TaskSpec)[name]:
+                raise SpecError(f"{name} is no setting of the network {self.model!r}: leave it out")
+
+    @cached_property
+    def plain(self) -> dict[str, Any]:
+        """Its canonical form, made once for all runs of the task."""
+        return canonical(self)
 
     @property
     def flat(self) -> bool:
@@ -110,27 +115,33 @@ def one_of(name: str, value: str, allowed: Collection[str]) -> None:
 def canonical(spec: DataclassInstance) -> dict[str, Any]:
     """Plain data of a frozen dataclass, without the fields that hold their default."""
     plain: dict[str, Any] = {}
-    for f in fields(spec):
-        value = getattr(spec, f.name)
-        if f.default is not MISSING and value == f.default:
+    for name, default in _defaults(type(spec)).items():
+        value = getattr(spec, name)
+        if value == default and default is not MISSING:
             continue
         if isinstance(value, TaskSpec):
-            value = canonical(value)
-        elif f.name in ("settings", "optimizer_settings"):
+            value = dict(value.plain)
+        elif name in ("settings", "optimizer_settings"):
             value = dict(value)
         elif isinstance(value, tuple):
             value = list(value)
-        plain[f.name] = value
+        plain[name] = value
     return plain
+
+
+@cache
+def _defaults(cls: type[DataclassInstance]) -> dict[str, Any]:
+    """The default of each field, MISSING for one that must be given."""
+    return {f.name: f.default for f in fields(cls)}
 
 
 def build(cls: type[Spec], data: Mapping[str, Any]) -> Spec:
     """The inverse of `canonical`; raises SpecError for unknown or missing names."""
-    known = [f.name for f in fields(cls)]
-    unknown = sorted(set(data) - set(known))
+    known = _defaults(cls)
+    unknown = sorted(data.keys() - known.keys())
     if unknown:
         raise SpecError(f"unknown name {unknown[0]!r} in a {cls.__name__}; allowed: {', '.join(known)}")
-    missing = [f.name for f in fields(cls) if f.default is MISSING and f.name not in data]
+    missing = [name for name, default in known.items() if default is MISSING and name not in data]
     if missing:
         raise SpecError(f"a {cls.__name__} needs {missing[0]!r}")
     return cls(**data)

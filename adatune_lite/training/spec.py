@@ -139,6 +139,14 @@ class RunSpec:
     def from_dict(cls, data: Mapping[str, Any]) -> RunSpec:
         """The inverse of `canonical`; unknown names are refused."""
         plain = dict(data)
-        if isinstance(plain.get("task"), Mapping):
-            plain["task"] = build(TaskSpec, plain["task"])
+        if isinstance(task := plain.get("task"), Mapping):
+            # Thousands of runs are of a few tasks. As text, since 1 and 1.0 are equal.
+            key = repr(task)
+            if (known := _TASKS.get(key)) is None:
+                known = _TASKS[key] = build(TaskSpec, task)
+            plain["task"] = known
         return build(cls, plain)
+
+
+_TASKS: dict[str, TaskSpec] = {}
+"""Those of records that were read, by their canonical form."""

@@ -25,7 +25,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Probe:
-    """One step of one training; positions in units of its rate (see `quadratic`)."""
+    """One step of one training; positions in units of its rate (see `quadratic`).
+
+    What follows from its losses is computed when it is asked for: no reader needs all of it.
+    """
 
     step: int
     lr: float
@@ -33,20 +36,49 @@ class Probe:
     """On GRID."""
     most: float
     """AutoLR's bound of |u|."""
-    five: Quality
-    """The parabola through five samples, within 1 %."""
-    radius_5: float
-    """Its radius of validity within 5 %."""
-    wide_r2: float
-    """R^2 over [0, 2 lr] of a parabola in the rate itself; five's over its bound is `five.r2`."""
-    minimum: float
+    found: float
+    """Where the run found the parabola's minimum."""
     true_minimum: float
     """The true loss there."""
-    minimum_error: float
-    """|L - parabola| / L at the predicted minimum; NaN without one, or beyond the grid."""
-    move: float
-    """The change of the rate that AutoLR would make; move_3 from three samples."""
-    move_3: float
+
+    @cached_property
+    def five(self) -> Quality:
+        """The parabola through five samples, within 1 %."""
+        return quality(self.losses, self.most)
+
+    @property
+    def radius_5(self) -> float:
+        """Its radius of validity within 5 %."""
+        return quality(self.losses, self.most, tolerance=0.05).radius
+
+    @cached_property
+    def wide_r2(self) -> float:
+        """R^2 over [0, 2 lr] of a parabola in the rate itself; five's over its bound is `five.r2`."""
+        return quality(self.losses, 1.0, samples=WIDE).r2
+
+    @cached_property
+    def minimum(self) -> float:
+        """Where the parabola is lowest; NaN where it has no minimum."""
+        return minimum(self.five.fit)
+
+    @property
+    def minimum_error(self) -> float:
+        """|L - parabola| / L at the predicted minimum; NaN without one, or beyond the grid."""
+        there = self.true_minimum
+        return abs(there - parabola(self.five.fit, self.found)) / abs(there) if there else math.nan
+
+    @property
+    def move(self) -> float:
+        """The change of the rate that AutoLR would make."""
+        return self._move(SAMPLES)
+
+    @property
+    def move_3(self) -> float:
+        """The change that it would make from three samples."""
+        return self._move(SAMPLES[::2])
+
+    def _move(self, samples: Sequence[float]) -> float:
+        return move(samples, [self.losses[GRID.index(u)] for u in samples], self.most)
 
 
 def probes(record: Record) -> list[Probe]:
@@ -58,26 +90,10 @@ def probes(record: Record) -> list[Probe]:
 
 
 def _probe(record: Record, step: int, lr: float, low: float, there: float) -> Probe:
-    """low: where the run found the parabola's minimum; there: the true loss at it."""
     losses: list[float] = record.series(f"line {step}")[1].tolist()
     middle = losses[GRID.index(0.0)]
     most = bound(lr, middle, threshold(record.spec.task)) if math.isfinite(middle) else 0.0
-    five = quality(losses, most)
-    sampled = [losses[GRID.index(u)] for u in SAMPLES]
-    return Probe(
-        step,
-        lr,
-        tuple(losses),
-        most,
-        five,
-        radius_5=quality(losses, most, tolerance=0.05).radius,
-        wide_r2=quality(losses, 1.0, samples=WIDE).r2,
-        minimum=minimum(five.fit),
-        true_minimum=there,
-        minimum_error=abs(there - parabola(five.fit, low)) / abs(there) if there else math.nan,
-        move=move(SAMPLES, sampled, most),
-        move_3=move(SAMPLES[::2], sampled[::2], most),
-    )
+    return Probe(step, lr, tuple(losses), most, low, there)
 
 
 @dataclass(frozen=True)
