@@ -24,7 +24,6 @@ from adatune_lite.experiments.as_published_on_cifar.reading import (
     lost,
 )
 from adatune_lite.experiments.invariants import InvariantError
-from adatune_lite.report.statistics import sign_flip
 from adatune_lite.runs.record import Record
 from adatune_lite.runs.store import Store
 from adatune_lite.tasks.data import ImageTask
@@ -87,12 +86,6 @@ def test_a_lost_run_counts_as_guessing_but_in_what_the_script_reports(spec: RunS
     assert lost(found) and lost(record(spec, [12.0], [10.0], loss=2.31))
     early = dataclasses.replace(found, stored={**found.stored, "test_accuracy": {"steps": [], "values": []}})
     assert best_test(early) == 10.0
-
-
-def test_sign_flips_are_exact() -> None:
-    assert sign_flip([1, 2, 3, 4, 5]) == sign_flip([-0.1] * 5) == 2 / 32
-    assert sign_flip([1.0, -1.0]) == 1.0 and sign_flip([3.0, -1.0]) == 1.0
-    assert sign_flip([0.1, 0.2, 0.3, -0.1]) == 6 / 16
 
 
 def test_the_protocol_is_what_the_gains_differ_by() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -145,18 +144,6 @@ def paired(a: Mapping[int, float], b: Mapping[int, float]) -> Paired | None:
     test = sign_flip if (exact := bool(lost & set(seeds))) else mean_less
     less, greater = test(differences), test([-d for d in differences])
     return Paired(seeds, differences, mean_interval(differences), less, greater, exact)
-
-
-def sign_flip(differences: Sequence[float]) -> float:
-    """Two-sided p of the exact test that flips the signs of paired differences; with 5 it is at least 0.06.
-
-    Meant for at most some 15 of them, since all 2^n flips are tried.
-    """
-    array = np.asarray(differences, np.float64)
-    signs = np.array(list(itertools.product((1.0, -1.0), repeat=len(array))))
-    sums = np.abs(signs @ array)
-    # The unflipped sum is the first one; equal sums must not differ by rounding.
-    return float((sums >= sums[0] * (1 - 1e-12)).mean())
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

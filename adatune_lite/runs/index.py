@@ -192,8 +192,9 @@ def read(place: Path) -> dict[str, Entry]:
 
 def write(place: Path, entries: Mapping[str, Entry]) -> None:
     """Replace an index, at once; raises OSError if it cannot be written."""
-    lines = "".join(f"{json.dumps([name, *entry], separators=(',', ':'))}\n" for name, entry in entries.items())
-    files.replace(place, _head(lines.encode()) + b"\n" + lines.encode())
+    each = [json.dumps([name, *entry], separators=(",", ":")) for name, entry in entries.items()]
+    lines = "".join(f"{line}\n" for line in each).encode()
+    files.replace(place, _head(lines) + b"\n" + lines)
 
 
 def _head(lines: bytes) -> bytes:
@@ -202,7 +203,8 @@ def _head(lines: bytes) -> bytes:
 
 def _entry(state: State, body: dict[str, Any]) -> Entry:
     series, digest = body.pop("series"), ""
-    with suppress(KeyError, TypeError, ValueError, AttributeError):  # No schedule, or one that `verify` names.
+    # No schedule, or one that `verify` names.
+    with suppress(KeyError, TypeError, ValueError, AttributeError):
         digest = digest_of(series[FULL])
     return Entry(state, body, digest)
 

@@ -91,9 +91,10 @@ class Gap:
     @property
     def p(self) -> float:
         """Two-sided."""
+        sides = [self.pair.less, self.pair.greater]
         if self.lost:
-            return sign_flip(self.pair.differences)
-        return min(1.0, 2 * min(self.pair.less, self.pair.greater))
+            sides = [sign_flip([sign * d for d in self.pair.differences]) for sign in (1, -1)]
+        return min(1.0, 2 * min(sides))
 
     def text(self, digits: int = 2) -> str:
         """As a page writes it."""
