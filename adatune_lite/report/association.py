@@ -153,6 +153,19 @@ def drawn_again(table: np.ndarray, draws: int = 10_000) -> np.ndarray:
     return table[chosen].mean(1)
 
 
+def sooner(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """One-sided p of the log-rank test that `ours` come sooner; inf: never, censored at the budget."""
+    from scipy.stats import CensoredData, logrank
+
+    sides = [
+        CensoredData([t for t in times if t < math.inf], right=[1.0 for t in times if t == math.inf])
+        for times in (ours, theirs)
+    ]
+    if not any(t < math.inf for t in (*ours, *theirs)) or sorted(ours) == sorted(theirs):
+        return 1.0
+    return float(logrank(*sides, alternative="greater").pvalue)
+
+
 def two_lines(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
     """Slopes before and after the break, and the break, of the best continuous pair of straight lines.
 

@@ -27,7 +27,7 @@ class Scale:
 
 
 PROFILES: dict[str, Scale] = {
-    "smoke": Scale(BUDGETS["smoke"], {"cifar10": 3, "cifar100": 3}, (0, 1)),
+    "smoke": Scale(BUDGETS["smoke"], {"cifar10": 2, "cifar100": 2}, (0, 1)),
     "quick": Scale(BUDGETS["quick"], {"cifar10": 3, "cifar100": 3}, (0, 1)),
     "desk": Scale(BUDGETS["desk"], {"cifar10": 20, "cifar100": 15}, (0, 1, 2, 3, 4)),
     "paper": Scale(BUDGETS["paper"], {"cifar10": 200, "cifar100": 200}, (0, 1, 2, 3, 4), "summary"),

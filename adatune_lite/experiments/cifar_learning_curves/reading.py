@@ -2,38 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Callable
-from functools import cache
 
 import numpy as np
 
 from adatune_lite.experiments.cifar_learning_curves.groups import PROFILES, Scale, groups
-from adatune_lite.files import reference
+from adatune_lite.experiments.cifar_published import Curve, published
 from adatune_lite.report.groups import Page
 from adatune_lite.report.tables import Value
 from adatune_lite.runs.record import Record
 from adatune_lite.tasks.sources import known
 
 NAME = "07_cifar_learning_curves"
-EPOCHS = 200
-"""Of the published curves."""
-BATCHES = 79
-"""Of the test images: the published loss is a sum over them."""
-FIGURES = {"cifar10": "cifar10_vgg11_sgdm", "cifar100": "cifar100_resnet18_adam"}
-METHODS = {
-    "Exponential": "exponential",
-    "Staircase": "staircase",
-    "SGDR": "sgdr",
-    "HD": "hd",
-    "RTHO": "rtho",
-    "MARTHE": "marthe_adaptive",
-}
-"""Curves of the first version's figures, and our rows: MARTHE adapts mu there."""
-QUANTITIES = {"accuracy_pct": "accuracy", "val_loss_axis_units": "loss", "lr": "lr"}
-Curve = tuple[np.ndarray, np.ndarray]
-"""Share of the budget, from 0 to 1, and values."""
 
 
 class Results(Page[Scale]):
@@ -50,28 +31,6 @@ class Results(Page[Scale]):
         return (
             None if found is None else float(found[1].max() if which == "highest" else found[1][-1]) / first
         )
-
-
-@cache
-def published() -> dict[tuple[str, str, str], Curve]:
-    """The curves read off the published figures, by (task, row, "accuracy", "loss" or "lr").
-
-    Accuracies in percent, losses as means, rates as they are; epochs are shares of the 200.
-    """
-    text = reference("adatune_curves.csv").read_text(encoding="utf-8")
-    lines = (line for line in text.splitlines() if not line.startswith("#"))
-    points: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
-    tasks = {figure: task for task, figure in FIGURES.items()}
-    for entry in csv.DictReader(lines):
-        quantity = QUANTITIES[entry["quantity"]]
-        value = float(entry["value"]) / (BATCHES if quantity == "loss" else 1)
-        key = tasks[entry["figure"]], METHODS[entry["method"]], quantity
-        points.setdefault(key, []).append((float(entry["epoch"]) / EPOCHS, value))
-    found = {}
-    for key, pairs in points.items():
-        shares, values = np.array(sorted(pairs)).T
-        found[key] = shares, values
-    return found
 
 
 OURS = {"accuracy": "test_accuracy", "loss": "validation_loss", "lr": "lr"}

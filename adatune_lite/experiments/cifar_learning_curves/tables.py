@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from statistics import fmean
+from statistics import fmean, median
 
 from adatune_lite.claims import ALPHA
 from adatune_lite.claims.catalog import claim_of
@@ -24,6 +24,7 @@ from adatune_lite.report.tables import (
     named,
     several,
     signed,
+    values_of,
 )
 
 SHORT = {"cifar10": "c10", "cifar100": "c100"}
@@ -54,11 +55,27 @@ def _mean(name: str, value: Value, digits: int = 2) -> Column:
     return Column(name, lambda row: Mean.of(row.records, value), lambda mean: mean.text(digits))
 
 
-def _rows(results: Results, task: str, against: str | None = None) -> list[Row]:
-    found = results.by("curve", task)
-    held = {row: records for row, records in found.items() if records}
-    other = against if against in held else None
-    return [Row(row, LABELS[row], held[row], other if row != other else None) for row in held]
+def _level(name: str, value: Value, digits: int) -> Column:
+    """The mean with its interval; of runs that are lost in part no mean is taken, but the median."""
+
+    def text(row: Row) -> str | None:
+        values = values_of(row.records, value)
+        if any(map(lost, row.records)):
+            return f"median {median(values):.{digits}f}"
+        mean = Mean.of(row.records, value)
+        return mean.text(digits) if mean else None
+
+    return Column(name, text)
+
+
+def _rows(results: Results, task: str) -> list[Row]:
+    """Those with records, each against MARTHE where no run of the two is lost."""
+    held = {row: records for row, records in results.by("curve", task).items() if records}
+    whole = {row for row, records in held.items() if not any(map(lost, records))}
+    return [
+        Row(row, LABELS[row], held[row], "marthe" if row != "marthe" and {row, "marthe"} <= whole else None)
+        for row in held
+    ]
 
 
 def ends(results: Results, task: str) -> Table:
@@ -71,16 +88,16 @@ def ends(results: Results, task: str) -> Table:
 
     columns = [
         named("method"),
-        _mean("test accuracy (%)", final_accuracy),
+        _level("test accuracy (%)", final_accuracy, 2),
         Comparison("minus MARTHE", final_accuracy),
-        _mean("test loss", final_loss, 3),
+        _level("test loss", final_loss, 3),
         Column(
             "cost (plain steps)", lambda row: fmean(r.cost["plain_steps"] for r in row.records), "{:,.0f}"
         ),
         Column("runs (lost)", lambda row: f"{len(row.records)} ({sum(map(lost, row.records))})"),
         Column("printed: accuracy after 198 epochs (%)", printed, "{:g}"),
     ]
-    return Table(_rows(results, task, "marthe"), columns)
+    return Table(_rows(results, task), columns)
 
 
 def settings(results: Results, task: str) -> Table:
@@ -115,7 +132,7 @@ def finding(results: Results) -> str:
 
 
 def _found(results: Results, task: str) -> str:
-    given = _rows(results, task, "marthe")
+    given = _rows(results, task)
     if len(given) < len(LABELS) or any(len(r.records) < len(results.scale.seeds) for r in given):
         return ""
     means = {row.key: fmean(by_seed(row.records, final_accuracy).values()) for row in given}

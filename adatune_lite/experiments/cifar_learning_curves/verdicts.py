@@ -28,20 +28,20 @@ from statistics import fmean, median
 import numpy as np
 
 from adatune_lite.claims import ALPHA, Claim, Finding, judge, kinds
-from adatune_lite.claims.kinds import hashes
+from adatune_lite.claims.kinds import Weighed, hashes
 from adatune_lite.experiments.cifar_learning_curves.groups import ADAPTIVE, LABELS
 from adatune_lite.experiments.cifar_learning_curves.reading import (
     Results,
     accuracy_at,
     final_accuracy,
     final_loss,
-    published,
     rates,
 )
+from adatune_lite.experiments.cifar_published import decay_of_printed
 from adatune_lite.experiments.cifar_search import TASKS
-from adatune_lite.report.association import drawn_again, share, tau_of_order
+from adatune_lite.report.association import drawn_again, sooner, tau_of_order
 from adatune_lite.report.groups import Key
-from adatune_lite.report.statistics import holm, mean_interval, mean_less, paired
+from adatune_lite.report.statistics import Paired, holm, mean_interval, mean_less, paired
 from adatune_lite.report.tables import Value, by_seed, signed, values_of
 from adatune_lite.runs.record import Record
 
@@ -49,8 +49,6 @@ CUT, LATER = 0.3, 0.025
 """Shares of the budget: the staircase's first cut, and one look."""
 RESTARTS = (0.05, 0.15, 0.35, 0.75)
 """Of SGDR."""
-MOST = 2 / 3
-"""Share of the seeds that shapes are asked of."""
 
 
 def _key(task: str, row: str) -> Key:
@@ -85,10 +83,10 @@ def _sides(ours: str, *rivals: str) -> dict[str, tuple[Key, Key]]:
 
 
 def _says(_: Claim, weighed: kinds.Weighed) -> str:
-    return "; ".join(
-        f"{name}, points: {signed(pair.difference)}, p = {weighed.p[name]:.2g}"
-        for name, pair in weighed.pairs.items()
+    listed = "; ".join(
+        f"{name} {signed(pair.difference)}, p = {weighed.p[name]:.2g}" for name, pair in weighed.pairs.items()
     )
+    return f"In points: {listed}."
 
 
 kinds.ordering(
@@ -233,31 +231,42 @@ def _highest(records: Sequence[Record], start: float, end: float) -> float | Non
     return float(shares[inside[np.argmax(mean[inside])]])
 
 
+def _below(
+    pairs: Mapping[str, Paired | None], runs: tuple[str, ...], passes: Callable[[Weighed], bool]
+) -> Finding:
+    """Paired differences that are to lie below 0, one beside the other."""
+    there = {name: pair for name, pair in pairs.items() if pair}
+    missing = tuple(name for name in pairs if name not in there)
+    if not there:
+        return Finding(missing=missing, runs=runs)
+    weighed = kinds.weigh(there, dict.fromkeys(there, kinds.TESTS["below"]), adjust=False)
+    listed = "; ".join(f"{name} {signed(pair.difference)}" for name, pair in there.items())
+    return Finding(
+        passes=passes(weighed),
+        opposite=weighed.contradicted,
+        statistic={"p": max(weighed.p.values())},
+        seeds=weighed.seeds,
+        why=f"HD minus others: {listed}.",
+        missing=missing,
+        runs=runs,
+    )
+
+
 @judge("marthe.v1.c10.hd_slow")
 def hd_slow(_: Claim, results: Results) -> Finding:
     """Whether HD has the lowest mean accuracy of the five at three shares of the budget."""
-    others = [row for row in ORDERS["marthe.v1.c10.order"][1] if row != "hd"]
-    runs = hashes(*(results[_key("cifar10", row)] for row in ("hd", *others)))
-    gaps, seeds = {}, []
-    for at in (0.05, 0.125, 0.25):
-        hd = by_seed(results[_key("cifar10", "hd")], _accuracy(at))
-        for row in others:
-            if pair := paired(hd, by_seed(results[_key("cifar10", row)], _accuracy(at))):
-                gaps[at, row] = pair
-                seeds.append(len(pair.seeds))
-    if not gaps:
-        return Finding(runs=runs, missing=("HD beside the other four",) if runs else ())
-    worst = max(gaps, key=lambda key: gaps[key].difference.mean)
-    return Finding(
-        passes=gaps[worst].difference.mean < 0,
-        opposite=min(holm([pair.greater for pair in gaps.values()])) < ALPHA,
-        statistic={"difference": gaps[worst].difference.mean},
-        seeds=min(seeds),
-        why=f"HD minus each of the others at 5, 12.5 and 25 % of the budget: at most "
-        f"{signed(gaps[worst].difference)} points, to {LABELS[worst[1]]} at {worst[0]:.1%}.",
-        missing=() if len(gaps) == 3 * len(others) else ("HD beside the other four",),
-        runs=runs,
-    )
+    held = {row: results["curve", "cifar10", row] for row in ORDERS["marthe.v1.c10.order"][1]}
+    pairs = {
+        f"{LABELS[row]} at {at:.1%}": paired(*(by_seed(held[of], _accuracy(at)) for of in ("hd", row)))
+        for at in (0.05, 0.125, 0.25)
+        for row in held
+        if row != "hd"
+    }
+    return _below(pairs, hashes(*held.values()), _all_below)
+
+
+def _all_below(weighed: Weighed) -> bool:
+    return max(pair.difference.mean for pair in weighed.pairs.values()) < 0
 
 
 def _accuracy(at: float) -> Value:
@@ -267,27 +276,10 @@ def _accuracy(at: float) -> Value:
 @judge("marthe.v1.c100.loss_vs_accuracy")
 def loss_vs_accuracy(_: Claim, results: Results) -> Finding:
     """HD minus exponential in test loss and in test accuracy."""
-    ours, theirs = (results[_key("cifar100", row)] for row in ("hd", "exponential"))
-    pairs = {
-        "loss": paired(by_seed(ours, final_loss), by_seed(theirs, final_loss)),
-        "accuracy": paired(by_seed(ours, final_accuracy), by_seed(theirs, final_accuracy)),
-    }
-    there = {name: pair for name, pair in pairs.items() if pair}
-    runs = hashes(ours, theirs)
-    if len(there) < len(pairs):
-        return Finding(missing=("a seed that both have",), runs=runs)
-    p = {name: pair.less for name, pair in there.items()}
-    listed = "; ".join(
-        f"{name} {signed(pair.difference, 3)}, p = {p[name]:.2g}" for name, pair in there.items()
-    )
-    return Finding(
-        passes=max(p.values()) < ALPHA,
-        opposite=min(holm([pair.greater for pair in there.values()])) < ALPHA,
-        statistic={"p": max(p.values())},
-        seeds=min(len(pair.seeds) for pair in there.values()),
-        why=f"HD minus exponential: {listed}.",
-        runs=runs,
-    )
+    held = [results["curve", "cifar100", row] for row in ("hd", "exponential")]
+    values = {"loss": final_loss, "accuracy": final_accuracy}
+    pairs = {name: paired(*(by_seed(side, value) for side in held)) for name, value in values.items()}
+    return _below(pairs, hashes(*held), lambda weighed: weighed.passes)
 
 
 @judge("marthe.v1.faster_convergence")
@@ -325,19 +317,6 @@ def _reached(record: Record, goal: float) -> float:
     steps, values = record.series("test_accuracy")
     there = np.flatnonzero(values >= goal)
     return float(steps[there[0]] / record.spec.steps) if len(there) else math.inf
-
-
-def sooner(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """One-sided p of the log-rank test that `ours` come sooner; inf: never, censored at the budget."""
-    from scipy.stats import CensoredData, logrank
-
-    sides = [
-        CensoredData([t for t in times if t < math.inf], right=[1.0 for t in times if t == math.inf])
-        for times in (ours, theirs)
-    ]
-    if not any(t < math.inf for t in (*ours, *theirs)) or sorted(ours) == sorted(theirs):
-        return 1.0
-    return float(logrank(*sides, alternative="greater").pvalue)
 
 
 @judge("marthe.abs.more_stable")
@@ -406,39 +385,6 @@ def spread_of_rates(records: Sequence[Record]) -> float | None:
     return float(np.log(np.maximum(held, 1e-9)).std(axis=0, ddof=1).mean())
 
 
-def _share(
-    claim_id: str, rows: Mapping[str, Key], holds: Callable[[Results, Record, str], bool | None], what: str
-) -> None:
-    """A property that at least two thirds of the seeds of each group have."""
-
-    @judge(claim_id)
-    def compare(_: Claim, results: Results) -> Finding:
-        """In how many seeds of each group it holds."""
-        told = {
-            name: [
-                value
-                for r in results[key]
-                if r.finished and (value := holds(results, r, str(key[1]))) is not None
-            ]
-            for name, key in rows.items()
-        }
-        runs = hashes(*(results[key] for key in rows.values()))
-        there = {name: share(sum(values), len(values)) for name, values in told.items() if values}
-        missing = tuple(name for name in rows if name not in there)
-        if not there:
-            return Finding(missing=missing, runs=runs)
-        listed = ", ".join(f"{found.k} of {found.n} ({name})" for name, found in there.items())
-        return Finding(
-            passes=all(found.value >= MOST for found in there.values()),
-            opposite=any(found.high < MOST for found in there.values()),
-            statistic={"share": min(found.value for found in there.values())},
-            seeds=min(found.n for found in there.values()),
-            why=f"{what} in {listed} seeds.",
-            missing=missing,
-            runs=runs,
-        )
-
-
 def _both(*rows: str) -> dict[str, Key]:
     return {f"{LABELS[row]}, {TASKS[task]}": _key(task, row) for task in TASKS for row in rows}
 
@@ -489,21 +435,21 @@ def _ends_on_cifar100(results: Results, record: Record, task: str) -> bool | Non
     return None if hd is None or rtho is None else bool(last < hd[-1] < rtho[-1])
 
 
-_share(
+kinds.share(
     "marthe.shape.rise_then_decay",
     _both("marthe", ADAPTIVE),
     lambda _, record, __: rises_then_decays(record),
     "An early rise and a steady fall",
 )
-_share("marthe.shape.hd_monotone", _both("hd"), lambda _, r, __: _no_rise(r), "A rate that never rises")
-_share("marthe.shape.rtho_small_rise", _both("rtho"), _small_rise, "A small rise, below MARTHE's,")
-_share(
+kinds.share("marthe.shape.hd_monotone", _both("hd"), lambda _, r, __: _no_rise(r), "A rate that never rises")
+kinds.share("marthe.shape.rtho_small_rise", _both("rtho"), _small_rise, "A small rise, below MARTHE's,")
+kinds.share(
     "marthe.shape.c10.final_order",
     {LABELS[ADAPTIVE]: _key("cifar10", ADAPTIVE)},
     _ends_on_cifar10,
     "HD ends above twice MARTHE's rate and RTHO below half of it",
 )
-_share(
+kinds.share(
     "marthe.shape.c100.final_order",
     {LABELS[ADAPTIVE]: _key("cifar100", ADAPTIVE)},
     _ends_on_cifar100,
@@ -581,12 +527,3 @@ def exponential_gamma(_: Claim, results: Results) -> Finding:
         why=f"Decay an epoch of the published curves: {listed}.",
         runs=runs,
     )
-
-
-def decay_of_printed(task: str) -> tuple[float, float]:
-    """Decay an epoch of the published exponential rates, and the R² of the straight line in the logarithm."""
-    shares, values = published()[task, "exponential", "lr"]
-    epochs, logs = shares * 200, np.log(values)
-    slope, height = np.polyfit(epochs, logs, 1)
-    rest = logs - (slope * epochs + height)
-    return float(np.exp(slope)), float(1 - rest.var() / logs.var())
