@@ -109,6 +109,8 @@ def test_a_cell_with_a_lost_run_has_no_mean() -> None:
     row = next(line for line in text.splitlines() if NAMES["code"] in line)
     assert "median -1.00, runs lost: 1" in row and "interval" not in row
     assert "(1 of 5 lost)" in str(tables.arms(page))
+    gap = page.gap((1, "code", last), (-1, "clean", last))
+    assert gap is not None and gap.p == 2 / 32, "by sign flips: all five are below"
 
 
 @pytest.mark.parametrize(
