@@ -119,11 +119,6 @@ def sign_flip(values: Sequence[float], bound: float = 0.0) -> float:
     return float(found.pvalue)
 
 
-def paired_less(a: Sequence[float], b: Sequence[float]) -> float:
-    """One-sided p of the paired t-test that mean(a - b) < 0; 1 where it cannot be computed."""
-    return mean_less(np.asarray(a, np.float64) - np.asarray(b, np.float64))  # type: ignore[arg-type]
-
-
 class BySeed(dict[int, float]):
     """Values by seed; of lost runs what they count as."""
 
