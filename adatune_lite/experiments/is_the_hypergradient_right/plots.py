@@ -133,9 +133,8 @@ def costs_of_faults(results: Results) -> Figure:
         for place, (row, found) in enumerate(shown):
             colour = COLOURS["constant"] if row.key == "constant" else _LINES[0]
             panel.plot(found.pair.differences, [place] * len(found.pair.seeds), "|", color=colour, ms=9)
-            mean = found.pair.difference
-            if mean.bars and not found.pair.exact:
-                panel.errorbar(mean.mean, place, xerr=mean.bars, fmt="o", color=colour, capsize=3)
+            pair = found.pair
+            panel.errorbar(pair.middle, place, xerr=pair.bars, fmt="o", color=colour, capsize=3)
         panel.set_yticks(range(len(shown)), [_with_lost(row) for row, _ in shown])
         panel.axvline(0, color="#888888", lw=1)
         panel.set_xscale("symlog", linthresh=0.02)
