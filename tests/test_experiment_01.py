@@ -18,7 +18,7 @@ from adatune_lite.experiments.lrs_opt_vs_marthe.groups import CLASSICAL, LABELS,
 from adatune_lite.experiments.lrs_opt_vs_marthe.reading import Results, plain_steps
 from adatune_lite.experiments.lrs_opt_vs_marthe.scale import Scale
 from adatune_lite.report.groups import Group, Page, Search
-from adatune_lite.report.search import final_loss
+from adatune_lite.report.lost import E, metric
 from adatune_lite.runs.record import Record
 from adatune_lite.runs.store import Store
 
@@ -153,7 +153,7 @@ def test_the_readme_says_what_the_committed_records_say() -> None:
 def test_near_draws_are_those_within_a_tenth_of_the_best(results: Results) -> None:
     losses: dict[float, list[float]] = {}
     for record in results["tuning", "constant"]:
-        losses.setdefault(record.spec.get("lr"), []).append(final_loss(record))
+        losses.setdefault(record.spec.get("lr"), []).append(metric(E)(record))
     means = {lr: sum(found) / len(found) for lr, found in losses.items()}
     near = [lr for lr, loss in means.items() if loss <= 1.1 * min(means.values())]
     table = decision.table(results)

@@ -40,7 +40,7 @@ def test_each_share_has_its_row(results: Results) -> None:
     table = tables.shares(results)
     assert table["explore"] == [*groups.SHARES, *groups.AUTOLR_SHARES]
     assert table["method"] == ["staircase"] * 5 + ["AutoLR"] * 7
-    assert table["runs (diverged)"] == ["3 (0)"] + ["1 (0)"] * 11
+    assert table["runs (lost)"] == ["3 (0)"] + ["1 (0)"] * 11
     for method, found, steps in zip(*map(table.__getitem__, COLUMNS), strict=True):
         assert 0 < found.interval.mean <= 100 and (steps > 80) == (method == "AutoLR")
 

@@ -247,7 +247,7 @@ def test_a_cell_pairs_its_seeds_and_counts_divergence_as_guessing(results: Resul
     lost = dataclasses.replace(ours, status="diverged at step 3", metrics={})
     assert accuracy(lost) == 10.0 and log_loss(lost) is None
     shown = experiment.results("smoke", Changed(results.store, {ours.spec.hash: lost}))
-    assert "10.00 (1 of 1 diverged)" in str(tables.paper(shown, "t13"))
+    assert "| 1 of 1 lost |" in str(tables.paper(shown, "t13"))
 
 
 def test_curves_are_split_where_explore_ends(results: Results) -> None:

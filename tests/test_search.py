@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from adatune_lite.report.search import LogUniform, choose, draws, final_loss
+from adatune_lite.report.search import LogUniform, choose, draws
 from adatune_lite.runs.record import Record
 from adatune_lite.tasks.spec import TaskSpec
 from adatune_lite.training.outcome import Outcome
@@ -75,8 +75,10 @@ def test_the_smallest_mean_over_seeds_is_chosen_and_divergence_counts_as_guessin
     found = choose(trials, Held(losses), {"lr": LogUniform(0.1, 0.3)})
     assert found is not None
     assert dict(found.settings) == {"lr": 0.1}, "0.2 is best on one seed only: (0.1 + ln 10) / 2 > 0.5"
-    assert (found.mean_loss, found.trials, found.diverged) == (0.5, 3, 1)
-    assert final_loss(record(spec(0, lr=0.2), None)) == pytest.approx(math.log(10))
+    assert (found.mean_loss, found.trials, found.lost) == (0.5, 3, 1)
+    worse = choose(trials, Held({**losses, (0.2, 1): 50.0}), {"lr": LogUniform(0.1, 0.3)})
+    assert worse == found, "steps that were huge and finite are no worse than those that were not finite"
+    assert found.scored[1][0] == pytest.approx((0.1 + math.log(10)) / 2)
 
 
 def test_nothing_is_chosen_before_the_last_record_is_there() -> None:

@@ -36,7 +36,7 @@ def table(made: Made | None = None, **notes: str) -> Table:
     given = [Row("reference", "the reference", page["reference"]), *rows(page, "rates", against="reference")]
     columns = [
         named("rate"),
-        Column("accuracy", lambda row: Mean.of(row.records, accuracy), lambda mean: mean.text_with_lost(1)),
+        Column("accuracy", lambda row: Mean.of(row.records, accuracy), lambda mean: mean.text(1)),
         Comparison("minus the reference", accuracy),
         Column("runs", lambda row: len(row.records)),
     ]
@@ -67,7 +67,13 @@ def test_csv_has_the_values_in_full() -> None:
     found = list(csv.DictReader(io.StringIO(table(above="Above.").csv())))
     assert list(found[0]) == [
         *("rate", "accuracy", "accuracy, low", "accuracy, high", "accuracy, n", "accuracy, runs"),
-        *("accuracy, lost", "minus the reference", "minus the reference, low", "minus the reference, high"),
+        *(
+            "accuracy, values",
+            "accuracy, gone",
+            "minus the reference",
+            "minus the reference, low",
+            "minus the reference, high",
+        ),
         *("minus the reference, n", "p (Holm)", "runs"),
     ]
     assert [row["rate"] for row in found] == ["the reference", "rate 0.02", "rate 0.03"]
@@ -95,12 +101,22 @@ def test_rows_without_records_are_not_shown_and_none_is_said() -> None:
     assert empty.markdown() == str(empty) == NONE and empty.csv() == "rate\n"
 
 
-def test_a_lost_run_takes_the_interval_away() -> None:
-    lost = Made(lambda spec: math.nan if (spec.get("lr"), spec.seed) == (0.02, 0) else value(spec))
-    mean = table(lost)["accuracy"][1]
-    assert (mean.interval.n, mean.runs, mean.lost) == (4, 5, 1)
-    assert "| 94.6 (1 of 5 diverged) |" in table(lost).markdown()
-    assert "± " not in mean.text(1) and Mean.of([], accuracy) is None
+def test_a_cell_with_a_lost_run_has_no_mean_and_an_exact_test() -> None:
+    made = Made(lambda spec: math.nan if (spec.get("lr"), spec.seed) == (0.02, 0) else value(spec))
+    part = table(made)
+    mean, whole = part["accuracy"][1:]
+    assert (mean.interval, mean.runs, mean.lost) == (None, 5, 1) and whole.interval is not None
+    assert mean.numbers[0] == 10 and mean.text(1) == "median 93.9 (lost, 93.2, 93.9, 95.1, 96.0); 1 of 5 lost"
+    text = part.markdown()
+    assert "| median +2.00 (-80.00, +2.20, +1.90, +2.10, +2.00) | 1 | 5 |" in text
+    assert text.endswith("with 5 seeds its p cannot go below 0.062, so that 5 seeds cannot tell.")
+    assert "cannot tell" not in table().markdown()
+    assert part["p (Holm)"] == [None, 1.0, 1.0], "two tests are still one family"
+    cells = list(csv.DictReader(io.StringIO(part.csv())))
+    assert cells[1]["accuracy"] == cells[1]["accuracy, low"] == ""
+    assert cells[1]["accuracy, gone"] == "True False False False False"
+    assert cells[1]["minus the reference, median"] == "2.0" and cells[1]["minus the reference"] == ""
+    assert Mean.of([], accuracy) is None
 
 
 def test_one_seed_has_a_difference_and_no_p() -> None:

@@ -69,7 +69,7 @@ def test_expanding_in_eps_is_judged_recomputation_by_recomputation() -> None:
     assert verdict("03", bent, name).outcome == "contradicted", "wrong nearby, right from afar"
     told = tables_03.fits(cubic)
     assert "Fashion" in str(told)
-    runs = dict(zip(told["runs that differ in the seed alone"], told["runs (diverged)"], strict=True))
+    runs = dict(zip(told["runs that differ in the seed alone"], told["runs (lost)"], strict=True))
     assert len(runs) == len(told.rows) == 18, "the one seed of a further task is among those of its rates"
     assert runs["Fashion-MNIST, dense, SGD, rate 0.1"] == "2 (0)"
     quick = lines("quick", lambda u, x: 2 + (u - 0.3) ** 2, 0.3, 2.0)

@@ -19,7 +19,6 @@ from typing import Any
 from adatune_lite.claims.catalog import Claim, ClaimError
 from adatune_lite.files import PACKAGE
 from adatune_lite.report.groups import Page
-from adatune_lite.report.lost import Lost
 from adatune_lite.report.statistics import mean_interval
 
 ALPHA = 0.05
@@ -113,10 +112,9 @@ class Judge:
         if claim.id != self.claim_id:
             raise ClaimError(f"the judge of {self.claim_id} cannot judge {claim.id}")
         verdict = conclude(claim, str(results.profile), self.find(claim, results))
-        page = results.by_the_rule if isinstance(results, Page) else None
-        if page is None or not any(isinstance(page.held(name), Lost) for name in verdict.runs):
+        if not isinstance(results, Page) or not results.lost(verdict.runs):
             return verdict
-        other = conclude(claim, page.profile, self.find(claim, page)).outcome
+        other = conclude(claim, results.profile, self.find(claim, results.by_the_rule)).outcome
         if other == verdict.outcome:
             return verdict
         return replace(verdict, why=_joined(verdict.why, f"By the one rule of lost runs: {other}."))

@@ -30,6 +30,9 @@ again.
 columns take a value from a row; a `Comparison` adds the difference by seed to the row it is `against`, with
 its interval and p after Holm over the table. `str(table)` is what the page shows, `table.csv()` the values.
 
+**Lost runs** (`report.lost`). `metric("test_loss")` is what a run counts as; `averaged`, `Comparison` and the
+searches keep the rule by themselves.
+
 **Claims** (`claims.kinds`). One call registers the judge of one claim, by its id in full and the keys of the
 groups that it reads: `absolute`, `difference`, `ordering`, `trend`, `fit`, `limits`, `every_run`. What fits
 none is a function (claim, results) -> Finding under `@judge("the.id")`. Its test was fixed before the runs

@@ -11,7 +11,8 @@ import numpy as np
 from adatune_lite.experiments.autolr_records import rates
 from adatune_lite.plotting import BLACK, BLUE, ORANGE, panels, style
 from adatune_lite.report.figures import COLOURS, not_run
-from adatune_lite.report.statistics import mean_interval
+from adatune_lite.report.statistics import Paired
+from adatune_lite.report.tables import Mean
 from adatune_lite.runs.record import Record
 
 if TYPE_CHECKING:
@@ -128,38 +129,37 @@ def seeds(
 def points(
     axes: Axes,
     place: float,
-    values: Sequence[float],
+    cell: Mean | Paired,
     colour: str,
     marker: str = "o",
     *,
     upright: bool = False,
 ) -> None:
-    """Every seed as a tick, the mean with its 95 % interval from three seeds on.
+    """Every seed as a tick, the mean with its 95 % interval from three seeds on; of lost ones the median.
 
     upright: values along the y-axis.
     """
-    mean = mean_interval(values)
     # Of two values the interval is a dozen times as wide as they are apart: it would hide all else.
-    error = [[mean.mean - mean.low], [mean.high - mean.mean]] if mean.n > 2 else None
+    error = cell.bars if len(cell.numbers) > 2 else None
     form: dict[str, Any] = {"fmt": marker, "color": colour, "capsize": 3, "zorder": 3}
     if upright:
-        axes.plot([place] * len(values), values, "_", color=colour, ms=8, alpha=0.5)
-        axes.errorbar(place, mean.mean, yerr=error, **form)
+        axes.plot([place] * len(cell.numbers), cell.numbers, "_", color=colour, ms=8, alpha=0.5)
+        axes.errorbar(place, cell.middle, yerr=error, **form)
     else:
-        axes.plot(values, [place] * len(values), "|", color=colour, ms=9, alpha=0.5)
-        axes.errorbar(mean.mean, place, xerr=error, **form)
+        axes.plot(cell.numbers, [place] * len(cell.numbers), "|", color=colour, ms=9, alpha=0.5)
+        axes.errorbar(cell.middle, place, xerr=error, **form)
 
 
 def rows_of_points(
-    held: Sequence[tuple[str, Sequence[float], str, str]], xlabel: str, height: float
+    held: Sequence[tuple[str, Mean | Paired, str, str]], xlabel: str, height: float
 ) -> tuple[Figure, Axes]:
-    """`points` for each (name, values, colour, marker), from below; an empty panel without any."""
+    """`points` for each (name, cell, colour, marker), from below; an empty panel without any."""
     figure, (axes,) = panels(height=height)
     if not held:
         not_run(axes)
         return figure, axes
-    for place, (_, values, colour, marker) in enumerate(held):
-        points(axes, place, values, colour, marker)
+    for place, (_, cell, colour, marker) in enumerate(held):
+        points(axes, place, cell, colour, marker)
     axes.set_yticks(range(len(held)), [name for name, *_ in held])
     axes.set_xlabel(xlabel)
     return figure, axes
@@ -182,21 +182,21 @@ def keyed(figure: Figure, axes: Sequence[Axes], title: str | None = None) -> Fig
 
 
 def beside_printed(
-    ours: Mapping[str, Mapping[float, Sequence[float]]],
+    ours: Mapping[str, Mapping[float, Mean]],
     theirs: Mapping[str, Mapping[float, float]],
     xlabel: str,
 ) -> Figure:
     """Test accuracy over a setting: ours on the left, the printed means on the right.
 
-    ours: by method and setting, an accuracy for every seed. theirs: by method and setting.
+    ours, theirs: by method and setting.
     """
     figure, (left, right) = panels(2, width=7.8, height=3.9)
     width = max((x for found in ours.values() for x in found), default=1.0)
     for k, (method, found) in enumerate(ours.items()):
         shift = (k - (len(ours) - 1) / 2) * 0.012 * width
         marker = "os"[k % 2]
-        for x, values in found.items():
-            points(left, x + shift, values, COLOURS[method], marker, upright=True)
+        for x, mean in found.items():
+            points(left, x + shift, mean, COLOURS[method], marker, upright=True)
         if found:
             left.plot([], [], marker, color=COLOURS[method], label=LABELS[method])
     for k, (method, known) in enumerate(theirs.items()):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
+from adatune_lite.report.groups import Page
 from adatune_lite.runs.record import Record
 
 DATASETS = {
@@ -36,3 +38,9 @@ def copy_note(records: Iterable[Record]) -> str:
         f"Images: {'; '.join(copies)}. On a **JPEG copy** accuracies are not to be held against the printed "
         "ones, only against each other."
     )
+
+
+def not_all(page: Page[Any]) -> str:
+    """What a page says after its setting where runs are not made yet: how many, by what they are for."""
+    listed = ", ".join(f"{role} ({count})" for role, count in page.missing_roles().items())
+    return f" **Not all runs are made yet**; missing: {listed}." if listed else ""

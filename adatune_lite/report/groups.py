@@ -27,13 +27,13 @@ from __future__ import annotations
 
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import ModuleType
 from typing import Any, ClassVar, Generic, TypeVar
 
-from adatune_lite.report.lost import Lost, ranked
+from adatune_lite.report.lost import is_lost, ranked
 from adatune_lite.report.search import Choice, Reader, Space, choose
 from adatune_lite.runs.one_data import Copies, Data, held
 from adatune_lite.runs.record import Record
@@ -114,6 +114,7 @@ class Page(Generic[Scale]):
         self.data = data
         self._groups: dict[Key, Group] = {}
         self._declared = False
+        self._plain: Page[Scale] | None = None
         self._found: dict[str, Record | None] = {}
         self._records: dict[Key, list[Record]] = {}
         self._choices: dict[Key, Choice | None] = {}
@@ -226,6 +227,9 @@ class Page(Generic[Scale]):
     def record(self, spec: RunSpec) -> Record | None:
         """The record of a run, on the data that the page reads its task from; looked up once."""
         self._declare()
+        if self._plain:
+            found = self._plain.record(spec)
+            return ranked([found])[0] if found else None
         if spec.hash not in self._found:
             data, store = (self.data or {}).get(spec.task), self.store
             if data is not None and isinstance(store, Copies):
@@ -233,10 +237,6 @@ class Page(Generic[Scale]):
             else:
                 self._found[spec.hash] = store.get(spec)
         return self._found[spec.hash]
-
-    def held(self, spec_hash: str) -> Record | None:
-        """A record that the page has read, by the hash of its spec."""
-        return self._found.get(spec_hash)
 
     def by(self, *prefix: Part) -> dict[Any, list[Record]]:
         """The records of the groups `under` a key, by the rest of the key."""
@@ -252,16 +252,16 @@ class Page(Generic[Scale]):
         return self._choices[key]
 
     @cached_property
-    def by_the_rule(self) -> Page[Scale] | None:
-        """The same page with lost runs as they count where runs are ranked; None where no run is lost."""
-        lost = {record.spec.hash: record for record in ranked(self.all_records()) if isinstance(record, Lost)}
-        if not lost:
-            return None
+    def by_the_rule(self) -> Page[Scale]:
+        """The same page with lost runs as they count where runs are ranked."""
         page = type(self)(self.profile, self.store, self.data)
-        page.scale = self.scale
+        page.scale, page._plain = self.scale, self
         page._groups, page._declared, page._choices = self._groups, True, self._choices
-        page._found = {**self._found, **lost}
         return page
+
+    def lost(self, spec_hashes: Iterable[str]) -> bool:
+        """Whether any of these runs, which the page has read, is lost."""
+        return any(is_lost(record) for name in spec_hashes if (record := self._found.get(name)))
 
     @cached_property
     def planned(self) -> list[Planned]:

@@ -53,6 +53,21 @@ class Paired:
         """Of the differences."""
         return float(np.median(self.differences))
 
+    @property
+    def numbers(self) -> Sequence[float]:
+        """The differences."""
+        return self.differences
+
+    @property
+    def middle(self) -> float:
+        """What a figure marks: the mean, or the median where a run counts as lost."""
+        return self.median if self.exact else self.difference.mean
+
+    @property
+    def bars(self) -> list[list[float]] | None:
+        """The interval as a figure draws it, if there is one."""
+        return None if self.exact else self.difference.bars
+
     def below(self, bound: float) -> float:
         """One-sided p of the test that the difference is below a bound."""
         return (sign_flip if self.exact else mean_less)(self.differences, bound)
@@ -117,11 +132,6 @@ def sign_flip(values: Sequence[float], bound: float = 0.0) -> float:
         rng=np.random.default_rng(0),
     )
     return float(found.pvalue)
-
-
-def paired_less(a: Sequence[float], b: Sequence[float]) -> float:
-    """One-sided p of the paired t-test that mean(a - b) < 0; 1 where it cannot be computed."""
-    return mean_less(np.asarray(a, np.float64) - np.asarray(b, np.float64))  # type: ignore[arg-type]
 
 
 class BySeed(dict[int, float]):

@@ -23,8 +23,8 @@ from adatune_lite.experiments.autolr_vs_schedules.verdicts.printed import PRINTE
 from adatune_lite.plotting import panels
 from adatune_lite.report.data import data_name
 from adatune_lite.report.figures import COLOURS, not_run
-from adatune_lite.report.lost import count
-from adatune_lite.report.tables import several, values_of
+from adatune_lite.report.statistics import Paired
+from adatune_lite.report.tables import Mean, several
 from adatune_lite.runs.record import Record
 
 if TYPE_CHECKING:
@@ -81,19 +81,18 @@ def overlay(results: Results, table: str) -> Figure:
 
 def tuned(results: Results) -> Figure:
     """(b) Test accuracy of every method with its tuned rate: each seed, the mean, its 95 % interval."""
-    held = []
-    for row in [row for row in results.ranked if row.records][::-1]:
-        ours, gone = row.key == "autolr", count(row.records)
-        name = row.name + (f" ({gone} lost)" if gone else "")
-        colour = COLOURS["autolr" if ours else "rtho"]
-        held.append((name, values_of(row.records, accuracy), colour, "Ds"[ours]))
+    held: list[tuple[str, Mean | Paired, str, str]] = []
+    for row in results.ranked[::-1]:
+        if mean := Mean.of(row.records, accuracy):
+            ours, name = row.key == "autolr", row.name + (f" ({mean.lost} lost)" if mean.lost else "")
+            held.append((name, mean, COLOURS["autolr" if ours else "rtho"], "Ds"[ours]))
     return rows_of_points(held, "test accuracy (%), rate tuned with the same draws for all", 4.4)[0]
 
 
 def safeguards(results: Results) -> Figure:
     """(c) Test accuracy of AutoLR without one safeguard minus that of the whole AutoLR, by seed."""
     compared = tables.safeguards(results).compared()[::-1]
-    held = [(row.name, found.pair.differences, COLOURS["autolr"], "o") for row, found in compared]
+    held = [(row.name, found.pair, COLOURS["autolr"], "o") for row, found in compared]
     xlabel = "test accuracy minus that of the whole AutoLR (points), by seed"
     figure, axes = rows_of_points(held, xlabel, 3.4)
     if held:
@@ -105,7 +104,7 @@ def safeguards(results: Results) -> Figure:
 def seed_rates(results: Results) -> Figure:
     """Table 12: test accuracy of AutoLR over its seed rate."""
     lr, runs = OPTIMIZERS[MAIN].lr, results.by("seed rates")
-    ours = {factor * lr: values_of(records, accuracy) for factor, records in runs.items() if records}
+    ours = {f * lr: mean for f, records in runs.items() if (mean := Mean.of(records, accuracy))}
     theirs = {float(key[1]) * lr: printed(name) for name, key in PRINTED.items() if key[0] == "seed rates"}
     return beside_printed({"autolr": ours}, {"autolr": theirs}, "seed rate")
 

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from adatune_lite.experiments.is_the_hypergradient_right import tables
-from adatune_lite.experiments.is_the_hypergradient_right.groups import (
-    ALL,
-    EXACT,
-    LABELS,
-    OPTIMIZERS,
-)
+from adatune_lite.experiments.is_the_hypergradient_right.groups import ALL, EXACT, LABELS, OPTIMIZERS
 from adatune_lite.experiments.is_the_hypergradient_right.reading import (
     Results,
     cost,
@@ -33,34 +28,31 @@ if TYPE_CHECKING:
 
 _COLOURS = {**{m: COLOURS[m] for m in METHODS if m in COLOURS}, "reverse": COLOURS["lrs_opt"]}
 _LINES = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#8C6D31", "#6A51A3", "#B8860B")
-_TITLES = (OPTIMIZERS["momentum"], f"{OPTIMIZERS['momentum']}, a third of the hyper-rate", OPTIMIZERS["adam"])
+_TITLES = {
+    OPTIMIZERS["momentum"]: ("trained", "momentum"),
+    f"{OPTIMIZERS['momentum']}, a third of the hyper-rate": ("calm",),
+    OPTIMIZERS["adam"]: ("trained", "adam"),
+}
+"""The trainings of three panels, by their title."""
 
 
 def errors(results: Results) -> Figure:
     """(a) Relative error against finite differences: every rule and method, then AdaTune's deviations."""
     figure, (upper, lower) = panels(2, height=7.6, stacked=True)
     exact = {key: error(records) for key, records in results.by("exact").items() if records}
-    rules = {rule: rule for rule in RULES if any(held == rule for held, _ in exact)}
-    by_method = {
-        method: {rule: exact[rule, method] for rule in reversed(rules) if (rule, method) in exact}
-        for method in METHODS
-    }
-    signs = [(METHODS[m], _COLOURS[m], MARKERS.get(m, "*")) for m in METHODS]
-    if _points(upper, rules, zip(signs, by_method.values(), strict=True)):
+    rules = {rule: rule for rule in RULES if any(rule == held for held, _ in exact)}
+    methods = {m: (name, _COLOURS[m], MARKERS.get(m, "*")) for m, name in METHODS.items()}
+    if _points(upper, exact, rules, methods):
         upper.set_xlim(1e-12, 1e-4)
         upper.set_xlabel("relative error against finite differences (largest of the seeds)")
         upper.set_title("Every method and optimizer of this library")
-    faulty = {key: max(error(records), 1e-12) for key, records in results.by("fault").items() if records}
-    kinds = dict.fromkeys(
-        (EXACT, *(fault for faults in DERIVED.values() for fault in faults), ALL, *UNTRAINED)
-    )
+    faulty = {
+        (kind, o): max(error(found), 1e-12) for (o, kind), found in results.by("fault").items() if found
+    }
+    kinds = (EXACT, *(fault for faults in DERIVED.values() for fault in faults), ALL, *UNTRAINED)
     names = {kind: LABELS.get(kind, kind) for kind in kinds} | {EXACT: "none (exact)"}
-    by_optimizer = [
-        {kind: faulty[optimizer, kind] for kind in reversed(names) if (optimizer, kind) in faulty}
-        for optimizer in ("momentum", "adam")
-    ]
-    signs = [(OPTIMIZERS["momentum"], _LINES[0], "o"), (OPTIMIZERS["adam"], _LINES[1], "s")]
-    if _points(lower, names, zip(signs, by_optimizer, strict=True)):
+    signs = {"momentum": (_LINES[0], "o"), "adam": (_LINES[1], "s")}
+    if _points(lower, faulty, names, {o: (OPTIMIZERS[o], *sign) for o, sign in signs.items()}):
         lower.axvline(1.0, color="#888888", lw=1, ls="--")
         lower.set_xlabel("relative error; right of the line the error is larger than the hypergradient")
         lower.set_title("AdaTune's deviations, each alone")
@@ -68,19 +60,22 @@ def errors(results: Results) -> Figure:
 
 
 def _points(
-    axes: Axes, names: Mapping[str, str], sets: Iterable[tuple[tuple[str, str, str], Mapping[str, float]]]
+    axes: Axes,
+    errors: Mapping[tuple[str, str], float],
+    rows: Mapping[str, str],
+    series: Mapping[str, tuple[str, str, str]],
 ) -> bool:
-    """Errors over their rows, the first at the top; each set has label, colour and marker."""
-    given = list(sets)
-    if not any(found for _, found in given):
+    """Errors by row and series over the rows, the first at the top. series: label, colour and marker."""
+    if not errors:
         not_run(axes)
         return False
-    places = {kind: place for place, kind in enumerate(reversed([*names]))}
-    for (label, colour, marker), found in given:
-        at = [places[kind] for kind in found]
-        axes.scatter(list(found.values()), at, label=label, color=colour, marker=marker, zorder=3)
+    order = [*rows][::-1]
+    for key, (label, colour, marker) in series.items():
+        at = [place for place, row in enumerate(order) if (row, key) in errors]
+        x = [errors[order[place], key] for place in at]
+        axes.scatter(x, at, label=label, color=colour, marker=marker, zorder=3)
     axes.set_xscale("log")
-    axes.set_yticks(range(len(names)), [names[kind] for kind in places])
+    axes.set_yticks(range(len(order)), [rows[row] for row in order])
     axes.legend(loc="upper right")
     return True
 
@@ -88,8 +83,8 @@ def _points(
 def schedules(results: Results) -> Figure:
     """(b) What each deviation makes of the learned schedule: the median over the seeds that were not lost."""
     figure, axes = panels(3, height=11.0, stacked=True)
-    for panel, title, given in zip(axes, _TITLES, _trainings(results), strict=True):
-        shown = [row for row in given if row.records and row.key != "constant"]
+    for panel, (title, key) in zip(axes, _TITLES.items(), strict=True):
+        shown = [row for row in rows(results, *key) if row.records and row.key != "constant"]
         if not shown:
             not_run(panel)
             continue
@@ -115,27 +110,19 @@ def _with_lost(row: Row) -> str:
     return row.name + (f" ({gone} of {len(row.records)} lost)" if (gone := count(row.records)) else "")
 
 
-def _trainings(results: Results) -> tuple[list[Row], ...]:
-    """Those of the three panels."""
-    keys = ("trained", "momentum"), ("calm",), ("trained", "adam")
-    return tuple(rows(results, *key) for key in keys)
-
-
 def costs_of_faults(results: Results) -> Figure:
     """(b) Test loss with each deviation minus that of the exact recursion, paired by seed."""
     figure, axes = panels(3, height=11.0, stacked=True)
-    by_panel = (tables.faults(results, "momentum"), tables.calm(results), tables.faults(results, "adam"))
-    for panel, title, table in zip(axes, _TITLES, by_panel, strict=True):
-        shown = table.compared()[::-1]
+    for panel, (title, key) in zip(axes, _TITLES.items(), strict=True):
+        shown = tables.faults_of(results, *key).compared()[::-1]
         if not shown:
             not_run(panel)
             continue
         for place, (row, found) in enumerate(shown):
             colour = COLOURS["constant"] if row.key == "constant" else _LINES[0]
-            panel.plot(found.pair.differences, [place] * len(found.pair.seeds), "|", color=colour, ms=9)
-            mean = found.pair.difference
-            if mean.bars and not found.pair.exact:
-                panel.errorbar(mean.mean, place, xerr=mean.bars, fmt="o", color=colour, capsize=3)
+            pair = found.pair
+            panel.plot(pair.differences, [place] * len(pair.seeds), "|", color=colour, ms=9)
+            panel.errorbar(pair.middle, place, xerr=pair.bars, fmt="o", color=colour, capsize=3)
         panel.set_yticks(range(len(shown)), [_with_lost(row) for row, _ in shown])
         panel.axvline(0, color="#888888", lw=1)
         panel.set_xscale("symlog", linthresh=0.02)

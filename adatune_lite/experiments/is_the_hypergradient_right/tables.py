@@ -7,12 +7,7 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from adatune_lite.experiments.is_the_hypergradient_right.groups import (
-    ALL,
-    EXACT,
-    LABELS,
-    OPTIMIZERS,
-)
+from adatune_lite.experiments.is_the_hypergradient_right.groups import ALL, EXACT, LABELS, OPTIMIZERS
 from adatune_lite.experiments.is_the_hypergradient_right.reading import (
     Results,
     accuracy,
@@ -32,7 +27,7 @@ from adatune_lite.experiments.is_the_hypergradient_right.scale import (
     RULES,
     UNTRAINED,
 )
-from adatune_lite.report.data import DATASETS
+from adatune_lite.report.data import DATASETS, not_all
 from adatune_lite.report.lost import count, kept
 from adatune_lite.report.search import Choice
 from adatune_lite.report.tables import NONE, Column, Comparison, Row, Table, averaged, named, rows, told
@@ -61,11 +56,7 @@ def setting(results: Results) -> str:
     )
     if results.profile in ("smoke", "quick"):
         text += " This is a reduced scale: it shows that the code runs, not what the setting gives."
-    absent = results.missing_roles()
-    if absent:
-        listed = ", ".join(f"{role} ({count})" for role, count in absent.items())
-        text += f" **Not all runs are made yet**; missing: {listed}."
-    return text
+    return text + not_all(results)
 
 
 def _error(value: float) -> str:
@@ -106,24 +97,26 @@ def _by_rule(results: Results, key: str, names: Mapping[str, str]) -> Table:
 
 def faults(results: Results, optimizer: str) -> Table:
     """(b) What each deviation costs with one optimizer."""
-    return _faults(results, optimizer, "trained", optimizer)
+    return faults_of(results, "trained", optimizer)
 
 
 def calm(results: Results) -> Table:
     """(b) The same for SGD with momentum at a smaller hyper_lr."""
-    return _faults(results, "momentum", "calm")
+    return faults_of(results, "calm")
 
 
-def _faults(results: Results, optimizer: str, *prefix: str) -> Table:
-    errors, exact = results.by("fault"), results[*prefix, EXACT]
+def faults_of(results: Results, *prefix: str) -> Table:
+    """Trainings under a key against the exact recursion."""
+    optimizer, exact = "momentum" if prefix == ("calm",) else prefix[-1], results[*prefix, EXACT]
+    errors = results.by("fault")
+
+    def differs(row: Row) -> float | None:
+        return deviation(row.records, exact) if row.key != EXACT else None
+
     columns = [
         named("what differs"),
         off("relative error", lambda row: errors.get((optimizer, row.key), [])),
-        Column(
-            "rate differs by (decades)",
-            lambda row: deviation(row.records, exact) if row.key != EXACT else None,
-            "{:.2f}",
-        ),
+        Column("rate differs by (decades)", differs, "{:.2f}"),
         LOSS,
         Comparison("minus exact", test_loss, digits=3),
         Comparison("accuracy minus exact (points)", accuracy, p_name=""),
@@ -203,19 +196,20 @@ def locality(results: Results) -> Table:
 
 def lean(results: Results) -> Table:
     """(e) Cost, agreement and worth of cheaper hypergradients, at two hyper_lr."""
+
+    def frozen(row: Row) -> str:
+        records = results["lean", "frozen", row.key]
+        return f"{count(records)} of {len(records)}" if records else ""
+
     columns = [
         named("products"),
         Column("plain steps a step", lambda row: cost(row.records), "{:.2f}"),
         Column("cosine with the full one", lambda row: results.cosine(row.key), "{:.3f}"),
-        Column("lost at the frozen hyper-rate", lambda row: _frozen(results["lean", "frozen", row.key])),
+        Column("lost at the frozen hyper-rate", frozen),
         averaged("test loss at a third of it", test_loss),
         Comparison("minus full", test_loss, digits=3),
     ]
     return Table(results.cheaper, columns)
-
-
-def _frozen(records: Sequence[Record]) -> str:
-    return f"{count(records)} of {len(records)}" if records else ""
 
 
 def settings(results: Results) -> Table:
@@ -288,12 +282,11 @@ def _costs(results: Results) -> str:
             f"With {name}, {len(worse)} of {len(given)} deviations raise the test loss significantly "
             f"({', '.join(worse) or 'none'}); runs are lost with {', '.join(gone) or 'none'}."
         )
-    for row, found in adam.compared():
-        if row.key == "constant":
-            sentences.append(
-                "With Adam a tuned constant rate differs from the exact recursion by "
-                f"{told(found.pair, 3)} in test loss."
-            )
+    sentences += [
+        f"With Adam a tuned constant rate differs from the exact recursion by {told(found.pair, 3)} in test loss."
+        for row, found in adam.compared()
+        if row.key == "constant"
+    ]
     return " ".join(filter(None, sentences))
 
 

@@ -15,7 +15,7 @@ from adatune_lite.experiments.lrs_opt_vs_marthe.reading import (
     gap,
     plain_steps,
 )
-from adatune_lite.report.data import DATASETS
+from adatune_lite.report.data import DATASETS, not_all
 from adatune_lite.report.search import Choice
 from adatune_lite.report.tables import (
     Column,
@@ -46,11 +46,7 @@ def setting(results: Results) -> str:
         text += f" In (g) LRS-OPT has {scale.variant_outer_steps} outer steps, to keep to the budget of time."
     if results.profile in ("smoke", "quick"):
         text += " This is a reduced scale: it shows that the code runs, not what the paper's setting gives."
-    absent = results.missing_roles()
-    if absent:
-        listed = ", ".join(f"{role} ({count})" for role, count in absent.items())
-        text += f" **Not all runs are made yet**; missing: {listed}."
-    return text
+    return text + not_all(results)
 
 
 E = averaged("E (validation)", final_loss)
