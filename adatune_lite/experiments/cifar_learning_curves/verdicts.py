@@ -95,22 +95,12 @@ def _says(_: Claim, weighed: kinds.Weighed) -> str:
 kinds.ordering(
     "marthe.abs.generalises_better", _sides("marthe", "rtho", "hd"), final_accuracy, _says, test="above"
 )
-kinds.ordering(
-    "marthe.v1.marthe_vs_staircase",
-    _sides(ADAPTIVE, "staircase"),
-    final_accuracy,
-    _says,
-    test="not worse",
-    adjust=False,
-)
-kinds.ordering(
-    "marthe.v1.marthe_early_lead",
-    _sides(ADAPTIVE, "staircase"),
-    accuracy_of(0.125),
-    _says,
-    test="above",
-    adjust=False,
-)
+_STAIRCASE = _sides(ADAPTIVE, "staircase")
+for _claim, _value, _test in (
+    ("marthe.v1.marthe_vs_staircase", final_accuracy, "not worse"),
+    ("marthe.v1.marthe_early_lead", accuracy_of(0.125), "above"),
+):
+    kinds.ordering(_claim, _STAIRCASE, _value, _says, test=_test, adjust=False)
 
 
 def _both(*rows: str) -> dict[str, Key]:
@@ -187,10 +177,8 @@ for _claim, (_task, _printed) in ORDERS.items():
 
 def _after_restarts(record: Record) -> float | None:
     """The largest change of accuracy from before a restart, the first one left out, to 2.5 % after it."""
-    looks = [
-        (accuracy_at(record, at), accuracy_at(record, at + 2 * LATER - 1e-6))
-        for at in sgdr_cycles(record)[2:]
-    ]
+    cycles = sgdr_cycles(record)[2:]
+    looks = [(accuracy_at(record, at), accuracy_at(record, at + 2 * LATER - 1e-6)) for at in cycles]
     changes = [after - before for before, after in looks if before is not None and after is not None]
     return max(changes) if len(changes) == len(looks) else None
 
