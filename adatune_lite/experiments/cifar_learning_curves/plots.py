@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from adatune_lite.experiments.cifar_learning_curves.groups import BESIDE, LABELS
-from adatune_lite.experiments.cifar_learning_curves.reading import Results, curve
+from adatune_lite.experiments.cifar_learning_curves.reading import Results
 from adatune_lite.experiments.cifar_published import published
+from adatune_lite.experiments.cifar_records import curve
 from adatune_lite.plotting import BLACK, LIGHT, panels
 from adatune_lite.report.figures import COLOURS, legend_below, not_run
 from adatune_lite.report.statistics import mean_interval

@@ -10,7 +10,9 @@ from adatune_lite.experiments.autolr_records import standing
 from adatune_lite.experiments.autolr_tasks import describe
 from adatune_lite.experiments.cifar import OPTIMIZERS
 from adatune_lite.experiments.cifar_learning_curves.groups import ADAPTIVE, LABELS
-from adatune_lite.experiments.cifar_learning_curves.reading import Results, final_accuracy, final_loss, rates
+from adatune_lite.experiments.cifar_learning_curves.reading import Results
+from adatune_lite.experiments.cifar_rates import rates
+from adatune_lite.experiments.cifar_records import final_accuracy, final_loss
 from adatune_lite.experiments.cifar_search import ONLINE, TASKS, lost
 from adatune_lite.report.tables import (
     NONE,
@@ -29,7 +31,7 @@ from adatune_lite.report.tables import (
 
 SHORT = {"cifar10": "c10", "cifar100": "c100"}
 """Tasks in the ids of claims."""
-PRINTED = {ADAPTIVE: "marthe", **{row: row for row in ("rtho", "hd", "exponential", "staircase", "sgdr")}}
+PRINTED = {row: row for row in ("rtho", "hd", "exponential", "staircase", "sgdr")} | {ADAPTIVE: "marthe"}
 """Rows whose end is printed, by the name in the ids of claims."""
 
 
@@ -110,7 +112,8 @@ def settings(results: Results, task: str) -> Table:
     def source(row: Row) -> str:
         return "as published" if row.key in ("exponential", "staircase", "sgdr") else "the searches"
 
-    return Table(_rows(results, task), [named("method"), Column("settings", values), Column("from", source)])
+    columns = [named("method"), Column("settings", values), Column("from", source)]
+    return Table(_rows(results, task), columns)
 
 
 def shapes(results: Results, task: str) -> Table:

@@ -10,7 +10,9 @@ How their texts are read where they leave something open, decided before any des
 - v1.*.order: seeds are drawn again with repetition, the same for all methods. Contradicted where tau is
   below 0, or MARTHE first in at most 5 % of the resamples.
 - v1.staircase_jump: the gain from the look at the cut to the next one, over the gain from the cut to the end.
-- v1.sgdr_saw: on the mean over seeds; the last cycle, which the budget cuts off, has no end.
+- v1.sgdr_saw: of each run its largest change after a restart and the earliest peak of its cycles; the mean
+  and the median over seeds decide. The last look of a cycle is its end, since short cycles have few looks;
+  the last cycle, which the budget cuts off, has none.
 - v1.faster_convergence: the best final accuracy is that of HD, RTHO and MARTHE; a run that never gets there
   is censored at the budget. The log-rank test does not pair.
 - abs.more_stable: the draws of both tasks' searches together, which share their hyper-rates; frozen before
@@ -28,27 +30,28 @@ from statistics import fmean, median
 import numpy as np
 
 from adatune_lite.claims import ALPHA, Claim, Finding, judge, kinds
-from adatune_lite.claims.kinds import Weighed, hashes
+from adatune_lite.claims.kinds import Limit, Weighed, hashes
+from adatune_lite.experiments import cifar_rates as shapes
 from adatune_lite.experiments.cifar_learning_curves.groups import ADAPTIVE, LABELS
-from adatune_lite.experiments.cifar_learning_curves.reading import (
-    Results,
+from adatune_lite.experiments.cifar_learning_curves.reading import Results
+from adatune_lite.experiments.cifar_published import decay_of_printed
+from adatune_lite.experiments.cifar_records import (
     accuracy_at,
+    accuracy_of,
+    earliest_peak,
     final_accuracy,
     final_loss,
-    rates,
+    sgdr_cycles,
 )
-from adatune_lite.experiments.cifar_published import decay_of_printed
 from adatune_lite.experiments.cifar_search import TASKS
 from adatune_lite.report.association import drawn_again, sooner, tau_of_order
 from adatune_lite.report.groups import Key
 from adatune_lite.report.statistics import Paired, holm, mean_interval, mean_less, paired
-from adatune_lite.report.tables import Value, by_seed, signed, values_of
+from adatune_lite.report.tables import by_seed, signed, values_of
 from adatune_lite.runs.record import Record
 
 CUT, LATER = 0.3, 0.025
 """Shares of the budget: the staircase's first cut, and one look."""
-RESTARTS = (0.05, 0.15, 0.35, 0.75)
-"""Of SGDR."""
 
 
 def _key(task: str, row: str) -> Key:
@@ -92,26 +95,16 @@ def _says(_: Claim, weighed: kinds.Weighed) -> str:
 kinds.ordering(
     "marthe.abs.generalises_better", _sides("marthe", "rtho", "hd"), final_accuracy, _says, test="above"
 )
-kinds.ordering(
-    "marthe.v1.marthe_vs_staircase",
-    _sides(ADAPTIVE, "staircase"),
-    final_accuracy,
-    _says,
-    test="not worse",
-    adjust=False,
-)
-kinds.ordering(
-    "marthe.v1.marthe_early_lead",
-    _sides(ADAPTIVE, "staircase"),
-    lambda record: accuracy_at(record, 0.125),
-    _says,
-    test="above",
-    adjust=False,
-)
+_STAIRCASE = _sides(ADAPTIVE, "staircase")
+for _claim, _value, _test in (
+    ("marthe.v1.marthe_vs_staircase", final_accuracy, "not worse"),
+    ("marthe.v1.marthe_early_lead", accuracy_of(0.125), "above"),
+):
+    kinds.ordering(_claim, _STAIRCASE, _value, _says, test=_test, adjust=False)
 
 
-def _by_task(row: str) -> dict[str, Key]:
-    return {title: _key(task, row) for task, title in TASKS.items()}
+def _both(*rows: str) -> dict[str, Key]:
+    return {f"{LABELS[row]}, {TASKS[task]}": _key(task, row) for task in TASKS for row in rows}
 
 
 def _jump(record: Record) -> float | None:
@@ -124,7 +117,7 @@ def _jump(record: Record) -> float | None:
 
 kinds.fit(
     "marthe.v1.staircase_jump",
-    _by_task("staircase"),
+    _both("staircase"),
     _jump,
     median,
     lambda level: level > 0.5,
@@ -182,53 +175,29 @@ for _claim, (_task, _printed) in ORDERS.items():
     _order(_claim, _task, _printed)
 
 
-@judge("marthe.v1.sgdr_saw")
-def sgdr_saw(_: Claim, results: Results) -> Finding:
-    """Whether mean accuracy falls after each restart and is highest at the end of each cycle."""
-    groups = {TASKS[task]: results["curve", task, "sgdr"] for task in TASKS}
-    runs, seeds = hashes(*groups.values()), min(map(len, groups.values()))
-    missing = tuple(title for title, records in groups.items() if not records)
-    falls, rises, peaks = {}, [], {}
-    for title, records in groups.items():
-        for at in RESTARTS[1:]:
-            drops = [
-                after - before
-                for r in records
-                if (before := accuracy_at(r, at)) is not None
-                and (after := accuracy_at(r, at + LATER)) is not None
-            ]
-            if drops:
-                falls[title, at] = fmean(drops)
-                rises.append(mean_less([-x for x in drops]))
-        for start, end in zip((0.0, *RESTARTS), RESTARTS, strict=False):
-            if (best := _highest(records, start, end)) is not None:
-                peaks[title, end] = (best - start) / (end - start)
-    if not falls or not peaks:
-        return Finding(missing=missing, runs=runs)
-    listed = ", ".join(f"{change:+.1f}" for change in falls.values())
-    places = ", ".join(f"{place:.0%}" for place in peaks.values())
-    return Finding(
-        passes=max(falls.values()) < 0 and min(peaks.values()) >= 0.9 - 1e-9,
-        opposite=min(holm(rises)) < ALPHA,
-        statistic={"change": max(falls.values()), "place": min(peaks.values())},
-        seeds=seeds,
-        why=f"Points after each restart: {listed}. The cycles are highest after {places} of their length.",
-        missing=missing,
-        runs=runs,
-    )
+def _after_restarts(record: Record) -> float | None:
+    """The largest change of accuracy from before a restart, the first one left out, to 2.5 % after it."""
+    cycles = sgdr_cycles(record)[2:]
+    looks = [(accuracy_at(record, at), accuracy_at(record, at + 2 * LATER - 1e-6)) for at in cycles]
+    changes = [after - before for before, after in looks if before is not None and after is not None]
+    return max(changes) if len(changes) == len(looks) else None
 
 
-def _highest(records: Sequence[Record], start: float, end: float) -> float | None:
-    """Share of the budget at which mean accuracy is highest within a cycle."""
-    whole = [r for r in records if accuracy_at(r, 1.0) is not None]
-    if not whole:
-        return None
-    shares = whole[0].series("test_accuracy")[0] / whole[0].spec.steps
-    inside = np.flatnonzero((shares > start + 1e-9) & (shares <= end + 1e-9))
-    if not len(inside):
-        return None
-    mean = np.mean([r.series("test_accuracy")[1] for r in whole], axis=0)
-    return float(shares[inside[np.argmax(mean[inside])]])
+def _above_0(values: list[float]) -> float:
+    return mean_less([-x for x in values])
+
+
+kinds.limits(
+    "marthe.v1.sgdr_saw",
+    _both("sgdr"),
+    {
+        "change": Limit(
+            _after_restarts, fmean, lambda x: x < 0, lambda x: mean_less([-v for v in x]), "{:+.1f}"
+        ),
+        "place": Limit(earliest_peak, median, lambda x: x >= 0.9 - 1e-9, lambda x: 1.0, "{:.0%}", min),
+    },
+    "Largest change after a restart in points, and earliest peak of a cycle",
+)
 
 
 def _below(
@@ -257,20 +226,13 @@ def hd_slow(_: Claim, results: Results) -> Finding:
     """Whether HD has the lowest mean accuracy of the five at three shares of the budget."""
     held = {row: results["curve", "cifar10", row] for row in ORDERS["marthe.v1.c10.order"][1]}
     pairs = {
-        f"{LABELS[row]} at {at:.1%}": paired(*(by_seed(held[of], _accuracy(at)) for of in ("hd", row)))
+        f"{LABELS[row]} at {at:.1%}": paired(*(by_seed(held[of], accuracy_of(at)) for of in ("hd", row)))
         for at in (0.05, 0.125, 0.25)
         for row in held
         if row != "hd"
     }
-    return _below(pairs, hashes(*held.values()), _all_below)
-
-
-def _all_below(weighed: Weighed) -> bool:
-    return max(pair.difference.mean for pair in weighed.pairs.values()) < 0
-
-
-def _accuracy(at: float) -> Value:
-    return lambda record: accuracy_at(record, at)
+    lowest = max((pair.difference.mean for pair in pairs.values() if pair), default=0.0) < 0
+    return _below(pairs, hashes(*held.values()), lambda _: lowest)
 
 
 @judge("marthe.v1.c100.loss_vs_accuracy")
@@ -330,14 +292,14 @@ def more_stable(_: Claim, results: Results) -> Finding:
         (task, row): spread
         for task in TASKS
         for row in _STABLE
-        if (spread := spread_of_rates(results[_key(task, row)])) is not None
+        if (spread := shapes.spread_of_rates(results[_key(task, row)])) is not None
     }
     few = min(map(len, draws.values()))
     missing = [f"{30 - few} of 30 draws"] if few < 30 else []
     missing += [LABELS[row] for task in TASKS for row in _STABLE if (task, row) not in spreads]
     if not few or not spreads:
         return Finding(missing=tuple(missing), runs=runs)
-    bad = {m: sum(map(diverged_or_frozen, held)) for m, held in draws.items()}
+    bad = {m: sum(map(shapes.diverged_or_frozen, held)) for m, held in draws.items()}
     table = [[bad[m], len(draws[m]) - bad[m]] for m in ("marthe", "rtho")]
     p, against = (float(fisher_exact(table, side).pvalue) for side in ("less", "greater"))
     steadier = all(
@@ -350,11 +312,7 @@ def more_stable(_: Claim, results: Results) -> Finding:
     return Finding(
         passes=p < ALPHA and steadier,
         opposite=against < ALPHA,
-        statistic={
-            "marthe": bad["marthe"] / len(draws["marthe"]),
-            "rtho": bad["rtho"] / len(draws["rtho"]),
-            "p": p,
-        },
+        statistic={"p": p},
         seeds=min(len(results[_key(task, row)]) for task, row in spreads),
         why=f"(a) {bad['marthe']} of {len(draws['marthe'])} draws of MARTHE diverged or froze, "
         f"{bad['rtho']} of {len(draws['rtho'])} of RTHO, Fisher's p = {p:.2g}. (b) Standard deviation of the "
@@ -367,92 +325,46 @@ def more_stable(_: Claim, results: Results) -> Finding:
 _STABLE = ("marthe", "rtho", "hd")
 
 
-def diverged_or_frozen(record: Record) -> bool:
-    """Whether a loss was not finite, or the rate fell below a thousandth of the first in the first half."""
-    steps, values = record.series("lr")
-    early = values[steps < record.spec.steps / 2]
-    return record.diverged or bool((early < 1e-3 * float(record.spec.get("lr"))).any())
-
-
-def spread_of_rates(records: Sequence[Record]) -> float | None:
-    """Standard deviation over seeds of the log rate, averaged over time; None for fewer than two runs.
-
-    A rate of 0 counts as a billionth of the first one.
-    """
-    held = [rates(r) for r in records if r.finished]
-    if len(held) < 2:
-        return None
-    return float(np.log(np.maximum(held, 1e-9)).std(axis=0, ddof=1).mean())
-
-
-def _both(*rows: str) -> dict[str, Key]:
-    return {f"{LABELS[row]}, {TASKS[task]}": _key(task, row) for task in TASKS for row in rows}
-
-
-def rises_then_decays(record: Record) -> bool:
-    """A rise of more than 2 % that ends in the first 5 % of the budget, then a steady fall."""
-    from scipy.stats import spearmanr
-
-    steps, values = record.series("lr")
-    top = int(np.argmax(values))
-    if values[top] <= 1.02 * float(record.spec.get("lr")) or steps[top] > 0.05 * record.spec.steps:
-        return False
-    fall = values[top:]
-    return len(fall) > 2 and np.ptp(fall) > 0 and float(spearmanr(range(len(fall)), fall).statistic) < -0.95
-
-
-def _no_rise(record: Record) -> bool:
-    """No rise of more than 1 %; with SGD hardly any change in the last quarter."""
-    steps, values = record.series("lr")
-    late = values[steps >= 0.75 * record.spec.steps]
-    level = record.spec.optimizer != "sgd" or bool(late.min() >= 0.95 * late.max())
-    return bool(rates(record).max() <= 1.01) and level
-
-
 def _of_seed(results: Results, record: Record, task: str, row: str) -> np.ndarray | None:
     """The rates of another row on the same seed."""
     found = [r for r in results[_key(task, row)] if r.spec.seed == record.spec.seed and r.finished]
-    return rates(found[0]) if found else None
+    return shapes.rates(found[0]) if found else None
 
 
 def _small_rise(results: Results, record: Record, task: str) -> bool | None:
     """RTHO's highest rate: at most 5 % above the first, and below MARTHE's."""
     marthe = _of_seed(results, record, task, ADAPTIVE)
-    return None if marthe is None else bool(rates(record).max() <= min(1.05, marthe.max() - 1e-12))
+    return None if marthe is None else bool(shapes.rates(record).max() <= min(1.05, marthe.max() - 1e-12))
 
 
-def _ends_on_cifar10(results: Results, record: Record, task: str) -> bool | None:
-    """The last rates: HD above twice MARTHE, RTHO below half of it."""
-    hd, rtho = (_of_seed(results, record, task, row) for row in ("hd", "rtho"))
-    last = rates(record)[-1]
-    return None if hd is None or rtho is None else bool(hd[-1] > 2 * last and rtho[-1] < 0.5 * last)
+def _last(holds: Callable[[float, float, float], bool]) -> Callable[[Results, Record, str], bool | None]:
+    """Of the last rates, over the first, of MARTHE, HD and RTHO on a seed."""
 
+    def told(results: Results, record: Record, task: str) -> bool | None:
+        hd, rtho = (_of_seed(results, record, task, row) for row in ("hd", "rtho"))
+        return None if hd is None or rtho is None else holds(shapes.rates(record)[-1], hd[-1], rtho[-1])
 
-def _ends_on_cifar100(results: Results, record: Record, task: str) -> bool | None:
-    """The last rates: MARTHE the lowest, RTHO the highest."""
-    hd, rtho = (_of_seed(results, record, task, row) for row in ("hd", "rtho"))
-    last = rates(record)[-1]
-    return None if hd is None or rtho is None else bool(last < hd[-1] < rtho[-1])
+    return told
 
 
 kinds.share(
     "marthe.shape.rise_then_decay",
     _both("marthe", ADAPTIVE),
-    lambda _, record, __: rises_then_decays(record),
+    lambda _, record, __: shapes.rises_then_decays(record),
     "An early rise and a steady fall",
 )
-kinds.share("marthe.shape.hd_monotone", _both("hd"), lambda _, r, __: _no_rise(r), "A rate that never rises")
+kinds.share("marthe.shape.hd_monotone", _both("hd"), lambda _, r, __: shapes.never_rises(r), "No rise")
 kinds.share("marthe.shape.rtho_small_rise", _both("rtho"), _small_rise, "A small rise, below MARTHE's,")
 kinds.share(
     "marthe.shape.c10.final_order",
     {LABELS[ADAPTIVE]: _key("cifar10", ADAPTIVE)},
-    _ends_on_cifar10,
+    _last(lambda marthe, hd, rtho: hd > 2 * marthe and rtho < 0.5 * marthe),
     "HD ends above twice MARTHE's rate and RTHO below half of it",
 )
 kinds.share(
     "marthe.shape.c100.final_order",
     {LABELS[ADAPTIVE]: _key("cifar100", ADAPTIVE)},
-    _ends_on_cifar100,
+    _last(lambda marthe, hd, rtho: marthe < hd < rtho),
     "MARTHE ends lowest and RTHO highest",
 )
 
@@ -497,7 +409,7 @@ def not_guaranteed(_: Claim, results: Results) -> Finding:
         for name, held in there.items()
     }
     varied = {name: float(np.std(x, ddof=1) / np.mean(x)) if any(x) else 0.0 for name, x in quarter.items()}
-    rise = {name: fmean(float(rates(r).max() > 1.02) for r in held) for name, held in there.items()}
+    rise = {name: fmean(float(shapes.rates(r).max() > 1.02) for r in held) for name, held in there.items()}
     listed = "; ".join(f"{name} {varied[name]:.3f}, {rise[name]:.0%}" for name in there)
     return Finding(
         passes=all(varied[name] > 0.05 and 0 < rise[name] < 1 for name in there),
