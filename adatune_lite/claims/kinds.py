@@ -7,6 +7,7 @@ Each call registers the judge of one claim, whose id stands there literally, wit
     ordering     several such differences, all of which have to pass
     trend        a number that rises with the level of its group
     fit          a number of the runs of each group, or of every run, within limits; `limits` has several
+    share        a property that a share of the runs of each group have
 
 A test of paired differences is one of TESTS, which know their opposite too. A `Family` corrects the p values
 of tests that belong together by Holm, in each direction, over those that can be made. What fits no kind is a
@@ -23,6 +24,7 @@ import numpy as np
 
 from adatune_lite.claims.catalog import Claim, ClaimError, claim_of
 from adatune_lite.claims.verdict import ALPHA, Finding, judge, meets_printed
+from adatune_lite.report.association import share as share_of
 from adatune_lite.report.association import trend as rank_trend
 from adatune_lite.report.data import from_copy
 from adatune_lite.report.groups import Key
@@ -556,3 +558,40 @@ def common_seeds(page: Any, keys: Mapping[str, Key], value: Value) -> tuple[np.n
 
 def _selected(select: Select, page: Any) -> dict[str, list[Record]]:
     return {name: page[key] for name, key in (select(page) if callable(select) else select).items()}
+
+
+def share(
+    claim_id: str,
+    select: Mapping[str, Key],
+    holds: Callable[[Any, Record, str], bool | None],
+    what: str,
+    least: float = 2 / 3,
+) -> None:
+    """A property that at least such a share of the runs of each group have.
+
+    holds: of a page, a finished run and the second part of its group's key; None where it cannot be told.
+    Contradicted where the upper 95 % bound of a share lies below `least`.
+    """
+
+    @judge(claim_id)
+    def compare(_: Claim, page: Any) -> Finding:
+        """In how many runs of each group it holds."""
+        groups = {name: [r for r in page[key] if r.finished] for name, key in select.items()}
+        told = {
+            name: [x for r in held if (x := holds(page, r, str(select[name][1]))) is not None]
+            for name, held in groups.items()
+        }
+        there = {name: share_of(sum(values), len(values)) for name, values in told.items() if values}
+        missing = tuple(name for name in select if name not in there)
+        if not there:
+            return Finding(missing=missing, runs=hashes(*groups.values()))
+        listed = ", ".join(f"{found.k} of {found.n} ({name})" for name, found in there.items())
+        return Finding(
+            passes=all(found.value >= least for found in there.values()),
+            opposite=any(found.high < least for found in there.values()),
+            statistic={"share": min(found.value for found in there.values())},
+            seeds=min(found.n for found in there.values()),
+            why=f"{what} in {listed} runs.",
+            missing=missing,
+            runs=hashes(*groups.values()),
+        )

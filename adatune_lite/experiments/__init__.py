@@ -48,10 +48,12 @@ from types import ModuleType
 from adatune_lite.experiments import (
     as_published_on_cifar,
     autolr_vs_schedules,
+    cifar_learning_curves,
     explore_exploit,
     is_the_hypergradient_right,
     lrs_opt_vs_marthe,
     quadratic_fit,
+    random_search,
     superbatch,
 )
 
@@ -64,6 +66,8 @@ EXPERIMENTS: dict[str, ModuleType] = {
         superbatch,
         explore_exploit,
         autolr_vs_schedules,
+        cifar_learning_curves,
+        random_search,
         as_published_on_cifar,
     )
 }

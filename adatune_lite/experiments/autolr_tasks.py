@@ -59,7 +59,7 @@ RESNET18 = CIFAR10
 SMALL_RESNET18 = replace(RESNET18, train=10_000, validation=1000, width=0.125)
 """Our reduced scale of Table 4: an eighth of the channels, 10,000 of the 50,000 images."""
 
-_NETWORKS = {"mlp": "dense network", "conv4": "4-layer network", "resnet18": "ResNet-18"}
+_NETWORKS = {"mlp": "dense network", "conv4": "4-layer network", "resnet18": "ResNet-18", "vgg11": "VGG-11"}
 NETWORKS = {model: name.removesuffix(" network") for model, name in _NETWORKS.items()}
 SHORT = {"sgd": "SGD", "momentum": "momentum", "adam": "Adam"}
 """Networks and optimizers in a word."""

@@ -20,6 +20,8 @@ from adatune_lite.tasks.spec import Pairs, TaskSpec, Value, pairs
 from adatune_lite.training.registry import method
 from adatune_lite.training.spec import RunSpec
 
+OPTIMIZERS = {"sgd": "SGD with momentum 0.9", "adam": "Adam"}
+"""In words."""
 CLIP = 100.0
 """Bound of the entries of gradients."""
 DECAY = 5e-4
@@ -90,10 +92,12 @@ DESK10 = CIFAR10_SGDM.smaller(train=10_000, width=0.25)
 DESK100 = CIFAR100_ADAM.smaller(train=10_000, width=0.125)
 """Our scale."""
 
-_DIGITS = {"dataset": "mnist5k_rgb32", "validation": 200, "test": 200, "batch": 32}
 
+def digits(setup: Setup, width: float, *, train: int, held_out: int, batch: int) -> Setup:
+    """The same on the embedded digits with 32 pixels and 3 channels, for smoke and quick.
 
-def digits(setup: Setup, width: float, train: int = 640) -> Setup:
-    """The same on the embedded digits with 32 pixels and 3 channels, for smoke and quick."""
-    small = replace(setup, test_images=100, looks=8)
-    return small.smaller(**_DIGITS, train=train, width=width)
+    held_out: images for validation, and as many for the test.
+    """
+    small = replace(setup, test_images=held_out // 2, looks=4)
+    parts = {"train": train, "validation": held_out, "test": held_out, "batch": batch}
+    return small.smaller(dataset="mnist5k_rgb32", width=width, **parts)

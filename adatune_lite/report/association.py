@@ -76,6 +76,13 @@ def kendall(x: Sequence[float], y: Sequence[float]) -> Trend:
     return Trend(float(kendalltau(x, y).statistic), *sides)
 
 
+def tau_of_order(means: np.ndarray) -> np.ndarray:
+    """Kendall's tau [n] of rows [n, columns] with the order of the columns, the largest first."""
+    first, second = np.triu_indices(means.shape[1], 1)
+    found: np.ndarray = np.sign(means[:, first] - means[:, second]).mean(1).round(12)
+    return found
+
+
 def exact_spearman(x: Sequence[float], y: Sequence[float]) -> Trend:
     """Spearman's rho of a few pairs; the p values are over all orders."""
     from scipy import stats
@@ -144,6 +151,19 @@ def drawn_again(table: np.ndarray, draws: int = 10_000) -> np.ndarray:
     """Means [draws, columns] of `table` [seeds, columns], its seeds drawn anew with repetition."""
     chosen = np.random.default_rng(0).integers(len(table), size=(draws, len(table)))
     return table[chosen].mean(1)
+
+
+def sooner(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """One-sided p of the log-rank test that `ours` come sooner; inf: never, censored at the budget."""
+    from scipy.stats import CensoredData, logrank
+
+    sides = [
+        CensoredData([t for t in times if t < math.inf], right=[1.0 for t in times if t == math.inf])
+        for times in (ours, theirs)
+    ]
+    if not any(t < math.inf for t in (*ours, *theirs)) or sorted(ours) == sorted(theirs):
+        return 1.0
+    return float(logrank(*sides, alternative="greater").pvalue)
 
 
 def two_lines(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:

@@ -10,7 +10,9 @@ DATASETS = {
     "mnist": "MNIST",
     "fashion_mnist": "Fashion-MNIST",
     "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
     "mnist5k": "the 5,000 embedded MNIST digits",
+    "mnist5k_rgb32": "the 5,000 embedded MNIST digits, padded to 32 pixels",
 }
 """Data sets in words."""
 

@@ -13,6 +13,7 @@ from adatune_lite.training import registry
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 registry.load()
 COLOURS = {**{name: method.colour for name, method in registry.METHODS.items()}, "start": LIGHT}
@@ -45,3 +46,14 @@ def not_run(axes: Axes) -> None:
     """An empty panel that says why it is empty."""
     axes.text(0.5, 0.5, "no records yet", ha="center", va="center", transform=axes.transAxes, color="#666666")
     axes.set_axis_off()
+
+
+def legend_below(figure: Figure) -> Figure:
+    """One legend below all panels."""
+    entries: dict[str, Any] = {}
+    for axes in figure.axes:
+        handles, labels = axes.get_legend_handles_labels()
+        entries |= dict(zip(labels, handles, strict=True))
+    if entries:
+        figure.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=4)
+    return figure

@@ -16,7 +16,7 @@ from adatune_lite.training.context import Context
 from adatune_lite.training.loop import Trace, evaluate, train
 from adatune_lite.training.making import looks, make_tuner
 from adatune_lite.training.outcome import Floats, Outcome, Series
-from adatune_lite.training.registry import run_function
+from adatune_lite.training.registry import Setting, run_function
 from adatune_lite.training.spec import RunSpec
 from adatune_lite.tuners import Tuner
 
@@ -75,9 +75,19 @@ def observing(spec: RunSpec, task: ImageTask) -> dict[str, Any]:
     return {"observations": spec.observations, "test": first}
 
 
+STOP_AFTER = Setting(
+    "stop_after",
+    int,
+    "steps without a better validation accuracy after which the training ends (never)",
+    None,
+    least=1,
+)
+
+
 @run_function(
     "training",
     methods=("schedule", "replay", "tuner"),
+    settings=(STOP_AFTER,),
     observes=("validation_loss",),
     metrics=FINALS,
     resumable=True,
@@ -86,7 +96,8 @@ def observing(spec: RunSpec, task: ImageTask) -> dict[str, Any]:
 def training(spec: RunSpec, context: Context) -> Outcome:
     """One training along a schedule or with an online tuner.
 
-    E is the validation loss after the last step. Looks of AutoLR cost `look_steps`, a part of `plain_steps`.
+    E is the validation loss after the last step, wherever that is. Looks of AutoLR cost `look_steps`, a part
+    of `plain_steps`.
     """
     task, net = setting(spec, context.device)
     tuner = make_tuner(spec, net, context)
@@ -133,6 +144,7 @@ def follow(
         look=looks(spec, task, tuner),
         product_fraction=product_fraction,
         **observing(spec, task),
+        stop_after=int(dict(spec.settings).get(STOP_AFTER.name, 0)),
         report=context.report,
         keeper=context,
     )

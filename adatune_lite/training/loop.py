@@ -111,6 +111,7 @@ def train(
     product_fraction: float = 1.0,
     observations: int = OBSERVATIONS,
     test: Batch | None = None,
+    stop_after: int = 0,
     report: Callable[[int, int], None] | None = None,
     keeper: Clock | None = None,
 ) -> Trace:
@@ -122,6 +123,8 @@ def train(
     product_fraction: how much of each batch the Hessian-vector products are of (`PartialProduct`).
     observations: how often it looks at the validation images, see `observed_steps`; not counted as cost.
     test: images whose accuracy is observed then as well.
+    stop_after: steps without a better validation accuracy after which the training ends, when it looks next
+        (0: never).
 
     Cost in plain steps, by the arithmetic of forward and backward passes: a step is 1, a product of the tuner
     2 more (the double backward of one batch), an outer gradient its images over the training batch's, a look
@@ -177,9 +180,17 @@ def train(
                 trace.test_accuracy.append(evaluate(net, test)[1])
             if report:
                 report(t + 1, steps)
+            if stop_after and _steps_since_best(trace) >= stop_after:
+                break
     if trace.status == "finished" and not math.isfinite(trace.validation_loss[-1]):
-        trace.status = f"diverged at step {steps}"
+        trace.status = f"diverged at step {trace.observed[-1]}"
     return trace
+
+
+def _steps_since_best(trace: Trace) -> int:
+    """From the first of the best validation accuracies to the last look."""
+    best = trace.validation_accuracy.index(max(trace.validation_accuracy))
+    return trace.observed[-1] - trace.observed[best]
 
 
 def _train_loss(net: nn.Module, batch: Batch, fraction: float) -> Callable[[], Tensor]:

@@ -27,7 +27,6 @@ from adatune_lite.runs.worker import Planned
 
 from .records import ROOT
 
-NUMBERS = tuple(name.split("_")[0] for name in EXPERIMENTS)
 PROFILES = ("smoke", "quick", "desk", "paper")
 _CELLS = [
     f"{table}, {optimizer}" for table in ("t14", "t13", "t4") for optimizer in ("sgd", "momentum", "adam")
@@ -59,6 +58,8 @@ TEXTS: dict[str, list[str]] = {
     ],
 }
 """Every text of an experiment's page, and those that chapters take from it."""
+NUMBERS = tuple(TEXTS)
+"""Experiments that were frozen; later ones are not."""
 
 FIGURES: dict[str, list[str]] = {
     "01": [
@@ -141,8 +142,9 @@ def checked(number: str, results: Any) -> int:
 
 def included() -> dict[str, str]:
     """What the site's chapters take from records; the working folder is a checkout with the kept ones."""
-    profiles = state.read(EXPERIMENTS.values())
-    best = {name: notebook.best_profile(name) for name in EXPERIMENTS}
+    frozen = {name: module for name, module in EXPERIMENTS.items() if name.split("_")[0] in TEXTS}
+    profiles = state.read(frozen.values())
+    best = {name: notebook.best_profile(name) for name in frozen}
     return {
         **notebook.includes(),
         "state.md": state.state_markdown(profiles),

@@ -10,9 +10,7 @@ from adatune_lite.runs.canary import reaching
 from adatune_lite.tasks.spec import pairs
 from adatune_lite.training.spec import RunSpec
 
-SETUP = replace(digits(CIFAR10_SGDM, 0.03, train=60), looks=2, test_images=20).smaller(
-    validation=20, test=20, batch=10
-)
+SETUP = replace(digits(CIFAR10_SGDM, 0.03, train=60, held_out=20, batch=10), looks=2, test_images=20)
 MOVES = {"hyper_lr": 1e-3}
 """So that the rate moves in a few steps."""
 
