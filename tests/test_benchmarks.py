@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from adatune_lite.tasks.data import Batch, image_task
-from benchmarks import cifar, engine, extras, loops
+from benchmarks import cifar, device, engine, extras, loops
 from benchmarks.measure import Row, median_interval
 
 TINY = replace(loops.SPEC, train=48, batch=8, width=0.0625)
@@ -145,3 +145,12 @@ def test_a_target_is_judged_by_the_interval_s_lower_end(
 def test_median_interval_of_thirty_pairs() -> None:
     """From the 9th to the 22nd, which holds the median with 98 %; one pair less on each side would do."""
     assert median_interval([float(k) for k in range(30, 0, -1)]) == (15.5, 9.0, 22.0)
+
+
+def test_device_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "BATCH", 4)
+    rows = list(device.device_rows("cpu", pairs=1, width=0.0625))
+    assert [row.what for row in rows] == [
+        f"{what}, {network}" for network in device.NETWORKS for what in ("MARTHE step", "plain", "MARTHE")
+    ]
+    assert all(row.value > 0 for row in rows) and rows[0].target == 4.4

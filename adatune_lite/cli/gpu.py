@@ -7,6 +7,7 @@ import contextlib
 import math
 import os
 import sys
+import time
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -62,6 +63,7 @@ def minutes(text: str) -> float:
 
 def gpu(given: argparse.Namespace) -> int:
     """Exit code 1 if a check or a run failed, or something could not be packed."""
+    start = time.monotonic()
     device = device_kind(given.device)
     if given.out.exists() and not given.out.is_dir():
         raise ExecutionError(f"{given.out} is a file: name a folder for --out")
@@ -93,7 +95,9 @@ def gpu(given: argparse.Namespace) -> int:
 
     with terminated_like_ctrl_c():
         try:
-            sound = visit(given.minutes, device_checks(root, device), check, make, tell)
+            every.plan("", store)  # finds and decodes the data, once for all plans
+            left = given.minutes - (time.monotonic() - start)
+            sound = visit(left, device_checks(root, device), check, make, tell)
         finally:
             done = pack(
                 given.out, packs, checkpoint.folder().glob("*.pt"), limit=given.pack_mb, most=math.inf

@@ -125,11 +125,11 @@ def complete(
         raise ExecutionError(
             f"{experiment.NAME} has the profiles {', '.join(experiment.PROFILES)}, not {profile!r}"
         )
+    start = time.monotonic()  # planning counts: it may have to find and decode the data
     selection = selection or Selection()
     present = AtHand(store)
     selection.check(experiment.plan(profile, present))
     summary, tried = Summary(), set[str]()
-    start = time.monotonic()
 
     def wanted() -> list[Planned]:
         return missing(filter(selection.holds, experiment.plan(profile, present)), present)

@@ -11,7 +11,7 @@ from adatune_lite.experiments.as_published_on_cifar.reading import READINGS, Res
 from adatune_lite.experiments.invariants import refuse, wrong_records
 from adatune_lite.runs.record import Record
 
-ROUNDING = 1e-6
+DIGITS = 1e-6
 """Series are kept to fewer digits than metrics."""
 
 
@@ -33,9 +33,9 @@ def _record(record: Record, name: str) -> Iterator[str]:
     epochs = record.spec.steps // (record.spec.task.train // record.spec.task.batch)
     if len(accuracies) != epochs:
         yield f"{name}: {len(accuracies)} looks at the test images in {epochs} epochs"
-    elif abs(accuracies[-1] - last(record)) > ROUNDING:
+    elif abs(accuracies[-1] - last(record)) > DIGITS:
         yield f"{name}: its last look saw {accuracies[-1]} % and its end {last(record)} %"
-    if best_test(record) < max(of(record) for of in READINGS.values()) - ROUNDING:
+    if best_test(record) < max(of(record) for of in READINGS.values()) - DIGITS:
         yield f"{name}: its best test epoch is not its best one"
 
 

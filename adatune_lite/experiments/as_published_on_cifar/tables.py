@@ -39,11 +39,10 @@ _BEST = "best test epoch in place of the last step"
 def setting(results: Results) -> str:
     """What was and what was not reproduced, and what this page shows."""
     scale, task = results.scale, results.scale.setup.task
-    images = DATASETS.get(task.dataset, "the embedded MNIST digits")
     text = (
         f"**Reproduced** is the protocol of AdaTune's script and a clean one beside it, paired by seed, "
         f"on {task.model.upper()} ({results.profile}): {task.train:,} training, "
-        f"{task.validation:,} validation and {task.test:,} test images of {images}, "
+        f"{task.validation:,} validation and {task.test:,} test images of {DATASETS[task.dataset]}, "
         f"{several(scale.epochs, 'epoch')} of {scale.setup.epoch} steps, width {task.width:g}, "
         f"{several(len(scale.seeds), 'seed')}; SGD with momentum, first rate {scale.setup.lr:g}, "
         f"μ = {MU:g}, hyper-learning rate {HYPER_LR:g}. **Not reproduced** are the printed accuracies: the "
