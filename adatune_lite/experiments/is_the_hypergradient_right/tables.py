@@ -283,7 +283,8 @@ def _costs(results: Results) -> str:
             f"({', '.join(worse) or 'none'}); runs are lost with {', '.join(gone) or 'none'}."
         )
     sentences += [
-        f"With Adam a tuned constant rate differs from the exact recursion by {told(found.pair, 3)} in test loss."
+        "With Adam a tuned constant rate differs from the exact recursion by "
+        f"{told(found.pair, 3)} in test loss."
         for row, found in adam.compared()
         if row.key == "constant"
     ]
