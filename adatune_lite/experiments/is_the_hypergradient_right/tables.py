@@ -276,7 +276,7 @@ def _costs(results: Results) -> str:
         given = [(row, found) for row, found in table.compared() if row.key != "constant"]
         if not given:
             continue
-        worse = [row.name for row, found in given if not found.pair.exact and found.pair.difference.low > 0]
+        worse = [row.name for row, found in given if found.sure and found.pair.middle > 0]
         gone = [f"{row.name} ({n} of {len(row.records)})" for row, _ in given if (n := count(row.records))]
         sentences.append(
             f"With {name}, {len(worse)} of {len(given)} deviations raise the test loss significantly "
