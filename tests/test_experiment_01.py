@@ -72,29 +72,31 @@ def test_the_canary_has_networks_of_every_depth(results: Results) -> None:
     assert kinds[0] <= kinds[1]
 
 
-def test_a_diverged_run_counts_as_guessing_in_the_table(results: Results) -> None:
-    run = results["report", "marthe"][0]
-    diverged = dataclasses.replace(run, status="diverged at step 3", metrics={})
-    changed = Results("smoke", Changed(results.store, {run.spec.hash: diverged}))
-    table, before = tables.comparison(changed), tables.comparison(results)
-    lost, whole = (
-        dict(zip(t["method"], t["test loss"], strict=True))[LABELS["marthe"]] for t in (table, before)
+def test_a_lost_run_takes_the_mean_from_its_cells(results: Results) -> None:
+    whole = {
+        r.spec.hash: dataclasses.replace(r, metrics={**r.metrics, "validation_loss": 0.5, "test_loss": 0.6})
+        for r in results["report", "marthe"]
+    }
+    first = next(iter(whole.values()))
+    before = Results("smoke", Changed(results.store, whole))
+    diverged = dataclasses.replace(first, status="diverged at step 3", metrics={})
+    after = Results("smoke", Changed(results.store, {**whole, first.spec.hash: diverged}))
+
+    def line(page: Results) -> str:
+        return next(x for x in str(tables.comparison(page)).splitlines() if LABELS["marthe"] in x)
+
+    assert "| 0.600\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}0.000 |" in line(before) and line(before).endswith(
+        "| 2 (0) |"
     )
-    assert (lost.lost, lost.runs) == (1, 2)
-    line = next(x for x in str(table).splitlines() if LABELS["marthe"] in x)
-    assert line.endswith("| 2 (1) |")
-    assert "±" not in line, "the spread of values that were put in by hand is no interval"
-    assert "±" in str(before)
-    assert lost.interval.mean * 2 == pytest.approx(
-        whole.interval.mean * 2 - run.metrics["test_loss"] + math.log(10)
-    )
+    assert "±" not in line(after) and line(after).endswith("| 2 (1) |")
+    assert f"| median {(0.6 + math.log(10)) / 2:.3f} (lost, 0.600); 1 of 2 lost |" in line(after)
 
 
 def test_the_finding_says_so_when_the_constant_rate_wins_and_when_it_loses(results: Results) -> None:
     def shifted(method: str, loss: float) -> dict[str, Record | None]:
         return {
             r.spec.hash: dataclasses.replace(
-                r, metrics={**r.metrics, "test_loss": loss + 0.001 * r.spec.seed}
+                r, metrics={**r.metrics, "validation_loss": 0.5, "test_loss": loss + 0.001 * r.spec.seed}
             )
             for r in results["report", method]
         }

@@ -114,6 +114,17 @@ def test_divergence_counts_as_guessing() -> None:
     assert lost.outcome == "contradicted"
 
 
+def test_a_verdict_says_where_the_one_rule_of_lost_runs_gives_another() -> None:
+    """RTHO is worse on every seed, and so much worse where it diverged that a t-test does not see it."""
+    given = verdict("lrsopt_lower_bound", results(world({"rtho": [math.nan, 0.12, 0.13, 0.15, math.nan]})))
+    assert given.outcome == "undecided" and given.statistic["p"] > 0.05
+    assert given.why.endswith("2 diverged runs count as guessing. By the one rule of lost runs: supported.")
+    huge = results(world({"rtho": [50.0, 0.12, 0.13, 0.15, 1e9]}))
+    found = verdict("lrsopt_lower_bound", huge)
+    assert found.outcome == "undecided" and found.why.endswith("By the one rule of lost runs: supported.")
+    assert found.statistic["difference"] < -1e8, "as it was first judged"
+
+
 def test_what_is_missing_is_named_and_leaves_no_verdict() -> None:
     given = verdict("lrsopt_lower_bound", results(world({"rtho": None})))
     assert given.outcome == "undecided" and "missing of RTHO" in given.why

@@ -168,6 +168,11 @@ class Compared:
     p: float | None
     """Two-sided, after Holm over the table; None for a single seed."""
 
+    @property
+    def sure(self) -> bool:
+        """Whether it is below 0.05."""
+        return self.p is not None and self.p < 0.05
+
 
 def compare(pairs: Mapping[Any, Paired | None]) -> dict[Any, Compared]:
     """Paired differences as one family; what has no common seed is left out."""

@@ -81,7 +81,7 @@ def _cells(results: Results) -> str:
     if not found:
         return ""
     gains = [one.pair.difference.mean for one in found.values()]
-    sure = {name: one.pair for name, one in found.items() if one.p is not None and one.p < ALPHA}
+    sure = {name: one.pair for name, one in found.items() if one.sure}
     named = "; ".join(f"{name}, {told(pair)} points" for name, pair in sure.items())
     return (
         f"**At the paper's rates** AutoLR minus the baseline is between {min(gains):+.2f} and "

@@ -46,9 +46,8 @@ def errors(results: Results) -> Figure:
         upper.set_xlim(1e-12, 1e-4)
         upper.set_xlabel("relative error against finite differences (largest of the seeds)")
         upper.set_title("Every method and optimizer of this library")
-    faulty = {
-        (kind, o): max(error(found), 1e-12) for (o, kind), found in results.by("fault").items() if found
-    }
+    by_fault = results.by("fault").items()
+    faulty = {(kind, o): max(error(records), 1e-12) for (o, kind), records in by_fault if records}
     kinds = (EXACT, *(fault for faults in DERIVED.values() for fault in faults), ALL, *UNTRAINED)
     names = {kind: LABELS.get(kind, kind) for kind in kinds} | {EXACT: "none (exact)"}
     signs = {"momentum": (_LINES[0], "o"), "adam": (_LINES[1], "s")}

@@ -276,14 +276,15 @@ def _costs(results: Results) -> str:
         given = [(row, found) for row, found in table.compared() if row.key != "constant"]
         if not given:
             continue
-        worse = [row.name for row, found in given if not found.pair.exact and found.pair.difference.low > 0]
+        worse = [row.name for row, found in given if found.sure and found.pair.middle > 0]
         gone = [f"{row.name} ({n} of {len(row.records)})" for row, _ in given if (n := count(row.records))]
         sentences.append(
             f"With {name}, {len(worse)} of {len(given)} deviations raise the test loss significantly "
             f"({', '.join(worse) or 'none'}); runs are lost with {', '.join(gone) or 'none'}."
         )
     sentences += [
-        f"With Adam a tuned constant rate differs from the exact recursion by {told(found.pair, 3)} in test loss."
+        "With Adam a tuned constant rate differs from the exact recursion by "
+        f"{told(found.pair, 3)} in test loss."
         for row, found in adam.compared()
         if row.key == "constant"
     ]
