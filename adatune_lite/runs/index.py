@@ -192,8 +192,9 @@ def read(place: Path) -> dict[str, Entry]:
 
 def write(place: Path, entries: Mapping[str, Entry]) -> None:
     """Replace an index, at once; raises OSError if it cannot be written."""
-    lines = "".join(f"{json.dumps([name, *entry], separators=(',', ':'))}\n" for name, entry in entries.items())
-    files.replace(place, _head(lines.encode()) + b"\n" + lines.encode())
+    every = (json.dumps([name, *entry], separators=(",", ":")) for name, entry in entries.items())
+    lines = "\n".join(every).encode()
+    files.replace(place, _head(lines) + b"\n" + lines)
 
 
 def _head(lines: bytes) -> bytes:
@@ -202,7 +203,8 @@ def _head(lines: bytes) -> bytes:
 
 def _entry(state: State, body: dict[str, Any]) -> Entry:
     series, digest = body.pop("series"), ""
-    with suppress(KeyError, TypeError, ValueError, AttributeError):  # No schedule, or one that `verify` names.
+    # There may be no schedule, or one that is no list of numbers: `verify` names that.
+    with suppress(KeyError, TypeError, ValueError, AttributeError):
         digest = digest_of(series[FULL])
     return Entry(state, body, digest)
 
