@@ -22,6 +22,9 @@ from typing import Any, NamedTuple
 
 from adatune_lite import files
 from adatune_lite.runs.record import FULL, SCHEMA, Record, RecordError, checked, digest_of
+from adatune_lite.tasks.spec import SpecError
+from adatune_lite.training import registry
+from adatune_lite.training.spec import RunSpec
 
 NAME = ".index"
 VERSION = 1
@@ -108,7 +111,8 @@ class Folder:
         path = f"{self._root}/{name}"
         state = State.of(path)
         known = self._records.get(name)
-        if known is None or known[0] != state:
+        # What is registered for a time may be gone by now.
+        if known is None or known[0] != state or not _exists(known[1].spec):
             entry = self._entries.get(name)
             if entry is None or entry.state != state:
                 record = Record.from_json(_content(path))
@@ -207,6 +211,14 @@ def _entry(state: State, body: dict[str, Any]) -> Entry:
     with suppress(KeyError, TypeError, ValueError, AttributeError):
         digest = digest_of(series[FULL])
     return Entry(state, body, digest)
+
+
+def _exists(spec: RunSpec) -> bool:
+    try:
+        registry.declared(spec.function, spec.method, spec.optimizer)
+    except SpecError:
+        return False
+    return True
 
 
 def _is_record(name: str) -> bool:
