@@ -101,6 +101,40 @@ def test_show_finds_a_record_by_the_start_of_its_hash(capsys: pytest.CaptureFixt
     assert "no record begins with" in refused(capsys, "show", "0000000")
 
 
+def test_show_lists_records_by_their_labels(capsys: pytest.CaptureFixture[str]) -> None:
+    call(capsys, *RUN)
+    asked = {
+        ("99",): 3,
+        ("99_fake", "--method", "noise"): 2,
+        ("99", "--role", "report"): 1,
+        ("--profile", "smoke", "--role", "tuning"): 2,
+        ("--method", "replay"): 1,
+    }
+    for words, count in asked.items():
+        code, out, _ = call(capsys, "show", *words)
+        assert code == 0 and out.endswith(f"{count} records; `show RUN` prints one in full\n")
+        head, *rows = (line.split() for line in out.splitlines()[:-1])
+        assert head[1:5] == ["experiment", "profile", "role", "method"] and len(rows) == count
+        assert all(row[1] == "99_fake" for row in rows)
+    run = rows[0][0]
+    assert call(capsys, "show", run)[1].startswith(run)
+    assert "no such record has the role 'nix'; there are: report, tuning" in refused(
+        capsys, "show", "99", "--role", "nix"
+    )
+    assert "method must be one of" in refused(capsys, "show", "--method", "nix")
+    assert "unknown experiment '98'" in refused(capsys, "show", "98")
+    assert "name a run or an experiment" in refused(capsys, "show")
+
+
+def test_a_folder_that_is_not_there_is_said(capsys: pytest.CaptureFixture[str], checkout: Path) -> None:
+    call(capsys, *RUN)
+    for command in (("status",), ("show", "99"), ("show", "0000"), ("export", "all.csv")):
+        assert "typo is no folder: name one that holds records" in refused(
+            capsys, *command, "--out", checkout / "typo"
+        )
+    assert not (checkout / "typo").exists() and not (checkout / "all.csv").exists()
+
+
 def test_verify_names_the_damaged_record(capsys: pytest.CaptureFixture[str], checkout: Path) -> None:
     call(capsys, *RUN)
     assert call(capsys, "verify")[:2] == (0, "3 records, 0 problems\n")

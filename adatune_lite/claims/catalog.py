@@ -80,15 +80,16 @@ def load(path: Path | None = None) -> list[Claim]:
         raise ClaimError(
             "claims are read with pyyaml, which is not installed: pip install '.[notebooks]'"
         ) from error
-    source = path or _file()
+    if path is None:
+        return list(_by_id(_file()).values())
     try:
         # The loader in C, where pyyaml has it, is ten times as fast.
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        entries = yaml.load(source.read_text(encoding="utf-8"), Loader=loader)
+        entries = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ClaimError(f"the claims in {source} cannot be read ({error})") from error
+        raise ClaimError(f"the claims in {path} cannot be read ({error})") from error
     if not isinstance(entries, list):
-        raise ClaimError(f"{source} must be a list of claims")
+        raise ClaimError(f"{path} must be a list of claims")
     claims = [_claim(entry, f"entry {k + 1}") for k, entry in enumerate(entries)]
     seen: set[str] = set()
     for claim in claims:

@@ -7,11 +7,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from adatune_lite.cli.inspect import check_folder, print_unreadable
 from adatune_lite.runs import export as tables
 from adatune_lite.runs.merge import merge as merge_records
 from adatune_lite.runs.pack import Packed
 from adatune_lite.runs.pack import pack as pack_records
-from adatune_lite.runs.record import Record, RecordError
+from adatune_lite.runs.record import Record
 from adatune_lite.runs.store import Store, stores_for
 
 if TYPE_CHECKING:
@@ -66,8 +67,7 @@ def merge(given: argparse.Namespace) -> int:
 
 def pack(given: argparse.Namespace) -> int:
     """Pack a folder; exit code 1 if a record is in no pack."""
-    if not given.source.is_dir():
-        raise RecordError(f"{given.source} is no folder: name one that holds records")
+    check_folder(given.source)
     done = pack_records(given.source, given.out)
     print(packed(done, given.out))
     return 1 if done.left_out else 0
@@ -87,8 +87,11 @@ def export(given: argparse.Namespace) -> int:
     from adatune_lite import experiments
 
     tables.check(given.file)
+    check_folder(given.out)
     name = experiments.find(given.experiment).NAME if given.experiment else None
-    records = tables.unique(stores_for("smoke", given.out).records(name, given.profile))
+    store = stores_for("smoke", given.out)
+    records = tables.unique(store.records(name, given.profile))
+    print_unreadable(store)
     if not records:
         raise tables.ExportError("there are no such records: status shows what is there")
     tables.write(given.file, tables.runs_table(records))

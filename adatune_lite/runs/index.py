@@ -22,6 +22,9 @@ from typing import Any, NamedTuple
 
 from adatune_lite import files
 from adatune_lite.runs.record import FULL, SCHEMA, Record, RecordError, checked, digest_of
+from adatune_lite.tasks.spec import SpecError
+from adatune_lite.training import registry
+from adatune_lite.training.spec import RunSpec
 
 NAME = ".index"
 VERSION = 1
@@ -108,7 +111,8 @@ class Folder:
         path = f"{self._root}/{name}"
         state = State.of(path)
         known = self._records.get(name)
-        if known is None or known[0] != state:
+        # What is registered for a time may be gone by now.
+        if known is None or known[0] != state or not _exists(known[1].spec):
             entry = self._entries.get(name)
             if entry is None or entry.state != state:
                 record = Record.from_json(_content(path))
@@ -192,8 +196,8 @@ def read(place: Path) -> dict[str, Entry]:
 
 def write(place: Path, entries: Mapping[str, Entry]) -> None:
     """Replace an index, at once; raises OSError if it cannot be written."""
-    each = [json.dumps([name, *entry], separators=(",", ":")) for name, entry in entries.items()]
-    lines = "".join(f"{line}\n" for line in each).encode()
+    every = (json.dumps([name, *entry], separators=(",", ":")) for name, entry in entries.items())
+    lines = "\n".join(every).encode()
     files.replace(place, _head(lines) + b"\n" + lines)
 
 
@@ -203,10 +207,18 @@ def _head(lines: bytes) -> bytes:
 
 def _entry(state: State, body: dict[str, Any]) -> Entry:
     series, digest = body.pop("series"), ""
-    # No schedule, or one that `verify` names.
+    # There may be no schedule, or one that is no list of numbers: `verify` names that.
     with suppress(KeyError, TypeError, ValueError, AttributeError):
         digest = digest_of(series[FULL])
     return Entry(state, body, digest)
+
+
+def _exists(spec: RunSpec) -> bool:
+    try:
+        registry.declared(spec.function, spec.method, spec.optimizer)
+    except SpecError:
+        return False
+    return True
 
 
 def _is_record(name: str) -> bool:
