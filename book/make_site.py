@@ -67,7 +67,7 @@ def reproduce(layout: Layout, notebooks: list[Notebook], parameters: dict[str, s
 
 def make_site(layout: Layout) -> None:
     """Stage and build the site, and say where it is."""
-    from maker import operations
+    from maker import networks, operations
 
     from adatune_lite.experiments import EXPERIMENTS
     from adatune_lite.notebook import best_profile, includes
@@ -81,6 +81,7 @@ def make_site(layout: Layout) -> None:
         "state.md": state.state_markdown(profiles),
         "times.md": state.times_markdown(profiles),
         "operations.md": operations.markdown(),
+        "networks.md": networks.markdown(),
     }
     stage(layout, best_profile, generated)
     staged = time.monotonic()

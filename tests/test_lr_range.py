@@ -127,3 +127,31 @@ def test_bad_losses() -> None:
         al.lr_range_test(optimizer, lambda t: w.sum() * math.nan)
     with pytest.raises(al.LossError, match="train_loss does not depend on the weights"):
         al.lr_range_test(optimizer, lambda t: w.detach().sum())
+
+
+def valued(losses: list[float], **options: Any) -> al.tuning.lr_range.LRRange:
+    """The test of a loss that has these values one after the other, unsmoothed."""
+    w = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.SGD([w], lr=0.1)
+    return al.lr_range_test(
+        optimizer,
+        lambda t: losses[t] + (w - w.detach()).sum(),
+        **{"steps": len(losses), "smoothing": 0.0, "stop": 2.0, **options},
+    )
+
+
+@pytest.mark.parametrize(
+    ("losses", "taken", "lowest"),
+    [
+        ([-1.0, -2.0, -3.0, -2.5, -1.5, 0.5, 9.0], 5, 2),  # fell by 2 and rose by more than 2 at the sixth
+        ([4.0, 1.0, -1.0, 3.0, 4.5, 5.0], 4, 2),  # across 0: fell by 5
+        ([-1.0, -1.0, -1.0, -1.0], 4, 0),  # has not fallen: nothing to compare a rise with
+        ([-3.0, -2.0, -1.0, 0.0], 4, 0),
+        ([2.0, 1.0, 0.0, 1.5, 2.5], 4, 2),
+        ([4.0, 2.0, 3.9, 4.1], 3, 1),  # above 0 a multiple of the lowest, as ever
+    ],
+)
+def test_a_loss_that_may_be_negative_turns_too(losses: list[float], taken: int, lowest: int) -> None:
+    found = valued(losses)
+    assert len(found.lr) == taken and found.exploded == (taken < len(losses))
+    assert found.minimum == found.lr[lowest]

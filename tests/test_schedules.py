@@ -348,3 +348,81 @@ def test_bad_plateaus(options: dict[str, Any], words: str) -> None:
     _, optimizer = world(lambda w: torch.optim.SGD(w, lr=0.1))
     with pytest.raises(ValueError, match=words):
         al.ReduceOnPlateau(optimizer, **{"every": 2, **options})
+
+
+@pytest.mark.parametrize(
+    ("make", "other"),
+    [
+        (lambda o: al.FixedSchedule(o, [0.05] * 3), lambda o: al.FixedSchedule(o, [0.05] * 2 + [0.04])),
+        (
+            lambda o: al.CycledMomentum(o, [0.05] * 3, [0.9] * 3),
+            lambda o: al.CycledMomentum(o, [0.05] * 3, [0.9, 0.8, 0.9]),
+        ),
+        (lambda o: al.ReduceOnPlateau(o, 2), lambda o: al.ReduceOnPlateau(o, 2, patience=3)),
+        (lambda o: al.ReduceOnPlateau(o, 2), lambda o: al.ReduceOnPlateau(o, 2, mode="max")),
+    ],
+    ids=["fixed", "cycled", "plateau's patience", "plateau's mode"],
+)
+def test_a_state_goes_into_the_same_settings_alone(
+    make: Callable[..., Any], other: Callable[..., Any]
+) -> None:
+    optimizer = torch.optim.SGD([torch.ones(2, requires_grad=True)], lr=0.1, momentum=0.9)
+    state = make(optimizer).state_dict()
+    make(optimizer).load_state_dict(state)
+    with pytest.raises(ValueError, match=r"this state was saved with .* make it with the same settings"):
+        other(optimizer).load_state_dict(state)
+
+
+def falling(tuner: al.ReduceOnPlateau, w: Tensor, losses: list[float]) -> list[float]:
+    """The rates after each look."""
+    looks = iter(losses)
+    rates = []
+    for _ in losses:
+        tuner.step(lambda: w.square().sum(), lambda: torch.tensor(next(looks), dtype=torch.float64))
+        rates.append(tuner.lr)
+    return rates
+
+
+@pytest.mark.parametrize(
+    "losses", [[-1.0] * 6, [1.0, 0.0, -1.0, -1.0, -1.0, -1.0], [math.nan, -2.0, -2.0, -3.0, 2.0, 1.0]]
+)
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_an_absolute_threshold_is_torchs(losses: list[float], mode: str) -> None:
+    w, optimizer = world(lambda w: torch.optim.SGD(w, lr=0.1))
+    options: dict[str, Any] = {
+        "patience": 0,
+        "factor": 0.5,
+        "threshold_mode": "abs",
+        "cooldown": 1,
+        "mode": mode,
+    }
+    tuner = al.ReduceOnPlateau(optimizer, 1, **options)
+    _, theirs = world(lambda w: torch.optim.SGD(w, lr=0.1))
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(theirs, **options)
+    expected = []
+    for loss in losses:
+        scheduler.step(loss if math.isfinite(loss) else {"min": math.inf, "max": -math.inf}[mode])
+        expected.append(theirs.param_groups[0]["lr"])
+    assert falling(tuner, w, losses) == expected and expected[-1] < 0.1
+
+
+@pytest.mark.parametrize("loss", [-1.0, 0.0])
+def test_a_relative_threshold_refuses_what_it_is_no_part_of(loss: float) -> None:
+    w, optimizer = world(lambda w: torch.optim.SGD(w, lr=0.1))
+    with pytest.raises(al.LossError, match=r'met a loss of .* give threshold_mode="abs"'):
+        falling(al.ReduceOnPlateau(optimizer, 1), w, [1.0, loss])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"threshold_mode": "absolute"}, "threshold_mode must be one of rel, abs, not 'absolute'"),
+        ({"mode": "auto"}, "mode must be one of min, max"),
+        ({"cooldown": -1}, "cooldown must be a whole number"),
+        ({"threshold_mode": "abs", "threshold": math.inf}, "threshold must be at least 0 and finite"),
+    ],
+)
+def test_what_a_plateau_does_not_have(options: dict[str, Any], words: str) -> None:
+    _, optimizer = world(lambda w: torch.optim.SGD(w, lr=0.1))
+    with pytest.raises(ValueError, match=words):
+        al.ReduceOnPlateau(optimizer, 1, **options)

@@ -6,12 +6,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from adatune_lite import files
 from adatune_lite.cli.tables import table
 from adatune_lite.tasks import sources
-from adatune_lite.tasks.models import MODELS, build, options_of
+from adatune_lite.tasks.models import MODELS, described
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[Any]
@@ -50,19 +48,8 @@ def show(_: argparse.Namespace) -> int:
     print(table(("data set", "part", "images", "found", "sha256 of pixels and labels", ""), rows))
     for sentence in broken:
         print(sentence)
-    print(table(("network", "weights", "options"), [_network(name) for name in MODELS]))
+    print(table(("network", "weights", "options"), [(name, *described(name)) for name in MODELS]))
     return 1 if broken else 0
-
-
-def _network(name: str) -> tuple[str, str, str]:
-    """Name, weights with the options' defaults, and the options."""
-    options = ", ".join(options_of(name))
-    try:
-        with torch.device("meta"):
-            net = build(name)
-    except ImportError:
-        return name, "needs torchvision", options
-    return name, f"{sum(w.numel() for w in net.parameters()):,}", options
 
 
 def fetch(given: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import torch
 from torch import nn
 
 from adatune_lite.tasks.initial import drawn
@@ -64,6 +65,17 @@ def build(name: str, *, seed: int | None = None, **options: Any) -> nn.Module:
 def options_of(name: str) -> dict[str, Any]:
     """What the network of that name can be built with, and the defaults."""
     return {option: found.default for option, found in inspect.signature(MODELS[name]).parameters.items()}
+
+
+def described(name: str) -> tuple[str, str]:
+    """Number of weights with the options' defaults, and the options, as text."""
+    options = ", ".join(options_of(name))
+    try:
+        with torch.device("meta"):
+            net = build(name)
+    except ImportError:
+        return "needs torchvision", options
+    return f"{sum(w.numel() for w in net.parameters()):,}", options
 
 
 def decides(name: str) -> tuple[str, ...]:

@@ -105,7 +105,7 @@ OPTION = {
         Setting("power", float, "power of the fall", above=0),
         Setting("growth", int, "how many times longer each period is than the last", least=1),
         _share("low", "the low rate, over lr"),
-        _share("floor", "the lowest rate, over lr"),
+        Setting("floor", float, "the lowest rate, over lr", least=0, most=1),
         _share("ramp", "share of the steps of each ramp"),
         _share("peak", "share of the steps at the highest rate"),
     )
@@ -332,7 +332,12 @@ add(
             Setting("every", int, "steps from one look to the next (an epoch)", None, least=1),
             Setting("factor", float, "what a drop multiplies the rate by", 0.1, **PART),
             Setting("patience", int, "looks without gain before a drop", 10, least=0),
-            Setting("threshold", float, "relative gain that counts", 1e-4, least=0, below=1),
+            Setting("threshold", float, "gain that counts", 1e-4, least=0),
+            Setting("threshold_mode", str, "whether that is a part of the loss", "rel", words=("rel", "abs")),
+            Setting("cooldown", int, "looks after a drop that are not counted", 0, least=0),
+            Setting(
+                "mode", str, "whether what is looked at should fall or rise", "min", words=("min", "max")
+            ),
             LR_MIN,
             *CLIPS,
         ),

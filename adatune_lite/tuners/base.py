@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import logging
 import math
 from abc import ABC, abstractmethod
@@ -373,6 +374,12 @@ def check_one_rate(optimizer: torch.optim.Optimizer, who: str) -> None:
         )
 
 
+def summary(values: Sequence[float]) -> str:
+    """A series in a few words, another one for other values: what a state keeps of it."""
+    digest = hashlib.sha256(",".join(map(float.hex, values)).encode()).hexdigest()
+    return f"{len(values)} values from {values[0]:g} to {values[-1]:g} ({digest[:12]})"
+
+
 class FixedSchedule(Tuner):
     """A schedule known beforehand, as a sequence of rates, one for each step, the same for all groups.
 
@@ -394,6 +401,7 @@ class FixedSchedule(Tuner):
         check_one_rate(optimizer, type(self).__name__)
         self.schedule = check_schedule(schedule)
         self._lr = self.schedule[0]
+        self._asked["schedule"] = summary(self.schedule)
 
     def step(self, train_loss: Closure | list[Closure], outer_loss: Closure | None = None) -> Tensor:
         if self._steps >= len(self.schedule):

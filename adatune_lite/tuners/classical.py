@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from adatune_lite.checks import whole
 from adatune_lite.engine.closures import BufferGuard, Closure
 from adatune_lite.engine.curvature import LossError
-from adatune_lite.tuners.base import FixedSchedule, Tuner, check_one_rate
+from adatune_lite.tuners.base import FixedSchedule, Tuner, check_one_rate, summary
 
 
 class CycledMomentum(FixedSchedule):
@@ -46,6 +46,7 @@ class CycledMomentum(FixedSchedule):
             raise ValueError("every momentum must be at least 0 and below 1")
         if not all("momentum" in group or "betas" in group for group in optimizer.param_groups):
             raise ValueError(f"{type(optimizer).__name__} has no momentum to cycle: use SGD or Adam")
+        self._asked["momentum"] = summary(self.momentum)
 
     def _optimizer_step(self, weights: Sequence[Tensor], grads: Sequence[Tensor | None]) -> None:
         momentum = self.momentum[self._steps]
@@ -62,11 +63,13 @@ class ReduceOnPlateau(Tuner):
 
     every: steps between two looks at the loss: the outer loss where `step` takes one, evaluated without
         gradient at these steps alone; else the mean training loss since the last look.
-    factor, patience (looks without improvement that are forgiven), threshold (relative), lr_min: torch's.
+    factor, patience (looks without improvement that are forgiven), threshold, threshold_mode, cooldown, mode,
+        lr_min: torch's.
     Clipping as in FixedSchedule.
 
     A loss that is not finite counts as no improvement. Raises ValueError for arguments out of range and for
-    parameter groups with different rates.
+    parameter groups with different rates; LossError for a loss of 0 or less under a relative threshold, of
+    which a part is no gain.
     """
 
     needs = "look"
@@ -79,6 +82,9 @@ class ReduceOnPlateau(Tuner):
         factor: float = 0.1,
         patience: int = 10,
         threshold: float = 1e-4,
+        threshold_mode: Literal["rel", "abs"] = "rel",
+        cooldown: int = 0,
+        mode: Literal["min", "max"] = "min",
         lr_min: float = 0.0,
         clip_grad_value: float | None = None,
         clip_grad_norm: float | None = None,
@@ -86,17 +92,42 @@ class ReduceOnPlateau(Tuner):
         super().__init__(optimizer, clip_grad_value, clip_grad_norm)
         check_one_rate(optimizer, "ReduceOnPlateau")
         every, patience = whole("every", every, 1), whole("patience", patience, 0)
+        cooldown = whole("cooldown", cooldown, 0)
+        for name, given, allowed in (
+            ("threshold_mode", threshold_mode, ("rel", "abs")),
+            ("mode", mode, ("min", "max")),
+        ):
+            if given not in allowed:
+                raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {given!r}")
         if not 0 < factor < 1:
             raise ValueError(f"factor must lie between 0 and 1, not {factor}")
-        if not 0 <= threshold < 1:
-            raise ValueError(f"threshold must be at least 0 and below 1, not {threshold}")
+        if not 0 <= threshold < (1 if threshold_mode == "rel" else math.inf):
+            below = "and below 1" if threshold_mode == "rel" else "and finite"
+            raise ValueError(f"threshold must be at least 0 {below}, not {threshold}")
         if not 0 <= lr_min <= self._lr:
             raise ValueError(f"lr_min must lie between 0 and the start rate {self._lr:g}, not {lr_min}")
         self.every = every
         self._scheduler = ReduceLROnPlateau(
-            optimizer, factor=factor, patience=patience, threshold=threshold, min_lr=lr_min
+            optimizer,
+            mode,
+            factor=factor,
+            patience=patience,
+            threshold=threshold,
+            threshold_mode=threshold_mode,
+            cooldown=cooldown,
+            min_lr=lr_min,
         )
         self._sum = 0.0
+        self._asked.update(
+            every=every,
+            factor=factor,
+            patience=patience,
+            threshold=threshold,
+            threshold_mode=threshold_mode,
+            cooldown=cooldown,
+            mode=mode,
+            lr_min=lr_min,
+        )
 
     def step(self, train_loss: Closure | list[Closure], outer_loss: Closure | None = None) -> Tensor:
         found = self._plain_step(train_loss)
@@ -105,7 +136,7 @@ class ReduceOnPlateau(Tuner):
         if outer_loss is None:
             self._sum += float(found.loss)
         if self._steps % self.every == 0:
-            self._scheduler.step(self._look(outer_loss))
+            self._scheduler.step(self._comparable(self._look(outer_loss)))
             self._lr = float(self.optimizer.param_groups[0]["lr"])
             self._sum = 0.0
         return found.loss
@@ -119,8 +150,18 @@ class ReduceOnPlateau(Tuner):
         if not isinstance(loss, Tensor) or loss.numel() != 1:
             raise LossError(f"outer_loss must return a scalar tensor, not {type(loss).__name__}")
         self.looks += 1
-        # inf is never better than the best loss, whereas torch's comparison has no answer for NaN.
-        return float(loss) if math.isfinite(float(loss)) else math.inf
+        return float(loss)
+
+    def _comparable(self, loss: float) -> float:
+        """What torch compares with the best loss: one that is not finite is worse than any."""
+        if not math.isfinite(loss):
+            return math.inf if self._asked["mode"] == "min" else -math.inf
+        if loss <= 0 and self._asked["threshold_mode"] == "rel":
+            raise LossError(
+                f"ReduceOnPlateau met a loss of {loss:g}, and a threshold relative to a loss of 0 or less "
+                'means nothing: give threshold_mode="abs"'
+            )
+        return loss
 
     def state_dict(self) -> dict[str, Any]:
         kept = {name: getattr(self._scheduler, name) for name in _KEPT}

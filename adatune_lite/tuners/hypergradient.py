@@ -29,7 +29,7 @@ from adatune_lite.rules import Rule, Tensors, group_rule
 from adatune_lite.tuners import state as tuned_state
 from adatune_lite.tuners.adaptive import START, Adaptive, adaptive
 from adatune_lite.tuners.arguments import check_arguments
-from adatune_lite.tuners.base import Tuner
+from adatune_lite.tuners.base import Diverged, Tuner
 from adatune_lite.tuners.clipping import clipping
 from adatune_lite.tuners.device import OnDevice
 from adatune_lite.tuners.products import Gradients, along, chosen, copied
@@ -37,6 +37,9 @@ from adatune_lite.tuners.scaling import Scaling
 from adatune_lite.tuners.snapshot import cuda_devices
 from adatune_lite.tuners.stepping import check_step, expected, nothing_else_moves
 from adatune_lite.tuners.tuned import Key, PerName, Tuned, choose
+
+LOOKS, MOST_LOST = 6, 4
+"""A training ends as diverged where Delta was lost at so many of the last looks, not only twice in a row."""
 
 
 class MARTHE(Tuner):
@@ -133,6 +136,11 @@ class MARTHE(Tuner):
         self._moved = False
         self._lost = 0
         """How many steps in a row, of those that look for Delta, have found none."""
+        self._lost_of_last: list[bool] = []
+        """Whether Delta was lost at the last looks, the latest last. One that found it because the past had
+        just been forgotten, so that no product was needed, says nothing and is left out."""
+        self._multiplied = False
+        """Whether a product was taken since the last look."""
         self._scaling = Scaling(scaler, self._weights())
         self._device = OnDevice(self) if capturable else None
         self._write()  # the optimizer changes once nothing can be refused any more
@@ -171,6 +179,7 @@ class MARTHE(Tuner):
             if not found.finite:
                 return found.loss
             self._symmetry_due &= not found.products or not symmetric
+            self._multiplied |= self._moved and bool(found.products)
             grads, products = found.grads, found.products if self.mu > 0 and self._moved else []
             if self.mu > 0 and self._moved and not products:  # a step between two products
                 flat = [None if g is None else torch.zeros_like(g) for g in grads]
@@ -352,13 +361,21 @@ class MARTHE(Tuner):
             self._tuned[0].hyper_lr = self._adaptive.hyper_lr_before(self.hyper_lr)
         moved = [x.after(self._step_of(x, outer)) for x in self._tuned] if finite else []
         if not (finite and all(x.fits(value) for x, value in zip(self._tuned, moved, strict=True))):
+            what = self._blamed(what)
             self._reset()
             if self._adaptive:
                 self._adaptive.forget()
             self._lost += 1
+            self._note_look(lost=True)
             self._failed(what, self._lost)
+            if sum(self._lost_of_last) >= MOST_LOST:
+                raise Diverged(
+                    f"{what} was not finite at {MOST_LOST} of the last {len(self._lost_of_last)} looks; the "
+                    f"learning rate is {self._lr:g}"
+                )
             return
         self._failures = self._lost = 0
+        self._note_look(lost=False)
         for x, value in zip(self._tuned, moved, strict=True):
             x.value = value
         self._write()
@@ -369,6 +386,21 @@ class MARTHE(Tuner):
             if slope is not None:
                 self.mu = self._adaptive.next_mu(self.mu, along(outer, slope), self._lr)
             self._adaptive.note(self.hypergradient)
+
+    def _note_look(self, *, lost: bool) -> None:
+        if lost or self._multiplied or self.mu == 0:
+            self._lost_of_last = [*self._lost_of_last, lost][-LOOKS:]
+        self._multiplied = False
+
+    def _blamed(self, what: str) -> str:
+        """What was not finite: a Z that is not is the training loss's fault."""
+        parts = [part for x in self._tuned for group in x.z for tensors in group for part in tensors]
+        if self.mu == 0 or all(bool(torch.isfinite(part).all()) for part in parts):
+            return what
+        return (
+            "the second derivative of train_loss (its gradient is finite; a norm or a cosine has none at 0, "
+            "as in a padded row: add eps under the root)"
+        )
 
     def _step_of(self, x: Tuned, outer: Gradients) -> float:
         """What hyper_lr multiplies: Delta within its bound."""
@@ -409,6 +441,8 @@ class MARTHE(Tuner):
             "tuned": tuned_state.save(self._tuned),
             "moved": self._moved,
             "lost": self._lost,
+            "lost_of_last": list(self._lost_of_last),
+            "multiplied": self._multiplied,
             "adaptive": self._adaptive.state_dict(self.mu, self.hyper_lr) if self._adaptive else {},
             **self._scaling.state_dict(),
         }
@@ -416,8 +450,12 @@ class MARTHE(Tuner):
     def _check_state(self, state: dict[str, Any]) -> None:
         super()._check_state(state)
         tuned_state.check(self._tuned, state["tuned"])
-        if not (isinstance(state["moved"], bool) and isinstance(state["lost"], int)):
-            raise ValueError("'moved' of this state must be True or False, and 'lost' a whole number")
+        truths = [state["moved"], state["multiplied"], *state["lost_of_last"]]
+        if not (all(isinstance(x, bool) for x in truths) and isinstance(state["lost"], int)):
+            raise ValueError(
+                "'moved', 'multiplied' and each of 'lost_of_last' of this state must be True or False, and "
+                "'lost' a whole number"
+            )
         if self._adaptive:
             self._adaptive.check_state(state["adaptive"])
         self._scaling.check_state(state)
@@ -428,6 +466,7 @@ class MARTHE(Tuner):
         if self._adaptive:
             self.mu, self._tuned[0].hyper_lr = self._adaptive.load_state_dict(state["adaptive"])
         self._moved, self._lost = state["moved"], state["lost"]
+        self._lost_of_last, self._multiplied = list(state["lost_of_last"]), state["multiplied"]
         self._scaling.load_state_dict(state)
         self._write()
         if self._device:

@@ -87,7 +87,8 @@ def lr_range_test(
 
     train_loss(t): the loss on the t-th mini-batch at the present weights.
     smoothing: beta. stop: the test ends where the smoothed loss exceeds its lowest value `stop` times, or is
-    not finite.
+    not finite; once that value is 0 or less, where the loss has risen from it by `stop` - 1 times what it had
+    fallen before.
 
     Raises ValueError for arguments out of range, LossError for a broken closure.
     """
@@ -107,7 +108,7 @@ def lr_range_test(
             loss = evaluate(lambda t=t: train_loss(t), "train_loss", weights, first=t == 0)
             mean = smoothing * mean + (1 - smoothing) * float(loss.detach())
             smoothed = mean / (1 - smoothing ** (t + 1))
-            if not math.isfinite(smoothed) or (found and smoothed > stop * min(s for _, s in found)):
+            if not math.isfinite(smoothed) or _exploded(smoothed, [s for _, s in found], stop):
                 break
             found.append((lr, smoothed))
             for p, g in zip(weights, gradient(loss, weights, what="train_loss"), strict=True):
@@ -119,3 +120,14 @@ def lr_range_test(
         raise ValueError("the loss is not finite at the start, before any step")
     lrs, losses = zip(*found, strict=True)
     return LRRange(lrs, losses, exploded=len(found) < steps)
+
+
+def _exploded(loss: float, before: list[float], stop: float) -> bool:
+    """Whether a smoothed loss has risen too far above the lowest of those before it."""
+    if not before:
+        return False
+    lowest = min(before)
+    if lowest > 0:
+        return loss > stop * lowest
+    fall = max(before[: before.index(lowest) + 1]) - lowest
+    return fall > 0 and loss - lowest > (stop - 1) * fall
