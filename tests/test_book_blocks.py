@@ -66,4 +66,4 @@ def test_readme(capsys: pytest.CaptureFixture[str]) -> None:
 def test_no_page_shows_a_block_that_is_not_run() -> None:
     pages = [*ROOT.glob("*.md"), *ROOT.glob("book/*.md"), *ROOT.glob("data/*.md")]
     shown = {page.relative_to(ROOT).as_posix() for page in pages if "```python" in page.read_text("utf-8")}
-    assert shown == {"README.md", "book/own_loop.md"}
+    assert shown == {"CONTRIBUTING.md", "README.md", "book/own_loop.md"}

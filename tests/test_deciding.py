@@ -67,8 +67,9 @@ def _traced() -> Iterator[set[CodeType]]:
 
 
 def _places(codes: set[CodeType]) -> set[str]:
-    """The modules, by path, whose code ran, and those whose constants it uses."""
+    """The modules, by path, whose code ran, and those whose constants it uses: in vain where it cannot decide."""
     files = {code: code.co_filename.removeprefix(f"{PACKAGE}/") for code in codes}
+    files = {code: name for code, name in files.items() if not _free(name)}
     found = {*files.values()}
     for name in files.values():
         found |= {place for used, place in _constants(name).items() if used in _module_level(name)}

@@ -39,7 +39,7 @@ LARGER_ALONE = {
     "06_autolr_vs_schedules": {"few", "printed"},
 }
 """What smoke has no runs for, since it would try no other code."""
-WITHOUT_GROUPS = {"02_is_the_hypergradient_right", "05_explore_exploit"}
+WITHOUT_GROUPS = {"02_is_the_hypergradient_right"}
 """Experiments that do not declare their runs as groups."""
 SAYS_SO = re.compile(r"No records yet|[Nn]ot run|not complete|Not all runs")
 each = pytest.mark.parametrize("experiment", EXPERIMENTS.values(), ids=lambda module: module.NAME[:2])

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_cifar import Made, end
+from made_cifar import MADE, Made, end, page
 from smoke_runs import Empty
 
 from adatune_lite.experiments import cifar_learning_curves as seven
@@ -33,7 +33,7 @@ each_profile = pytest.mark.parametrize("profile", BUDGETS)
 
 
 def results(number: int, profile: str = "desk", store: Any = None) -> Any:
-    return (seven if number == 7 else eight).results(profile, store or Made())
+    return page(seven if number == 7 else eight, profile, store or MADE)
 
 
 # The plan.
@@ -41,7 +41,7 @@ def results(number: int, profile: str = "desk", store: Any = None) -> Any:
 
 @each_profile
 def test_searches_are_independent_and_alike_for_all_methods(profile: str) -> None:
-    page = results(8, profile, Empty())
+    page = eight.results(profile, Empty())
     for task, budget in page.scale.items():
         for methods, count in ((PUBLISHED, budget.searches), (TUNED, budget.tuned_searches)):
             for method in methods:
@@ -74,7 +74,7 @@ def test_draws_lie_in_the_published_spaces() -> None:
 @each_profile
 def test_07_plans_the_searches_of_08_and_reports_on_other_seeds(profile: str) -> None:
     searches = {run.spec.hash: run for run in eight.plan(profile, Empty())}
-    runs = seven.plan(profile, Made())
+    runs = seven.plan(profile, MADE)
     own = [run for run in runs if run.spec.hash not in searches]
     assert searches.keys() <= {run.spec.hash for run in runs}
     assert not {run.spec.seed for run in own} & {run.spec.seed for run in searches.values()}
@@ -84,7 +84,7 @@ def test_07_plans_the_searches_of_08_and_reports_on_other_seeds(profile: str) ->
 
 
 def test_the_order_of_the_runs() -> None:
-    runs = sorted(seven.plan("desk", Made()), key=lambda run: -run.priority)
+    runs = sorted(seven.plan("desk", MADE), key=lambda run: -run.priority)
     order = list(dict.fromkeys(run.role for run in runs))
     assert order == [
         *("search cifar10", "curves cifar10", "search cifar100", "curves cifar100"),

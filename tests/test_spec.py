@@ -195,7 +195,10 @@ class TestNames:
             ({"method": "lrs_opt"}, "method of training must be one of constant, .*, not 'lrs_opt'"),
             ({"function": "lrs_opt"}, "method of lrs_opt must be one of lrs_opt, not 'constant'"),
             ({"optimizer": "sdg"}, "optimizer must be one of sgd, adam, adamw, rmsprop, not 'sdg'"),
-            ({"settings": {"rate": 1.0}}, "constant in training has no setting 'rate'; it has lr, warmup"),
+            (
+                {"settings": {"rate": 1.0}},
+                "constant in training has no setting 'rate'; it has stop_after, lr, warmup",
+            ),
             ({"optimizer_settings": (("beta", 0.9),)}, "sgd has no setting 'beta'; it has momentum, damp"),
             ({"precision": "half"}, "precision must be one of float32, float64, not 'half'"),
             ({"detail": "most"}, "detail must be one of full, summary, not 'most'"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 
@@ -48,3 +49,21 @@ def _final(name: str, guessed: Callable[[int], float]) -> Value:
 
 final_accuracy = _final("test_accuracy", lambda classes: 100 / classes)
 final_loss = _final("test_loss", math.log)
+
+
+def sgdr_cycles(record: Record) -> np.ndarray:
+    """Shares of the budget at which SGDR begins and restarts: its periods are whole numbers of steps."""
+    first = round(float(record.spec.get("period")) * record.spec.steps)
+    return first * np.array([0, 1, 3, 7, 15]) / record.spec.steps
+
+
+def earliest_peak(record: Record) -> float | None:
+    """Where in its cycle accuracy is highest, from 0 to 1: the least of all cycles; the last look is 1."""
+    shares, values = curve(record, "accuracy")
+    places = []
+    for start, end in pairwise(sgdr_cycles(record)):
+        inside = np.flatnonzero((shares > start + 1e-9) & (shares <= end + 1e-9))
+        if len(inside):
+            best = inside[np.argmax(values[inside])]
+            places.append(1.0 if best == inside[-1] else float((shares[best] - start) / (end - start)))
+    return min(places) if len(places) == 4 else None

@@ -11,7 +11,8 @@ How their texts are read where they leave something open, decided before any des
   below 0, or MARTHE first in at most 5 % of the resamples.
 - v1.staircase_jump: the gain from the look at the cut to the next one, over the gain from the cut to the end.
 - v1.sgdr_saw: of each run its largest change after a restart and the earliest peak of its cycles; the mean
-  and the median over seeds decide. The last cycle, which the budget cuts off, has no end.
+  and the median over seeds decide. The last look of a cycle is its end, since short cycles have few looks;
+  the last cycle, which the budget cuts off, has none.
 - v1.faster_convergence: the best final accuracy is that of HD, RTHO and MARTHE; a run that never gets there
   is censored at the budget. The log-rank test does not pair.
 - abs.more_stable: the draws of both tasks' searches together, which share their hyper-rates; frozen before
@@ -34,7 +35,14 @@ from adatune_lite.experiments import cifar_rates as shapes
 from adatune_lite.experiments.cifar_learning_curves.groups import ADAPTIVE, LABELS
 from adatune_lite.experiments.cifar_learning_curves.reading import Results
 from adatune_lite.experiments.cifar_published import decay_of_printed
-from adatune_lite.experiments.cifar_records import accuracy_at, accuracy_of, curve, final_accuracy, final_loss
+from adatune_lite.experiments.cifar_records import (
+    accuracy_at,
+    accuracy_of,
+    earliest_peak,
+    final_accuracy,
+    final_loss,
+    sgdr_cycles,
+)
 from adatune_lite.experiments.cifar_search import TASKS
 from adatune_lite.report.association import drawn_again, sooner, tau_of_order
 from adatune_lite.report.groups import Key
@@ -44,8 +52,6 @@ from adatune_lite.runs.record import Record
 
 CUT, LATER = 0.3, 0.025
 """Shares of the budget: the staircase's first cut, and one look."""
-RESTARTS = (0.05, 0.15, 0.35, 0.75)
-"""Of SGDR."""
 
 
 def _key(task: str, row: str) -> Key:
@@ -89,22 +95,12 @@ def _says(_: Claim, weighed: kinds.Weighed) -> str:
 kinds.ordering(
     "marthe.abs.generalises_better", _sides("marthe", "rtho", "hd"), final_accuracy, _says, test="above"
 )
-kinds.ordering(
-    "marthe.v1.marthe_vs_staircase",
-    _sides(ADAPTIVE, "staircase"),
-    final_accuracy,
-    _says,
-    test="not worse",
-    adjust=False,
-)
-kinds.ordering(
-    "marthe.v1.marthe_early_lead",
-    _sides(ADAPTIVE, "staircase"),
-    accuracy_of(0.125),
-    _says,
-    test="above",
-    adjust=False,
-)
+_STAIRCASE = _sides(ADAPTIVE, "staircase")
+for _claim, _value, _test in (
+    ("marthe.v1.marthe_vs_staircase", final_accuracy, "not worse"),
+    ("marthe.v1.marthe_early_lead", accuracy_of(0.125), "above"),
+):
+    kinds.ordering(_claim, _STAIRCASE, _value, _says, test=_test, adjust=False)
 
 
 def _both(*rows: str) -> dict[str, Key]:
@@ -180,21 +176,11 @@ for _claim, (_task, _printed) in ORDERS.items():
 
 
 def _after_restarts(record: Record) -> float | None:
-    """The largest change of accuracy from a restart, the first one left out, to the next look."""
-    looks = [(accuracy_at(record, at), accuracy_at(record, at + LATER)) for at in RESTARTS[1:]]
+    """The largest change of accuracy from before a restart, the first one left out, to 2.5 % after it."""
+    cycles = sgdr_cycles(record)[2:]
+    looks = [(accuracy_at(record, at), accuracy_at(record, at + 2 * LATER - 1e-6)) for at in cycles]
     changes = [after - before for before, after in looks if before is not None and after is not None]
     return max(changes) if len(changes) == len(looks) else None
-
-
-def _peaks(record: Record) -> float | None:
-    """Where in its cycle accuracy is highest, from 0 to 1: the least of all cycles that end."""
-    shares, values = curve(record, "accuracy")
-    places = []
-    for start, end in zip((0.0, *RESTARTS), RESTARTS, strict=False):
-        inside = np.flatnonzero((shares > start + 1e-9) & (shares <= end + 1e-9))
-        if len(inside):
-            places.append((shares[inside[np.argmax(values[inside])]] - start) / (end - start))
-    return float(min(places)) if len(places) == len(RESTARTS) else None
 
 
 def _above_0(values: list[float]) -> float:
@@ -208,7 +194,7 @@ kinds.limits(
         "change": Limit(
             _after_restarts, fmean, lambda x: x < 0, lambda x: mean_less([-v for v in x]), "{:+.1f}"
         ),
-        "place": Limit(_peaks, median, lambda x: x >= 0.9 - 1e-9, lambda x: 1.0, "{:.0%}", min),
+        "place": Limit(earliest_peak, median, lambda x: x >= 0.9 - 1e-9, lambda x: 1.0, "{:.0%}", min),
     },
     "Largest change after a restart in points, and earliest peak of a cycle",
 )
