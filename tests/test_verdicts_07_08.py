@@ -89,6 +89,7 @@ def test_outcomes(name: str, supports: Made, contradicts: Made | None) -> None:
         assert verdict.outcome == "contradicted", (verdict.outcome, verdict.why)
 
 
+@pytest.mark.slow
 def test_accuracies_are_judged_at_the_printed_scale_alone() -> None:
     for claim, printed in (("fig3.c10.rtho", 90.0), ("v1.c100.sgdr", 69.4), ("shape.c10.peak", 0.13)):
         assert judged(claim, MADE).outcome == "not run at the printed scale"

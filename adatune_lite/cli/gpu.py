@@ -105,8 +105,8 @@ def gpu(given: argparse.Namespace) -> int:
             if not (before and before.refused):  # what they hold was taken up and is in the new ones
                 for path in set(packs.glob("records-*.zip")) - set(done.paths):
                     path.unlink()
-    for name, count in every.left_out.items():
-        tell(f"left out: {count} runs, since {name} is not on this machine")
+    if every.left_out:
+        tell(f"left out are the runs on {', '.join(sorted(every.left_out))}: they are not on this machine")
     tell(packed(done, packs))
     return 0 if sound and not done.left_out else 1
 

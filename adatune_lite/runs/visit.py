@@ -95,19 +95,16 @@ class Everything:
 
     def __init__(self, modules: Iterable[ModuleType], at_hand: Callable[[str], bool]) -> None:
         self._modules, self._at_hand = list(modules), at_hand
-        self.left_out: dict[str, int] = {}
-        """Runs that are left out, by data set."""
+        self.left_out: set[str] = set()
+        """Data sets whose runs are left out."""
 
     def plan(self, profile: str, store: Reader) -> list[Planned]:
         """The runs of all experiments known so far, by their own priorities; equal ones `paper` first."""
-        self.left_out.clear()
         found: list[Planned] = []
         for module in self._modules:
             for scale in PROFILES:
                 found += map(_valued, module.plan(scale, store))
-        for run in found:
-            if not self._at_hand(name := run.spec.task.dataset):
-                self.left_out[name] = self.left_out.get(name, 0) + 1
+        self.left_out |= {name for name in {r.spec.task.dataset for r in found} if not self._at_hand(name)}
         return [run for run in found if run.spec.task.dataset not in self.left_out]
 
 

@@ -57,7 +57,7 @@ def _scale(setup: Setup, epochs: int, seeds: int) -> Scale:
 
 PROFILES: dict[str, Scale] = {
     "smoke": _scale(digits(CIFAR10_SGDM, 0.05, train=192, held_out=200, batch=32), 2, 2),
-    "quick": _scale(digits(CIFAR10_SGDM, 0.05, train=640, held_out=200, batch=32), 3, 2),
+    "quick": _scale(digits(CIFAR10_SGDM, 0.05, train=448, held_out=200, batch=32), 3, 2),
     "desk": _scale(DESK10, 15, 5),
     "paper": _scale(CIFAR10_SGDM, 200, 5),
 }

@@ -55,7 +55,8 @@ def _differences(axes: Axes, given: Sequence[Compared], title: str) -> None:
         axes.plot(values, place + shift, "o", ms=4, color=GREY, label="a seed" if not place else None)
         found = row.gap.pair.difference
         if row.gap.lost:
-            axes.plot(np.median(values), place, "x", ms=8, color=ORANGE)
+            label = None if any(line.get_marker() == "x" for line in axes.lines) else "median, runs are lost"
+            axes.plot(np.median(values), place, "x", ms=8, color=ORANGE, ls="", label=label)
         else:
             ends = [[found.mean - found.low], [found.high - found.mean]] if found.n > 1 else None
             label = "mean, 95 % interval" if not place else None

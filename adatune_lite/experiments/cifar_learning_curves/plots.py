@@ -27,7 +27,12 @@ QUANTITIES = {
     "lr": "learning rate",
 }
 """What a panel shows of our runs. The published loss and accuracy are of the test images."""
-OWN = {"marthe_adaptive": BLACK, "staircase": "#56B4E9", "sgdr": "#882255", "exponential_searched": "#B8860B"}
+OWN = {
+    "marthe_adaptive": BLACK,
+    "staircase": "#56B4E9",
+    "sgdr": "#882255",
+    "exponential_searched": COLOURS["exponential"],
+}
 """Colours of rows that are no method's own."""
 
 
