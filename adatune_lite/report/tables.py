@@ -157,7 +157,7 @@ def tuning_loss(of: Callable[[Any], Choice | None]) -> Column:
     def value(row: Any) -> float | str | None:
         choice = of(row)
         if choice is None or not any(choice.gone):
-            return choice and choice.mean_loss
+            return choice.mean_loss if choice else None
         return lost.one_by_one(choice.losses, choice.gone, 4)
 
     return Column("mean E on tuning seeds", value, lambda x: x if isinstance(x, str) else f"{x:.4f}")
