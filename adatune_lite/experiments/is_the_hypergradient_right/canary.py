@@ -44,7 +44,7 @@ def runs() -> dict[str, RunSpec]:
     error = partial(_run, "hypergradient_error", steps=5)
     lean = partial(_run, "lean", "marthe", "momentum", **marthe, **outer)
 
-    def published(optimizer: str, **settings: Value) -> RunSpec:
+    def published(optimizer: str, **settings: Any) -> RunSpec:
         return _run("published", PUBLISHED, optimizer, **outer, **settings)
 
     every = {name: ",".join(faults) for name, faults in FAULTS.items()}
