@@ -24,7 +24,7 @@ from adatune_lite.report.lost import (
     ranked,
 )
 from adatune_lite.report.search import choose
-from adatune_lite.report.tables import Mean, against, averaged
+from adatune_lite.report.tables import Mean, against, averaged, tuning_loss
 from adatune_lite.runs.record import Record
 from adatune_lite.tasks.spec import TaskSpec
 from adatune_lite.training.spec import RunSpec
@@ -137,7 +137,19 @@ def test_a_search_takes_any_whole_draw_before_one_that_is_lost() -> None:
 
     found = choose(trials, Store(), {})
     assert found is not None and dict(found.settings) == {"lr": 0.3} and found.lost == 3
+    assert found.losses == (1.0, 1.1) and found.gone == (False, False)
     assert [loss for loss, _ in found.scored] == pytest.approx([(TEN + 0.1) / 2] * 2 + [1.05, TEN])
+
+
+def test_the_loss_of_a_choice_that_is_lost_is_no_mean() -> None:
+    class Store:
+        def get(self, spec: RunSpec) -> Record | None:
+            return replace(run(50.0 if spec.seed else 0.1), spec=spec)
+
+    column = tuning_loss(lambda choice: choice)
+    lost = choose([runs(0.1, (0, 1))], Store(), {})
+    assert column.text(lost) == "median 1.2013 (0.1000, lost); 1 of 2 lost"
+    assert column.text(choose([runs(0.1, (0,))], Store(), {})) == "0.1000"
 
 
 # Verdicts: the reading under which a claim was first judged, and a word where the rule says otherwise.

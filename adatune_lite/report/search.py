@@ -69,6 +69,10 @@ class Choice:
     """Settings whose best value has at most one drawn value between it and the end of its range."""
     scored: tuple[tuple[float, Pairs], ...]
     """Mean E and settings of every draw."""
+    losses: tuple[float, ...] = ()
+    """E of the chosen draw, by tuning seed."""
+    gone: tuple[bool, ...] = ()
+    """On which of them it is lost."""
 
 
 def choose(trials: Iterable[list[RunSpec]], store: Reader, space: Space) -> Choice | None:
@@ -77,20 +81,22 @@ def choose(trials: Iterable[list[RunSpec]], store: Reader, space: Space) -> Choi
     Trials of several methods are a family; settings that the best one does not have are on no edge.
     """
     scored: list[tuple[float, Pairs, str]] = []
-    lost = 0
+    every = []
     for specs in trials:
         records = [store.get(spec) for spec in specs]
         found = [r for r in records if r is not None]
         if len(found) < len(records):
             return None
-        lost += any(map(is_lost, found))
-        scored.append((fmean(map(metric(E), found)), specs[0].settings, specs[0].method))
+        every.append((tuple(map(metric(E), found)), tuple(map(is_lost, found))))
+        scored.append((fmean(every[-1][0]), specs[0].settings, specs[0].method))
     if not scored:
         return None
     loss, best, method = min(scored)
+    losses, gone = every[scored.index((loss, best, method))]
+    lost = sum(any(of) for _, of in every)
     drawn = tuple((loss, settings) for loss, settings, _ in scored)
     alike = [settings for _, settings, of in scored if of == method]
-    return Choice(method, best, loss, len(scored), lost, _edges(best, alike, space), drawn)
+    return Choice(method, best, loss, len(scored), lost, _edges(best, alike, space), drawn, losses, gone)
 
 
 def _edges(best: Pairs, tried: list[Pairs], space: Space) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from typing import Any
 
 from adatune_lite.report import lost
 from adatune_lite.report.groups import Page, Part
+from adatune_lite.report.search import Choice
 from adatune_lite.report.statistics import BySeed, Interval, Paired, holm, mean_interval, paired
 from adatune_lite.runs.record import Record
 
@@ -148,6 +149,18 @@ class Column(Columns):
 def averaged(name: str, value: Value, digits: int = 3) -> Column:
     """The column of a mean over the runs of a row."""
     return Column(name, lambda row: Mean.of(row.records, value), lambda mean: mean.text(digits))
+
+
+def tuning_loss(of: Callable[[Any], Choice | None]) -> Column:
+    """The column of the mean E of what searches chose; the seeds one by one where some are lost."""
+
+    def value(row: Any) -> float | str | None:
+        choice = of(row)
+        if choice is None or not any(choice.gone):
+            return choice.mean_loss if choice else None
+        return lost.one_by_one(choice.losses, choice.gone, 4)
+
+    return Column("mean E on tuning seeds", value, lambda x: x if isinstance(x, str) else f"{x:.4f}")
 
 
 def runs_and_lost(name: str = "runs (lost)") -> Column:

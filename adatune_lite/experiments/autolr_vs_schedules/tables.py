@@ -28,7 +28,17 @@ from adatune_lite.experiments.autolr_vs_schedules.reading import Results
 from adatune_lite.experiments.autolr_vs_schedules.scale import MAIN
 from adatune_lite.experiments.autolr_vs_schedules.verdicts.printed import OF
 from adatune_lite.report.data import copy_note, data_name
-from adatune_lite.report.tables import Column, Comparison, Row, Table, named, paragraphs, rows, several
+from adatune_lite.report.tables import (
+    Column,
+    Comparison,
+    Row,
+    Table,
+    named,
+    paragraphs,
+    rows,
+    several,
+    tuning_loss,
+)
 from adatune_lite.runs.record import Record
 from adatune_lite.tuners.autolr.log import PHASES, REASONS
 
@@ -96,7 +106,7 @@ def tuned(results: Results) -> Table:
         named("method"),
         tuned_rate(results),
         chosen(results, lambda choice: ", ".join(choice.on_edge) or "no", "at an edge"),
-        chosen(results, lambda choice: choice.mean_loss, "mean E on tuning seeds", "{:.4f}"),
+        tuning_loss(lambda row: results.choice("tuning", row.key)),
         ACCURACY,
         LOSS,
         Comparison("minus AutoLR (points)", accuracy),

@@ -28,7 +28,6 @@ from adatune_lite.experiments.is_the_hypergradient_right.scale import (
     RULES,
     SPACES,
     TRAINED,
-    UNTRAINED,
     Scale,
 )
 from adatune_lite.report.groups import Group, Page, Role, Search
@@ -41,6 +40,8 @@ from adatune_lite.tuners.as_published import ADAPTIVE
 EXACT = "exact"
 ALL = "all of them together"
 LABELS = {
+    EXACT: "exact",
+    ALL: ALL,
     "published": "all of them, own hyper-rate",
     "constant": "constant rate, tuned",
     "marthe_tf": "Marthe-TF's rules",
@@ -61,7 +62,7 @@ LABELS = {
     "memory_rule": "AdaTune's memory",
     "hyper_lr_rule": "AdaTune's hyper-rate",
 }
-"""How kinds are called in figures and tables, where it is not by their own name."""
+"""How kinds are called in figures and tables."""
 SEARCHED = {name: (EXACT, "constant", "published")[: 1 + len(FAULTS[name])] for name in TRAINED}
 """What has a search of its own, by optimizer: of a single deviation there are no several together."""
 OPTIMIZERS = {"sgd": "SGD", "momentum": "SGD with momentum", "adam": "Adam"}
@@ -113,18 +114,18 @@ def _errors(scale: Scale) -> Iterator[Group]:
     for optimizer, faults in DERIVED.items():
         rule = {"momentum": "momentum, weight decay", "adam": "Adam, weight decay"}[optimizer]
         for kind, fault in kinds(faults).items():
-            specs = runs(PUBLISHED, rule, faults=fault)
-            yield Group(("fault", optimizer, kind), LABELS.get(kind, kind), FAULT_ERRORS, specs)
-    untrained = {
-        "outer_statistics": runs(PUBLISHED, "momentum", normal, faults="outer_statistics"),
-        RATE_PER_TENSOR: runs(RATE_PER_TENSOR, "Adam"),
-    }
-    for kind, optimizer in UNTRAINED.items():
-        yield Group(("fault", optimizer, kind), LABELS[kind], FAULT_ERRORS, untrained[kind])
+            yield _fault(optimizer, kind, runs(PUBLISHED, rule, faults=fault))
+    taken_up = runs(PUBLISHED, "momentum", normal, faults="outer_statistics")
+    yield _fault("momentum", "outer_statistics", taken_up)
+    yield _fault("adam", RATE_PER_TENSOR, runs(RATE_PER_TENSOR, "Adam"))
     # The bias before a BatchNorm has no gradient but rounding: Adam with a small eps would divide by it.
     for rule, kind in product(("SGD", "momentum", "Adam, weight decay"), ("batch", "running")):
         specs = runs("marthe", rule, normal, outer_batchnorm=kind)
         yield Group(("batchnorm", rule, kind), rule, BATCHNORM, specs)
+
+
+def _fault(optimizer: str, kind: str, specs: list[RunSpec]) -> Group:
+    return Group(("fault", optimizer, kind), LABELS[kind], FAULT_ERRORS, specs)
 
 
 def _locality(scale: Scale) -> Iterator[Group]:
@@ -133,9 +134,8 @@ def _locality(scale: Scale) -> Iterator[Group]:
         for lr in LOCAL_RATES[optimizer]:
             seeds = scale.report_seeds[: len(scale.tuning_seeds)] if optimizer in scale.optimizers else ()
             specs = _runs(scale, "locality", "constant", optimizer, {"lr": lr}, seeds, task=task)
-            yield Group(
-                ("locality", net, optimizer, lr), f"{OPTIMIZERS[optimizer]}, rate {lr:g}", LOCALITY, specs
-            )
+            name = f"{OPTIMIZERS[optimizer]}, rate {lr:g}"
+            yield Group(("locality", net, optimizer, lr), name, LOCALITY, specs)
 
 
 def _runs(
@@ -178,8 +178,7 @@ def _searches(scale: Scale) -> Iterator[Group]:
         drawn = draws(space, fixed, scale.draws) if optimizer in scale.optimizers else []
         seeds = scale.tuning_seeds
         trials = [_trained(scale, optimizer, dict(found), seeds, detail="summary") for found in drawn]
-        name = LABELS.get(kind, kind)
-        return Search(("tuning", optimizer, kind), name, role, trials=trials, space=space)
+        return Search(("tuning", optimizer, kind), LABELS[kind], role, trials=trials, space=space)
 
     for optimizer, searched in SEARCHED.items():
         for kind in searched:
@@ -202,7 +201,7 @@ def _trainings(scale: Scale, page: Page[Scale]) -> Iterator[Group]:
     for optimizer in TRAINED:
         for kind, faults in kinds(FAULTS[optimizer]).items():
             specs = chosen(optimizer, EXACT, faults=faults)
-            yield Group(("trained", optimizer, kind), LABELS.get(kind, kind), REPORT, specs)
+            yield Group(("trained", optimizer, kind), LABELS[kind], REPORT, specs)
         for kind in SEARCHED[optimizer][1:]:
             yield Group(("trained", optimizer, kind), LABELS[kind], REPORT, chosen(optimizer, kind))
     role, of_authors = ADAPTIVE_REPORT, chosen("momentum", "marthe_tf")
@@ -233,7 +232,7 @@ def _at_the_hyper_rate(scale: Scale, page: Page[Scale]) -> Iterator[Group]:
     for kind, faults in kinds(FAULTS["momentum"]).items():
         settings: Settings = {"mu": MU, "hyper_lr": frozen / CALM, "faults": faults}
         specs = _trained(scale, "momentum", settings, there)
-        yield Group(("calm", kind), LABELS.get(kind, kind), CALMER, specs)
+        yield Group(("calm", kind), LABELS[kind], CALMER, specs)
     yield from lean("calm", CALMER, there, hyper_lr=frozen / CALM)
 
 

@@ -49,7 +49,7 @@ def errors(results: Results) -> Figure:
     by_fault = results.by("fault").items()
     faulty = {(kind, o): max(error(records), 1e-12) for (o, kind), records in by_fault if records}
     kinds = (EXACT, *(fault for faults in DERIVED.values() for fault in faults), ALL, *UNTRAINED)
-    names = {kind: LABELS.get(kind, kind) for kind in kinds} | {EXACT: "none (exact)"}
+    names = {kind: LABELS[kind] for kind in kinds} | {EXACT: "none (exact)"}
     signs = {"momentum": (_LINES[0], "o"), "adam": (_LINES[1], "s")}
     if _points(lower, faulty, names, {o: (OPTIMIZERS[o], *sign) for o, sign in signs.items()}):
         lower.axvline(1.0, color="#888888", lw=1, ls="--")

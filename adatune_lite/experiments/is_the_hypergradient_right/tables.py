@@ -30,7 +30,18 @@ from adatune_lite.experiments.is_the_hypergradient_right.scale import (
 from adatune_lite.report.data import DATASETS, not_all
 from adatune_lite.report.lost import count, kept
 from adatune_lite.report.search import Choice
-from adatune_lite.report.tables import NONE, Column, Comparison, Row, Table, averaged, named, rows, told
+from adatune_lite.report.tables import (
+    NONE,
+    Column,
+    Comparison,
+    Row,
+    Table,
+    averaged,
+    named,
+    rows,
+    told,
+    tuning_loss,
+)
 from adatune_lite.runs.record import Record
 from adatune_lite.training.derivatives import OUTER_ON_TEST, RATE_PER_TENSOR
 from adatune_lite.tuners.as_published import FAULTS
@@ -225,7 +236,7 @@ def settings(results: Results) -> Table:
         Column("optimizer", lambda given: OPTIMIZERS[given[0].key[0]]),
         Column("what", lambda given: given[0].name),
         Column("frozen settings", frozen),
-        Column("mean E on tuning seeds", lambda given: given[1].mean_loss, "{:.4f}"),
+        tuning_loss(lambda given: given[1]),
         Column("draws (lost)", lambda given: f"{given[1].trials} ({given[1].lost})"),
         Column("at an edge", lambda given: ", ".join(given[1].on_edge) or "no"),
     ]

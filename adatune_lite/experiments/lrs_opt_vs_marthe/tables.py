@@ -27,6 +27,7 @@ from adatune_lite.report.tables import (
     named,
     rows,
     runs_and_lost,
+    tuning_loss,
     values_of,
 )
 
@@ -101,7 +102,7 @@ def settings(results: Results) -> Table:
     columns = [
         named("method"),
         chosen("frozen settings", values),
-        chosen("mean E on tuning seeds", lambda choice: choice.mean_loss, "{:.4f}"),
+        tuning_loss(lambda row: results.choice("tuning", row.key)),
         chosen("draws (lost)", lambda choice: f"{choice.trials} ({choice.lost})"),
         chosen("at an edge of its range", lambda choice: ", ".join(choice.on_edge) or "no"),
     ]
