@@ -11,7 +11,7 @@ builds of BLAS, or two widths of vector instructions, add in another order; one 
 float64, and here they stayed below 1e-15 between a cpu's widest instructions and none at all, also over 72
 steps; derivatives by differences stayed below 3e-10. Training can make them grow, hence the room; a fault in
 a formula shows in the first digits. Initial weights are drawn in float64 for this reason: in float32 their
-last digit hangs on the width of the instructions, and the figures then differ by 3e-7. A relative error
+last digit depends on the width of the instructions, and the figures then differ by 3e-7. A relative error
 (ERRORS) is compared with 1 and not with itself: that of an exact derivative is rounding alone, and another
 processor's is another one. A golden hash of floats would break with every new torch.
 

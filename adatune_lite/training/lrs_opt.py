@@ -131,7 +131,10 @@ def _search(spec: RunSpec, nets: Sequence[nn.Module], context: Context) -> dict[
 
 
 def _graphs_fit(steps: int, nets: Sequence[nn.Module], device: str) -> bool:
-    """Whether one run a core keeps states, gradients and graphs in half the memory; no digit hangs on it."""
+    """Whether states, gradients and graphs of one run for each core fit into half of the memory.
+
+    The numbers are the same either way.
+    """
     needed = 3 * steps * sum(w.nbytes for net in nets for w in net.parameters())
     if device == "cuda":
         return needed < torch.cuda.mem_get_info()[1] / 2
@@ -156,7 +159,7 @@ def _optimised(spec: RunSpec, net: nn.Module, task: ImageTask, out: LRSOptResult
         },
         metrics={**finals(net, task), "lrs_opt_loss": out.final_loss} if finished else {},
         # a hypergradient: one training to store the iterates, then a gradient and a product (3) a step; where
-        # graphs are kept it is one training less, which is not counted, since that hangs on the memory
+        # graphs are kept it is one training less, which is not counted, since it depends on the memory
         cost={
             "plain_steps": spec.steps * (4.0 * out.hypergradients + out.trainings),
             "training_seconds": seconds,

@@ -27,7 +27,7 @@ from adatune_lite.rules import SGD, Adam, Rule, Tensors
 from adatune_lite.rules.base import Hyper, decayed, fill_where_zero_
 from adatune_lite.tuners.hd import HD
 from adatune_lite.tuners.hypergradient import MARTHE
-from adatune_lite.tuners.products import Gradients, along
+from adatune_lite.tuners.products import Gradients, inner_product
 
 TANGENT = {
     "frozen_lr": "A is taken at the first rate, whatever the rate is now",
@@ -93,7 +93,7 @@ class AdaTune(MARTHE):
                 raise ValueError(f"AdaTune has no {name!r}: it tunes the rate, by the rules of its faults")
         super().__init__(optimizer, mu, hyper_lr, **options)
         self.faults = frozenset(faults)
-        self._asked["faults"] = sorted(self.faults)
+        self._settings["faults"] = sorted(self.faults)
         bound = options.get("clip_grad_value")
         self._bound = math.inf if bound is None else float(bound)
         self._check(optimizer)
@@ -297,7 +297,7 @@ class RatePerTensorHD(HD):
     ) -> None:
         self._settle()
         x = self._tuned[0]
-        parts = [along([g], [z]) for g, z in zip(outer, x.direction, strict=True)]
+        parts = [inner_product([g], [z]) for g, z in zip(outer, x.direction, strict=True)]
         rates = [x.value - x.hyper_lr * sum(parts[: i + 1]) for i in range(len(parts))]
         super()._move(outer, what, finite, slope, deltas)
         if not self._failures:

@@ -73,13 +73,13 @@ class Tuner(ABC):
         self._steps = 0
         self._trusted = self._outer_trusted = False
         """Whether training and outer losses have passed the checks since this was made or a state loaded."""
-        self._asked: dict[str, Any] = {}
+        self._settings: dict[str, Any] = {}
         """Settings that a state and the tuner that takes it up must agree in, as plain values."""
         self._scaling = Scaling()
         self._network: torch.nn.Module | None = None
-        self._began = Tuner._weights(self)
+        self._trained = Tuner._weights(self)
         """The weights that are trained, as the tuner found them."""
-        if not self._began:
+        if not self._trained:
             raise ValueError("no weight of the optimizer requires a gradient: unfreeze what is to be trained")
         lr = float(optimizer.param_groups[0]["lr"])
         if not (math.isfinite(lr) and lr >= 0):
@@ -161,7 +161,7 @@ class Tuner(ABC):
             "looks": self.looks,
             "failures": self._failures,
             "steps": self._steps,
-            "settings": dict(self._asked),
+            "settings": dict(self._settings),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -401,7 +401,7 @@ class FixedSchedule(Tuner):
         check_one_rate(optimizer, type(self).__name__)
         self.schedule = check_schedule(schedule)
         self._lr = self.schedule[0]
-        self._asked["schedule"] = summary(self.schedule)
+        self._settings["schedule"] = summary(self.schedule)
 
     def step(self, train_loss: Closure | list[Closure], outer_loss: Closure | None = None) -> Tensor:
         if self._steps >= len(self.schedule):

@@ -46,7 +46,7 @@ class CycledMomentum(FixedSchedule):
             raise ValueError("every momentum must be at least 0 and below 1")
         if not all("momentum" in group or "betas" in group for group in optimizer.param_groups):
             raise ValueError(f"{type(optimizer).__name__} has no momentum to cycle: use SGD or Adam")
-        self._asked["momentum"] = summary(self.momentum)
+        self._settings["momentum"] = summary(self.momentum)
 
     def _optimizer_step(self, weights: Sequence[Tensor], grads: Sequence[Tensor | None]) -> None:
         momentum = self.momentum[self._steps]
@@ -118,7 +118,7 @@ class ReduceOnPlateau(Tuner):
             min_lr=lr_min,
         )
         self._sum = 0.0
-        self._asked.update(
+        self._settings.update(
             every=every,
             factor=factor,
             patience=patience,
@@ -155,8 +155,8 @@ class ReduceOnPlateau(Tuner):
     def _comparable(self, loss: float) -> float:
         """What torch compares with the best loss: one that is not finite is worse than any."""
         if not math.isfinite(loss):
-            return math.inf if self._asked["mode"] == "min" else -math.inf
-        if loss <= 0 and self._asked["threshold_mode"] == "rel":
+            return math.inf if self._settings["mode"] == "min" else -math.inf
+        if loss <= 0 and self._settings["threshold_mode"] == "rel":
             raise LossError(
                 f"ReduceOnPlateau met a loss of {loss:g}, and a threshold relative to a loss of 0 or less "
                 'means nothing: give threshold_mode="abs"'

@@ -15,7 +15,7 @@ from adatune_lite.rules import SGD, Tensors
 from adatune_lite.rules.base import negated_
 from adatune_lite.tuners.gathered import all_finite
 from adatune_lite.tuners.hypergradient import MARTHE
-from adatune_lite.tuners.products import Gradients, along, chosen
+from adatune_lite.tuners.products import Gradients, chosen, inner_product
 from adatune_lite.tuners.tuned import PerName, Tuned
 
 PLAIN = SGD()
@@ -51,7 +51,7 @@ class HD(MARTHE):
                 raise ValueError(f"{name} is for the additive rule alone: leave out multiplicative=True")
         super().__init__(optimizer, 0.0, hyper_lr, **options)
         self.multiplicative = multiplicative
-        self._asked["multiplicative"] = multiplicative
+        self._settings["multiplicative"] = multiplicative
         self._plain_hooks = HookPolicy("look")
         """Of the published form, which multiplies gradients of the loss itself."""
         self._kept: Gradients | None = None
@@ -97,7 +97,7 @@ class HD(MARTHE):
         return found.loss
 
     def _deltas(self, outer: Gradients) -> list[float]:
-        return super()._deltas(outer) if self._kept is None else [-along(outer, self._kept)]
+        return super()._deltas(outer) if self._kept is None else [-inner_product(outer, self._kept)]
 
     @property
     def _keeps(self) -> bool:

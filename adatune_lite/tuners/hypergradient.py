@@ -32,7 +32,7 @@ from adatune_lite.tuners.arguments import check_arguments
 from adatune_lite.tuners.base import Diverged, Tuner
 from adatune_lite.tuners.clipping import clipping
 from adatune_lite.tuners.device import OnDevice
-from adatune_lite.tuners.products import Gradients, along, chosen, copied
+from adatune_lite.tuners.products import Gradients, chosen, copied, inner_product
 from adatune_lite.tuners.scaling import Scaling
 from adatune_lite.tuners.snapshot import cuda_devices
 from adatune_lite.tuners.stepping import check_step, expected, nothing_else_moves
@@ -105,7 +105,7 @@ class MARTHE(Tuner):
         check_symmetry: bool = True,
     ) -> None:
         super().__init__(optimizer)
-        self._asked = check_arguments(
+        self._settings = check_arguments(
             *(mu, hyper_lr, adapt_rule, alpha, clip_hypergradient, clip_grad_value, clip_grad_norm),
             *(outer_batchnorm, every, product_every, scaler, capturable, model, check_symmetry),
         )
@@ -209,7 +209,7 @@ class MARTHE(Tuner):
 
     def _weights(self) -> list[Tensor]:
         weights = super()._weights()
-        same = len(weights) == len(self._began) and all(map(operator.is_, weights, self._began))
+        same = len(weights) == len(self._trained) and all(map(operator.is_, weights, self._trained))
         if not same or len(self.optimizer.param_groups) != len(self._rules):
             raise ValueError(
                 "the weights that require gradients are not those that this tuner began with: "
@@ -338,7 +338,7 @@ class MARTHE(Tuner):
 
     def _deltas(self, outer: Gradients) -> list[float]:
         """Delta of each tuned value."""
-        return [along(outer, x.direction) for x in self._tuned]
+        return [inner_product(outer, x.direction) for x in self._tuned]
 
     def _move(
         self,
@@ -384,7 +384,7 @@ class MARTHE(Tuner):
                 self.hyper_lr, self.hypergradient, self._lr
             )
             if slope is not None:
-                self.mu = self._adaptive.next_mu(self.mu, along(outer, slope), self._lr)
+                self.mu = self._adaptive.next_mu(self.mu, inner_product(outer, slope), self._lr)
             self._adaptive.note(self.hypergradient)
 
     def _note_look(self, *, lost: bool) -> None:

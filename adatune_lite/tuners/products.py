@@ -34,7 +34,7 @@ def copied(values: Gradients) -> Gradients:
     return [None if x is None else x.clone() for x in values]
 
 
-def along(outer: Gradients, direction: Sequence[Tensor | None]) -> float:
+def inner_product(outer: Gradients, direction: Sequence[Tensor | None]) -> float:
     """Inner product over the weights that both have."""
     pairs = [(g, z) for g, z in zip(outer, direction, strict=True) if g is not None and z is not None]
     return float(dot([g for g, _ in pairs], [z for _, z in pairs])) if pairs else 0.0

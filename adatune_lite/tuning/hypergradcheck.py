@@ -29,7 +29,7 @@ from adatune_lite.engine.curvature import LossError
 from adatune_lite.engine.hypergradient import Problem, schedule_hypergradient
 from adatune_lite.rules import Tensors
 from adatune_lite.tuners import MARTHE
-from adatune_lite.tuning.parts import Made, nearest, rounding, wrong_part
+from adatune_lite.tuning.parts import UserTraining, nearest, rounding, wrong_part
 
 Make = Callable[[], tuple[torch.optim.Optimizer, Callable[[int], Tensor], Callable[[], Tensor]]]
 
@@ -168,8 +168,8 @@ class _Trainings:
     note: str = ""
     """By how much E is another in the modes of the closure."""
 
-    def new(self) -> Made:
-        return Made(self.make())
+    def new(self) -> UserTraining:
+        return UserTraining(self.make())
 
     def check_same(self) -> None:
         """Raises ValueError unless two trainings are equal."""
@@ -201,7 +201,7 @@ class _Trainings:
                 f"{own:.6g} in the modes that outer_loss sets itself: {own - self.value:+.3g}"
             )
 
-    def plain(self, shifts: Sequence[float], group: int, made: Made | None = None) -> list[float]:
+    def plain(self, shifts: Sequence[float], group: int, made: UserTraining | None = None) -> list[float]:
         """Training losses, then E, of a plain training of torch with the rates of a group shifted."""
         made = made or self.new()
         losses = []

@@ -21,7 +21,7 @@ PART = 1e-5
 """From which relative error on a part is named: its differences are coarser than those of the whole."""
 
 
-class Made:
+class UserTraining:
     """What `make` returned; raises ValueError, with the line that mends it, for what cannot be checked."""
 
     def __init__(self, made: object) -> None:
@@ -99,7 +99,7 @@ def nearest(
     return true, error
 
 
-def wrong_part(made: Made, steps: int) -> str:
+def wrong_part(made: UserTraining, steps: int) -> str:
     """The first part that is wrong, step by step along the plain training; "" where each is right."""
     for t in range(steps):
         found = _wrong_loss(made, partial(made.train, t), f"train_loss({t})", None, twice=True)
@@ -110,7 +110,7 @@ def wrong_part(made: Made, steps: int) -> str:
 
 
 def _wrong_loss(
-    made: Made, loss: Callable[[], Tensor], name: str, batchnorm: str | None, *, twice: bool
+    made: UserTraining, loss: Callable[[], Tensor], name: str, batchnorm: str | None, *, twice: bool
 ) -> str:
     """What is wrong with a loss at the present weights; "" for nothing. Weights and buffers stay."""
     weights = made.weights
@@ -159,7 +159,7 @@ def _wrong_loss(
 
 
 def _wrong_product(
-    made: Made,
+    made: UserTraining,
     loss: Callable[[], Tensor],
     name: str,
     at: Callable[[float, Tensors], tuple[float, Tensors]],
@@ -186,7 +186,7 @@ def _wrong_product(
     )
 
 
-def _wrong_step(made: Made, t: int) -> str:
+def _wrong_step(made: UserTraining, t: int) -> str:
     """Take a plain step; what is wrong with the gradient that it finds, or with the step of the rule."""
     optimizer = made.optimizer
     optimizer.zero_grad()

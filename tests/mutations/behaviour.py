@@ -77,8 +77,8 @@ TUNERS = [
     Fault(
         "HD: direction of the present step, not of the previous one",
         "tuners/hd.py",
-        "[-along(outer, self._kept)]",
-        "[-along(outer, outer)]",
+        "[-inner_product(outer, self._kept)]",
+        "[-inner_product(outer, outer)]",
         tests("tuners", "hd_equals_the_published_recursion[sgd-False]"),
     ),
     Fault(

@@ -163,7 +163,7 @@ class AutoLR(Tuner):
         self.total_steps = None if total_steps is None else whole("total_steps", total_steps, 1)
         if self.total_steps:
             self.check_length(self.total_steps)
-        self._asked = {name: getattr(self, name) for name in _SETTINGS}
+        self._settings = {name: getattr(self, name) for name in _SETTINGS}
         self._buffers = Buffers(model)
         self._modules: list[torch.nn.Module] = []
         """Modules that ran in the training loss of this step."""
