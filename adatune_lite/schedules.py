@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.optim import Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 
-from adatune_lite.checks import is_number, whole
+from adatune_lite.checks import is_number, one_of, shown, whole
 
 Option = float | Sequence[float]
 
@@ -87,8 +87,7 @@ def schedule(
 
     Raises ValueError for an unknown name, an option that the schedule does not have, or values out of range.
     """
-    if name not in OPTIONS:
-        raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, not {name!r}")
+    one_of("schedule", name, SCHEDULES)
     steps = whole("steps", steps, 1)
     for option, value in (("lr", lr), *options.items()):
         if option != "lr" and option not in OPTIONS[name]:
@@ -96,17 +95,17 @@ def schedule(
             raise ValueError(f"{name} has no option {option!r}; it has {known}")
         if option == "milestones":
             shares = value if isinstance(value, Sequence) else (value,)
-            if not all(is_number(share) and 0 <= share <= 1 for share in shares):
-                raise ValueError(f"milestones must be shares between 0 and 1, not {value!r}")
+            if not shares or not all(is_number(share) and 0 <= share <= 1 for share in shares):
+                raise ValueError(f"milestones must be shares between 0 and 1, not {shown(value)}")
         elif isinstance(value, Sequence) or not (is_number(value) and math.isfinite(value) and value > 0):
-            raise ValueError(f"{option} must be finite and above 0, not {value!r}")
+            raise ValueError(f"{option} must be finite and above 0, not {shown(value)}")
         elif option in ("factor", "final", "period", "ramp", "peak", "low", "floor") and value > 1:
             raise ValueError(f"{option} must be at most 1, not {value}")
         elif option == "growth" and value != int(value):
             raise ValueError(f"growth must be a whole number, not {value}")
     for option, value in (("warmup", warmup), ("start", start)):
         if not (is_number(value) and 0 <= value < 1):
-            raise ValueError(f"{option} must be at least 0 and below 1, not {value!r}")
+            raise ValueError(f"{option} must be at least 0 and below 1, not {shown(value)}")
     warm = min(round(warmup * steps), steps - 1)
     if name == "inverse_sqrt" and warm == 0:
         raise ValueError(f"inverse_sqrt needs a warmup of at least one of its {steps} steps")
@@ -192,10 +191,14 @@ def mirrored_momentum(rates: Tensor, base: float, *, low: float = 0.85, high: fl
 
     Raises ValueError unless 0 <= low <= high < 1 and base is below the highest rate.
     """
+    if not isinstance(rates, Tensor) or rates.dim() != 1 or not len(rates) or not rates.is_floating_point():
+        raise ValueError(f"rates must be a floating-point tensor of shape [steps], not {shown(rates)}")
     peak = float(rates.max())
-    if not 0 <= low <= high < 1:
-        raise ValueError(f"momentum must obey 0 <= low <= high < 1, not low = {low}, high = {high}")
-    if not 0 <= base < peak:
-        raise ValueError(f"base must lie between 0 and the highest rate {peak:g}, not {base}")
+    if not (is_number(low) and is_number(high) and 0 <= low <= high < 1):
+        raise ValueError(
+            f"momentum must obey 0 <= low <= high < 1, not low = {shown(low)}, high = {shown(high)}"
+        )
+    if not (is_number(base) and 0 <= base < peak):
+        raise ValueError(f"base must lie between 0 and the highest rate {peak:g}, not {shown(base)}")
     height = ((rates.to(torch.float64) - base) / (peak - base)).clamp(0, 1)
     return high - (high - low) * height

@@ -295,7 +295,7 @@ def test_non_finite_final_loss_comes_back() -> None:
         ([0.1, math.nan], {}, "finite"),
         ([math.inf], {}, "finite"),
         (torch.zeros(2, 2), {}, "one-dimensional"),
-        ([0.1], {"method": "sideways"}, '"reverse" or "forward"'),
+        ([0.1], {"method": "sideways"}, "method must be one of reverse, forward"),
         (0.1, {}, "a sequence of rates, one for each step, not 0.1"),
         ("fast", {}, "a sequence of rates, one for each step, not 'fast'"),
         ([0.1] * 4, {"checkpoints": "3"}, "checkpoints must be a whole number of at least 1, not '3'"),

@@ -175,7 +175,7 @@ def test_bad_weights() -> None:
         (torch.ones(0, 2),),
     ):
         with pytest.raises(ValueError, match="one leading axis with an entry for each seed"):
-            SeedProblem(weights, loss, final)
+            SeedProblem(weights, loss, final, (torch.ones(2), torch.ones(2)))
     for data in (torch.ones(3, 2), [torch.ones(2), torch.ones(())], {"x": 1.0}):
         with pytest.raises(ValueError, match="an entry for each of its 2 seeds"):
             SeedProblem((torch.ones(2, 3),), loss, final, data)
@@ -232,7 +232,7 @@ def test_bad_losses(train: Callable[..., Any] | None, outer: Callable[..., Any] 
 
 
 def test_an_error_of_the_loss_itself_comes_through() -> None:
-    def wrong(w: Sequence[Tensor], t: int) -> Tensor:
+    def wrong(w: Sequence[Tensor], t: int = 0) -> Tensor:
         raise ValueError("my own")
 
     with pytest.raises(ValueError, match=r"^my own$"):

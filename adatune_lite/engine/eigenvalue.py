@@ -11,15 +11,14 @@ a forward pass, a backward pass and a double backward.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from adatune_lite.checks import whole
+from adatune_lite.checks import is_number, shown, whole
 from adatune_lite.engine.closures import BufferGuard, Closure, evaluate
 from adatune_lite.engine.curvature import LossError, check_second_derivative, gradient, product
 from adatune_lite.engine.graph import HookPolicy
@@ -66,8 +65,8 @@ def top_eigenvalue(
     Raises ValueError for arguments out of range, LossError for a closure that breaks the rules of training
     losses or gives two values at the same weights, NoEigenvalue after `most_products` products.
     """
-    weights = list(weights)
-    _check(losses, weights, images, tolerance, most_products)
+    weights = _check(losses, weights, images, tolerance, most_products)
+    whole("seed", seed, 0)
     operator = _Hessian(losses, weights, images, most_products)
     size = sum(w.numel() for w in weights)
     start = torch.randn(size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).numpy()
@@ -149,17 +148,28 @@ class _Hessian:
         return torch.cat([x.reshape(-1).double().cpu() for x in found])
 
 
-def _check(
-    losses: Sequence[Closure], weights: list[Tensor], images: Sequence[int], tolerance: float, most: Any
-) -> None:
+def _check(losses: object, weights: object, images: object, tolerance: object, most: object) -> list[Tensor]:
+    """The weights as a list."""
+    for name, given in (("losses", losses), ("images", images)):
+        if not isinstance(given, Sequence) or isinstance(given, str):
+            raise ValueError(f"{name} must be a list with an entry for each chunk, not {shown(given)}")
+    assert isinstance(losses, Sequence)
+    assert isinstance(images, Sequence)
     if not losses or len(losses) != len(images):
         raise ValueError(
             f"losses and images must be as many, and at least one: {len(losses)} losses, {len(images)} images"
         )
     for count in images:
         whole("the images of a chunk", count, 1)
-    if not weights or not all(w.is_floating_point() and w.requires_grad and w.numel() for w in weights):
-        raise ValueError("weights must be floating-point tensors that require a gradient, at least one")
-    if not (math.isfinite(tolerance) and tolerance > 0):
-        raise ValueError(f"tolerance must be a finite number above 0, not {tolerance!r}")
+    tensors = list(weights) if isinstance(weights, Iterable) and not isinstance(weights, Tensor) else []
+    if not tensors or not all(
+        isinstance(w, Tensor) and w.is_floating_point() and w.requires_grad and w.numel() for w in tensors
+    ):
+        raise ValueError(
+            "weights must be a list of floating-point tensors that require a gradient, at least one, "
+            f"not {shown(weights)}"
+        )
+    if not (is_number(tolerance) and 0 < tolerance < math.inf):
+        raise ValueError(f"tolerance must be a finite number above 0, not {shown(tolerance)}")
     whole("most_products", most, 2)
+    return tensors

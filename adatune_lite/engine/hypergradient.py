@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adatune_lite.checks import whole
+from adatune_lite.checks import function, numbers, one_of, shown, truth, whole
 from adatune_lite.engine.curvature import (
     LossError,
     check_scalar,
@@ -60,15 +60,20 @@ class Problem:
     data: Any = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.weights, Mapping | Sequence) or isinstance(self.weights, str | bytes):
+            raise ValueError(
+                "the weights of a Problem must be a mapping or a sequence of tensors, such as "
+                f"dict(model.named_parameters()), not {shown(self.weights)}"
+            )
         tensors = self.tensors()
         if not tensors:
             raise ValueError("a Problem needs at least one weight tensor")
         for w in tensors:
             if not isinstance(w, Tensor) or not w.is_floating_point():
                 raise ValueError("the weights of a Problem must be floating-point tensors")
-        for name in ("train_loss", "final_loss"):
-            if not callable(getattr(self, name)):
-                raise ValueError(f"{name} of a Problem must be a function, not {getattr(self, name)!r}")
+        data = () if self.data is None else (self.data,)
+        function("train_loss of a Problem", self.train_loss, self.weights, 0, *data)
+        function("final_loss of a Problem", self.final_loss, self.weights, *data)
 
     def tensors(self) -> Tensors:
         """The start weights as a list."""
@@ -145,26 +150,20 @@ def schedule_hypergradient(
     is evaluated again.
     """
     rates, rule = check_schedule(schedule), as_rule(rule)
-    _check_single(problem)
+    check_single(problem)
+    one_of("method", method, ("reverse", "forward"))
+    check_options(len(rates), checkpoints, keep_graph, check_symmetry)
     if method == "forward":
         if keep_graph or checkpoints is not None:
             raise ValueError('checkpoints and keep_graph belong to method="reverse": leave them out')
         return _forward(problem, rates, rule, check_symmetry)
-    if method != "reverse":
-        raise ValueError(f'method must be "reverse" or "forward", not {method!r}')
     value, slope = reverse_sweep(problem, rates, rule, checkpoints, keep_graph, check_symmetry)
     return float(value), slope
 
 
 def check_schedule(schedule: Tensor | Sequence[float]) -> list[float]:
     """The schedule as plain floats; raises ValueError unless it is numbers, 1-D, finite, not negative."""
-    values = schedule.detach().to("cpu", torch.float64) if isinstance(schedule, Tensor) else schedule
-    if isinstance(values, Tensor) and values.dim() != 1:
-        raise ValueError(f"a schedule is one-dimensional; this one has shape {tuple(values.shape)}")
-    try:
-        rates = [float(x) for x in values]
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"a schedule is a sequence of rates, one for each step, not {schedule!r}") from error
+    rates = numbers("a schedule", schedule, "rates")
     if not rates:
         raise ValueError("a schedule needs at least one rate")
     for t, rate in enumerate(rates):
@@ -173,7 +172,20 @@ def check_schedule(schedule: Tensor | Sequence[float]) -> list[float]:
     return rates
 
 
-def _check_single(problem: Problem) -> None:
+def check_options(steps: int, checkpoints: object, keep_graph: object, check_symmetry: object) -> None:
+    """Raises ValueError for options of a reverse sweep over so many steps that are out of range."""
+    truth("keep_graph", keep_graph)
+    truth("check_symmetry", check_symmetry)
+    if checkpoints is not None and whole("checkpoints", checkpoints, 1) > steps:
+        raise ValueError(f"checkpoints must lie between 1 and T = {steps}, not {checkpoints}")
+    if keep_graph and checkpoints is not None:
+        raise ValueError("keep_graph recomputes nothing: leave checkpoints at None, or keep_graph at False")
+
+
+def check_single(problem: object) -> None:
+    """Raises ValueError unless it is a problem of one training."""
+    if not isinstance(problem, Problem):
+        raise ValueError(f"problem must be an al.Problem, not {shown(problem)}")
     if problem.seeds is not None:
         raise ValueError(
             "a SeedProblem holds several trainings: use seed_hypergradients and lrs_opt_seeds with it"
@@ -182,7 +194,7 @@ def _check_single(problem: Problem) -> None:
 
 def final_loss(problem: Problem, schedule: Tensor | Sequence[float], rule: Rule) -> float:
     """E after one plain training with the schedule."""
-    _check_single(problem)
+    check_single(problem)
     return float(plain_training(problem, check_schedule(schedule), rule))
 
 
@@ -295,10 +307,6 @@ def reverse_sweep(
     `schedule_hypergradient` describes the options. Where a seed's E is not finite, its row of dE is NaN.
     """
     T = len(rates)
-    if checkpoints is not None and whole("checkpoints", checkpoints, 1) > T:
-        raise ValueError(f"checkpoints must lie between 1 and T = {T}, not {checkpoints}")
-    if keep_graph and checkpoints is not None:
-        raise ValueError("keep_graph recomputes nothing: leave checkpoints at None, or keep_graph at False")
     every = 1 if checkpoints is None else math.ceil(T / checkpoints)
     tape, graphs = _Tape(_start(problem, rule), T, every), []
     # in blocks too: a number kept from each step would lie in the hole that the step's gradient leaves

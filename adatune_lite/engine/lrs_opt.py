@@ -18,8 +18,15 @@ import torch
 from torch import Tensor
 
 from adatune_lite.checkpoint import Checkpoint, CheckpointError, Keeper
-from adatune_lite.checks import is_number, whole
-from adatune_lite.engine.hypergradient import Problem, check_schedule, final_loss, schedule_hypergradient
+from adatune_lite.checks import function, is_number, one_of, shown, whole
+from adatune_lite.engine.hypergradient import (
+    Problem,
+    check_options,
+    check_schedule,
+    check_single,
+    final_loss,
+    schedule_hypergradient,
+)
 from adatune_lite.rules import Rule, as_rule
 
 FIRST_RATES = {"adam": 0.02, "gradient": 0.01}
@@ -99,17 +106,14 @@ class Outer:
 
     def __post_init__(self) -> None:
         whole("outer_steps", self.outer_steps, 0)
-        if self.outer_optimizer not in FIRST_RATES:
-            raise ValueError(
-                f"outer_optimizer must be one of {', '.join(FIRST_RATES)}, not {self.outer_optimizer!r}"
-            )
+        one_of("outer_optimizer", self.outer_optimizer, FIRST_RATES)
         if not (is_number(self.rate) and 0 < self.rate < math.inf):
-            raise ValueError(f"outer_lr must be a finite number above 0, not {self.outer_lr!r}")
+            raise ValueError(f"outer_lr must be a finite number above 0, not {shown(self.outer_lr)}")
         if not (is_number(self.clip_norm) and self.clip_norm > 0):
-            raise ValueError(f"clip_norm must be a number above 0, not {self.clip_norm!r}")
+            raise ValueError(f"clip_norm must be a number above 0, not {shown(self.clip_norm)}")
         for name in ("lr_min", "lr_max"):
             if not is_number(getattr(self, name)):
-                raise ValueError(f"{name} must be a number, not {getattr(self, name)!r}")
+                raise ValueError(f"{name} must be a number, not {shown(getattr(self, name))}")
 
     @property
     def rate(self) -> float:
@@ -160,8 +164,11 @@ def lrs_opt(
     range, CheckpointError for a file that is damaged or belongs to another start or other settings.
     """
     outer = Outer(outer_steps, outer_optimizer, outer_lr, lr_min, lr_max, clip_norm)
+    check_single(problem)
     rule = as_rule(rule)
-    start = torch.tensor([check_schedule(schedule)], dtype=torch.float64)
+    start = torch.tensor([check_schedule(schedule)], dtype=torch.float64, device="cpu")
+    check_options(start.shape[1], checkpoints, keep_graph, check_symmetry)
+    check_report(on_step, "step")
 
     untested = check_symmetry
 
@@ -183,6 +190,12 @@ def lrs_opt(
 
     report = (lambda _, step: on_step(step)) if on_step else None
     return search(start, rule, outer, slopes, losses, resume, report)[0]
+
+
+def check_report(on_step: object, *arguments: object) -> None:
+    """Raises ValueError for an on_step that is no function of such arguments."""
+    if on_step is not None:
+        function("on_step", on_step, *arguments)
 
 
 def search(

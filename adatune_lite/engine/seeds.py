@@ -23,9 +23,17 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 
 from adatune_lite.checkpoint import Keeper
+from adatune_lite.checks import shown
 from adatune_lite.engine.curvature import check_scalar
-from adatune_lite.engine.hypergradient import Problem, Rate, check_schedule, plain_training, reverse_sweep
-from adatune_lite.engine.lrs_opt import LRSOptResult, Outer, OuterStep, search
+from adatune_lite.engine.hypergradient import (
+    Problem,
+    Rate,
+    check_options,
+    check_schedule,
+    plain_training,
+    reverse_sweep,
+)
+from adatune_lite.engine.lrs_opt import LRSOptResult, Outer, OuterStep, check_report, search
 from adatune_lite.rules import Rule, as_rule
 
 
@@ -99,7 +107,9 @@ def seed_hypergradients(
     Returns (E, dE), float64 tensors [S] and [S, T]. Where the E of a seed is not finite, its row of dE is
     NaN; the others do not notice. Raises what `schedule_hypergradient` raises.
     """
+    _check_several(problem)
     rates = _rates(problem, check_schedules(schedules, problem.seeds))
+    check_options(len(rates), checkpoints, keep_graph, check_symmetry)
     return reverse_sweep(problem, rates, as_rule(rule), checkpoints, keep_graph, check_symmetry)
 
 
@@ -127,6 +137,7 @@ def lrs_opt_seeds(
     of each seed.
     """
     outer = Outer(outer_steps, outer_optimizer, outer_lr, lr_min, lr_max, clip_norm)
+    _check_several(problem)
     rule = as_rule(rule)
 
     untested = check_symmetry
@@ -141,7 +152,14 @@ def lrs_opt_seeds(
         return plain_training(problem, _rates(problem, schedules), rule)
 
     starts = check_schedules(schedules, problem.seeds)
+    check_options(starts.shape[1], checkpoints, keep_graph, check_symmetry)
+    check_report(on_step, "seed", "step")
     return search(starts, rule, outer, slopes, losses, resume, on_step)
+
+
+def _check_several(problem: object) -> None:
+    if not isinstance(problem, SeedProblem):
+        raise ValueError(f"problem must be an al.SeedProblem, not {shown(problem)}")
 
 
 def check_schedules(schedules: Tensor | Sequence[Sequence[float]], seeds: int) -> Tensor:

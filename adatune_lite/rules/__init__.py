@@ -28,6 +28,7 @@ from typing import Any
 
 import torch
 
+from adatune_lite.checks import shown
 from adatune_lite.rules.adam import Adam, AdamW
 from adatune_lite.rules.base import (
     Adjoints,
@@ -104,6 +105,6 @@ def as_rule(rule: Rule | torch.optim.Optimizer) -> Rule:
         return from_optimizer(rule)
     if not isinstance(rule, Rule):
         raise ValueError(
-            f"rule must be one like al.rules.SGD(momentum=0.9) or an optimizer of torch, not {rule!r}"
+            f"rule must be one like al.rules.SGD(momentum=0.9) or an optimizer of torch, not {shown(rule)}"
         )
     return rule

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from adatune_lite.checks import truth
 from adatune_lite.rules.base import (
     Hyper,
     Rule,
@@ -45,6 +46,7 @@ class Adam(Rule):
             check_range(name, getattr(self, name), 0.0, 1.0)
         check_range("eps", self.eps, 0.0, None)
         check_range("weight_decay", self.weight_decay, 0.0, None)
+        truth("decoupled", self.decoupled)
 
     @property
     def buffers(self) -> tuple[str, ...]:

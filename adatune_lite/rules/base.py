@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adatune_lite.checks import is_number, shown
 from adatune_lite.rules.pieces import pieces
 
 Hyper = Mapping[str, float | Tensor]
@@ -227,6 +228,6 @@ def inner(a: Tensors, b: Tensors) -> Tensor:
 
 def check_range(name: str, value: float, low: float, high: float | None) -> None:
     """Raises UnsupportedOptimizer unless low <= value < high (None: finite)."""
-    if not (math.isfinite(value) and value >= low and (high is None or value < high)):
+    if not (is_number(value) and low <= value < (math.inf if high is None else high)):
         allowed = f"in [{low:g}, {high:g})" if high is not None else f"at least {low:g}"
-        raise UnsupportedOptimizer(f"{name} must be a finite number {allowed}, not {value!r}")
+        raise UnsupportedOptimizer(f"{name} must be a finite number {allowed}, not {shown(value)}")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from adatune_lite.checks import truth
 from adatune_lite.rules.base import (
     Adjoints,
     Hyper,
@@ -42,7 +44,10 @@ class SGD(Rule):
 
     def __post_init__(self) -> None:
         check_range("momentum", self.momentum, 0.0, None)
+        check_range("dampening", self.dampening, -math.inf, None)
         check_range("weight_decay", self.weight_decay, 0.0, None)
+        truth("nesterov", self.nesterov)
+        truth("maximize", self.maximize)
         if self.nesterov and (self.momentum <= 0 or self.dampening != 0):
             raise UnsupportedOptimizer("Nesterov momentum needs momentum > 0 and dampening = 0")
 

@@ -7,6 +7,8 @@ from itertools import pairwise
 
 from torch import nn
 
+from adatune_lite.checks import one_of
+
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
 
 
@@ -22,8 +24,7 @@ def mlp(
     The MNIST network of MARTHE (arXiv 1910.08525) with hidden = (500, 500): 648,010 weights. With batchnorm
     each hidden layer is normalised before its activation.
     """
-    if activation not in ACTIVATIONS:
-        raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, not {activation!r}")
+    one_of("activation", activation, ACTIVATIONS)
     widths = [features, *hidden]
     layers: list[nn.Module] = []
     for inner, outer in pairwise(widths):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
+from adatune_lite.checks import one_of, shown, truth, whole
 from adatune_lite.tasks.initial import drawn
 from adatune_lite.tasks.mlp import mlp, mlp_bn
 from adatune_lite.tasks.networks import (
@@ -52,14 +53,30 @@ def build(name: str, *, seed: int | None = None, **options: Any) -> nn.Module:
     seed: draws the initial weights from this seed and leaves the global random state alone; without it the
     global state is used. Raises ValueError for a name that does not exist, of a network or an option.
     """
-    if name not in MODELS:
-        raise ValueError(f"model must be one of {', '.join(MODELS)}, not {name!r}")
+    one_of("model", name, MODELS)
     known = options_of(name)
     for option in options:
         if option not in known:
             raise ValueError(f"{name} has no option {option!r}; it has {', '.join(known)}")
+    _check(options)
+    if seed is not None:
+        whole("seed", seed, 0)
     make = partial(MODELS[name], **options)
     return make() if seed is None else drawn(make, seed)
+
+
+def _check(options: Mapping[str, Any]) -> None:
+    """Raises ValueError for options of another type than networks have; names and widths they check."""
+    for option, value in options.items():
+        if option in ("classes", "channels", "features"):
+            whole(option, value, 1)
+        elif option == "hidden":
+            if not isinstance(value, list | tuple):
+                raise ValueError(f"hidden must be a list of the layers' units, not {shown(value)}")
+            for units in value:
+                whole("a number of hidden", units, 1)
+        elif option == "batchnorm":
+            truth(option, value)
 
 
 def options_of(name: str) -> dict[str, Any]:

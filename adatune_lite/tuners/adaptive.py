@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from adatune_lite.checks import is_number, plain
+from adatune_lite.checks import is_number, plain, shown
 
 RULES = ("marthe_tf", "adatune")
 START = 1e-8
@@ -97,12 +97,12 @@ class Adaptive:
 
 def adaptive(mu: object, hyper_lr: object, rule: str, alpha: float | None) -> Adaptive | None:
     """The rules that `mu` and `hyper_lr` ask for, None where both are fixed; raises ValueError by name."""
-    if rule not in RULES:
-        raise ValueError(f'adapt_rule must be "marthe_tf" or "adatune", not {rule!r}')
+    if not isinstance(rule, str) or rule not in RULES:
+        raise ValueError(f'adapt_rule must be "marthe_tf" or "adatune", not {shown(rule)}')
     adapts = isinstance(hyper_lr, str) and hyper_lr == "adaptive"
     if adapts and not (is_number(alpha) and 0 <= alpha < math.inf):
         raise ValueError(
-            f'hyper_lr="adaptive" needs alpha, a finite number and not negative, not {alpha!r}; '
+            f'hyper_lr="adaptive" needs alpha, a finite number and not negative, not {shown(alpha)}; '
             "the authors took 1e-15 to 1e-6"
         )
     if alpha is not None and not adapts:

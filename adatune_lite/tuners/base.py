@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import inspect
 import logging
 import math
 from abc import ABC, abstractmethod
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adatune_lite.checks import is_number
+from adatune_lite.checks import is_number, shown
 from adatune_lite.engine.closures import BufferGuard, Closure
 from adatune_lite.engine.graph import HookPolicy
 from adatune_lite.engine.hypergradient import check_schedule
@@ -58,11 +59,7 @@ class Tuner(ABC):
         clip_grad_value: float | None = None,
         clip_grad_norm: float | None = None,
     ) -> None:
-        if not isinstance(optimizer, torch.optim.Optimizer):
-            raise UnsupportedOptimizer(
-                f"{type(self).__name__} needs an optimizer of torch.optim, not {type(optimizer).__name__}: "
-                "make one over the model's parameters"
-            )
+        check_optimizer(optimizer, type(self).__name__)
         self.optimizer = optimizer
         self._clip = clipping(clip_grad_value, clip_grad_norm)
         self._hypergradient = math.nan
@@ -362,6 +359,36 @@ class Tuner(ABC):
         _LOG.warning("after %d steps: %s was not finite; the rate stays %g", self._steps, what, self._lr)
         if max(self._failures, in_a_row) >= 2:
             raise Diverged(f"{what} was not finite twice in a row; the learning rate is {self._lr:g}")
+
+
+def check_optimizer(optimizer: object, who: str) -> None:
+    """Raises UnsupportedOptimizer for what is no optimizer of torch whose step takes gradients alone."""
+    inner = getattr(optimizer, "optimizer", None)
+    # a wrapper may pass for an optimizer and yet lack what `Optimizer.__init__` makes
+    whole = isinstance(optimizer, torch.optim.Optimizer) and hasattr(optimizer, "_optimizer_step_pre_hooks")
+    if not whole and isinstance(inner, torch.optim.Optimizer):
+        raise UnsupportedOptimizer(
+            f"{who} needs an optimizer of torch.optim, and {type(optimizer).__name__} is wrapped around one: "
+            "give its attribute `optimizer`"
+        )
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise UnsupportedOptimizer(
+            f"{who} needs an optimizer of torch.optim, not {type(optimizer).__name__}: "
+            "make one over the model's parameters"
+        )
+    try:
+        inspect.signature(optimizer.step).bind()
+    except TypeError:
+        raise UnsupportedOptimizer(
+            f"{who} needs an optimizer whose step is a function of gradients, and {type(optimizer).__name__} "
+            "takes the loss itself: use SGD, Adam or one like them"
+        ) from None
+
+
+def check_network(model: object) -> None:
+    """Raises ValueError for a model that is no network."""
+    if model is not None and not isinstance(model, torch.nn.Module):
+        raise ValueError(f"model must be the network, a torch.nn.Module, or None, not {shown(model)}")
 
 
 def check_one_rate(optimizer: torch.optim.Optimizer, who: str) -> None:

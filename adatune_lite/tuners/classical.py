@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from adatune_lite.checks import whole
+from adatune_lite.checks import is_number, numbers, one_of, shown, whole
 from adatune_lite.engine.closures import BufferGuard, Closure
 from adatune_lite.engine.curvature import LossError
 from adatune_lite.tuners.base import FixedSchedule, Tuner, check_one_rate, summary
@@ -36,7 +36,7 @@ class CycledMomentum(FixedSchedule):
         clip_grad_norm: float | None = None,
     ) -> None:
         super().__init__(optimizer, schedule, clip_grad_value=clip_grad_value, clip_grad_norm=clip_grad_norm)
-        self.momentum = [float(m) for m in momentum]
+        self.momentum = numbers("momentum", momentum)
         if len(self.momentum) != len(self.schedule):
             raise ValueError(
                 f"momentum has {len(self.momentum)} values and the schedule {len(self.schedule)} steps: "
@@ -93,19 +93,17 @@ class ReduceOnPlateau(Tuner):
         check_one_rate(optimizer, "ReduceOnPlateau")
         every, patience = whole("every", every, 1), whole("patience", patience, 0)
         cooldown = whole("cooldown", cooldown, 0)
-        for name, given, allowed in (
-            ("threshold_mode", threshold_mode, ("rel", "abs")),
-            ("mode", mode, ("min", "max")),
-        ):
-            if given not in allowed:
-                raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {given!r}")
-        if not 0 < factor < 1:
-            raise ValueError(f"factor must lie between 0 and 1, not {factor}")
-        if not 0 <= threshold < (1 if threshold_mode == "rel" else math.inf):
+        one_of("threshold_mode", threshold_mode, ("rel", "abs"))
+        one_of("mode", mode, ("min", "max"))
+        if not (is_number(factor) and 0 < factor < 1):
+            raise ValueError(f"factor must lie between 0 and 1, not {shown(factor)}")
+        if not is_number(threshold) or not 0 <= threshold < (1 if threshold_mode == "rel" else math.inf):
             below = "and below 1" if threshold_mode == "rel" else "and finite"
-            raise ValueError(f"threshold must be at least 0 {below}, not {threshold}")
-        if not 0 <= lr_min <= self._lr:
-            raise ValueError(f"lr_min must lie between 0 and the start rate {self._lr:g}, not {lr_min}")
+            raise ValueError(f"threshold must be at least 0 {below}, not {shown(threshold)}")
+        if not (is_number(lr_min) and 0 <= lr_min <= self._lr):
+            raise ValueError(
+                f"lr_min must lie between 0 and the start rate {self._lr:g}, not {shown(lr_min)}"
+            )
         self.every = every
         self._scheduler = ReduceLROnPlateau(
             optimizer,

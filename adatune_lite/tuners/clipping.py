@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from adatune_lite.checks import is_number
+from adatune_lite.checks import is_number, shown
 from adatune_lite.engine.curvature import dot
 
 Gradients = list[Tensor | None]
@@ -26,13 +27,13 @@ def clipping(by_value: float | None, by_norm: float | None) -> Clip | None:
     """The stage, None where there is none; raises ValueError for bounds out of range or both kinds."""
     for name, bound in (("clip_grad_value", by_value), ("clip_grad_norm", by_norm)):
         if bound is not None and not (is_number(bound) and 0 < bound < math.inf):
-            raise ValueError(f"{name} must be a finite number above 0, not {bound!r}")
+            raise ValueError(f"{name} must be a finite number above 0, not {shown(bound)}")
     if by_value is not None and by_norm is not None:
         raise ValueError("give clip_grad_value or clip_grad_norm, not both")
     if by_value is not None:
-        return lambda grads, tangents: clip_value(grads, tangents, by_value)
+        return partial(clip_value, bound=float(by_value))
     if by_norm is not None:
-        return lambda grads, tangents: clip_norm(grads, tangents, by_norm)
+        return partial(clip_norm, bound=float(by_norm))
     return None
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from adatune_lite.checks import is_number
+from adatune_lite.checks import is_number, shown
 from adatune_lite.rules import Rule, Tensors, group_rule
 
 Key = tuple[int, str]
@@ -95,7 +95,9 @@ def choose(
     """
     names = () if isinstance(tune, str) or not isinstance(tune, Sequence) else tune
     if not names or not all(isinstance(name, str) for name in names) or len(set(names)) != len(names):
-        raise ValueError(f'tune must be a tuple of different names such as ("lr", "momentum"), not {tune!r}')
+        raise ValueError(
+            f'tune must be a tuple of different names such as ("lr", "momentum"), not {shown(tune)}'
+        )
     groups = optimizer.param_groups
     trained = [k for k, group in enumerate(groups) if any(w.requires_grad for w in group["params"])]
     rules = []
@@ -107,7 +109,7 @@ def choose(
     if bounds is not None and not isinstance(bounds, Mapping):
         raise ValueError(
             "bounds must be a mapping of names, or of (group, name), to pairs (low, high), "
-            f'such as {{"momentum": (0.5, 0.99)}}, not {bounds!r}'
+            f'such as {{"momentum": (0.5, 0.99)}}, not {shown(bounds)}'
         )
     _check_keys("bounds", bounds, keys)
     of_rates = _rate_bounds(tune, bounds or {}, lr_min, lr_max)
@@ -159,7 +161,7 @@ def _hyper_lr(value: Any, group: int, name: str) -> float:
     if isinstance(value, Mapping):
         raise ValueError(f"hyper_lr has no entry for {name!r} (of group {group}), which is tuned")
     if not (is_number(value) and 0 <= value < math.inf):
-        raise ValueError(f"hyper_lr must be a finite number and not negative, not {value!r}")
+        raise ValueError(f"hyper_lr must be a finite number and not negative, not {shown(value)}")
     return float(value)
 
 
@@ -170,7 +172,7 @@ def _rate_bounds(
     for what, value in (("lr_min", lr_min), ("lr_max", lr_max)):
         if not is_number(value) and (what, value) != ("lr_max", None):
             raise ValueError(
-                f"{what} must be a number, one for the rates of all groups, not {value!r}: "
+                f"{what} must be a number, one for the rates of all groups, not {shown(value)}: "
                 'give rates that differ in bounds={(0, "lr"): (low, high), ...}'
             )
     given = lr_min != 0 or lr_max is not None
@@ -197,10 +199,12 @@ def _limits(given: Any, name: str, value: float) -> tuple[float, float]:
     try:
         low, high = (float(x) for x in given)
     except (TypeError, ValueError):
-        raise ValueError(f"bounds of {name!r} must be a pair of numbers, not {given!r}") from None
+        raise ValueError(f"bounds of {name!r} must be a pair of numbers, not {shown(given)}") from None
     low = max(low, KEEPS_BUFFER) if name == "momentum" and low >= 0 else low
     if not least <= low <= high <= most:
-        raise ValueError(f"bounds of {name!r} must be a pair within [{least:g}, {most:g}], not {given!r}")
+        raise ValueError(
+            f"bounds of {name!r} must be a pair within [{least:g}, {most:g}], not {shown(given)}"
+        )
     if not low <= value <= high:
         raise ValueError(f"the bounds [{low:g}, {high:g}] of {name!r} exclude its start {value!r}")
     return low, high

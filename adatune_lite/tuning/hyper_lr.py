@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from adatune_lite.checks import whole
+from adatune_lite.checks import function, is_number, shown, whole
 from adatune_lite.engine.closures import evaluate
 from adatune_lite.tuners import HD, MARTHE, Diverged, Tuner
 from adatune_lite.tuners.tuned import Tuned
@@ -168,10 +168,9 @@ def find_hyper_lr(
     searched = _check(tuner, name, steps, total_steps, trials, around)
     assert isinstance(tuner, MARTHE)
     for what, closure in (("train_loss", train_loss), ("outer_loss", outer_loss)):
-        if not callable(closure) and (what, closure) != ("outer_loss", None):
-            raise ValueError(
-                f"{what} must be a function of the step t that returns the loss, not {closure!r}"
-            )
+        if (what, closure) != ("outer_loss", None):
+            function(what, closure, 0, wanted="a function of the step t that returns the loss")
+    function("held_loss", held_loss, wanted="a function without arguments that returns the loss")
     before, products = [x.hyper_lr for x in searched], tuner.products
     price = 1 + (outer_loss is not None) / tuner.every
     cost = 0.0
@@ -230,12 +229,12 @@ def _check(
         ("trials", trials, len(DECADES) + 1),
     ):
         whole(what, number, least)
-    if around is not None and not 0 < around < math.inf:
-        raise ValueError(f"around must be finite and above 0 (or None), not {around!r}")
+    if around is not None and not (is_number(around) and 0 < around < math.inf):
+        raise ValueError(f"around must be finite and above 0 (or None), not {shown(around)}")
     found = [x for x in tuner._tuned if x.name == name]
     if not found:
         names = ", ".join(sorted({x.name for x in tuner._tuned}))
-        raise ValueError(f"this tuner does not tune {name!r}: choose among {names}")
+        raise ValueError(f"this tuner does not tune {shown(name)}: choose among {names}")
     return found
 
 

@@ -23,12 +23,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adatune_lite.checks import is_number, whole
+from adatune_lite.checks import function, is_number, shown, truth, whole
 from adatune_lite.engine.closures import BufferGuard
 from adatune_lite.engine.curvature import LossError
 from adatune_lite.engine.hypergradient import Problem, schedule_hypergradient
 from adatune_lite.rules import Tensors
 from adatune_lite.tuners import MARTHE
+from adatune_lite.tuners.clipping import clipping
 from adatune_lite.tuning.parts import UserTraining, nearest, rounding, wrong_part
 
 Make = Callable[[], tuple[torch.optim.Optimizer, Callable[[int], Tensor], Callable[[], Tensor]]]
@@ -112,11 +113,10 @@ def hypergradcheck(
     whole("steps", steps, 1)
     for name, value, top in (("mu", mu, 1.0), ("rtol", rtol, math.inf)):
         if not (is_number(value) and 0 <= value <= top):
-            raise ValueError(f"{name} must be a number from 0 to {top:g}, not {value!r}")
-    if not callable(make):
-        raise ValueError(
-            f"make must be a function that returns (optimizer, train_loss, outer_loss), not {make!r}"
-        )
+            raise ValueError(f"{name} must be a number from 0 to {top:g}, not {shown(value)}")
+    truth("raise_exception", raise_exception)
+    clipping(clip_grad_value, clip_grad_norm)
+    function("make", make, wanted="a function that returns (optimizer, train_loss, outer_loss)")
     trainings = _Trainings(make, steps, clip_grad_value, clip_grad_norm)
     before = torch.get_default_dtype()
     with torch.random.fork_rng(range(torch.cuda.device_count())):

@@ -23,9 +23,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from adatune_lite.checks import whole
+from adatune_lite.checks import function, is_number, shown, whole
 from adatune_lite.engine.closures import evaluate
 from adatune_lite.engine.curvature import gradient
+from adatune_lite.tuners.base import check_optimizer
 from adatune_lite.tuning.rewind import rewinding
 
 if TYPE_CHECKING:
@@ -90,15 +91,18 @@ def lr_range_test(
     not finite; once that value is 0 or less, where the loss has risen from it by `stop` - 1 times what it had
     fallen before.
 
-    Raises ValueError for arguments out of range, LossError for a broken closure.
+    Raises ValueError for arguments out of range, UnsupportedOptimizer for an optimizer that takes the loss
+    itself (LBFGS), LossError for a broken closure.
     """
-    if not 0 < lr_min < lr_max < math.inf:
-        raise ValueError(f"rates must obey 0 < lr_min < lr_max, not {lr_min} and {lr_max}")
+    check_optimizer(optimizer, "lr_range_test")
+    function("train_loss", train_loss, 0, wanted="a function of the step t that returns the loss")
+    if not (is_number(lr_min) and is_number(lr_max) and 0 < lr_min < lr_max < math.inf):
+        raise ValueError(f"rates must obey 0 < lr_min < lr_max, not {shown(lr_min)} and {shown(lr_max)}")
     whole("steps", steps, 2)
-    if not 0 <= smoothing < 1:
-        raise ValueError(f"smoothing must be at least 0 and below 1, not {smoothing}")
-    if not stop > 1:
-        raise ValueError(f"stop must be above 1, not {stop}")
+    if not (is_number(smoothing) and 0 <= smoothing < 1):
+        raise ValueError(f"smoothing must be at least 0 and below 1, not {shown(smoothing)}")
+    if not (is_number(stop) and stop > 1):
+        raise ValueError(f"stop must be above 1, not {shown(stop)}")
     weights = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
     found: list[tuple[float, float]] = []
     mean = 0.0

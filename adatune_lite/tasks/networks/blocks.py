@@ -8,6 +8,8 @@ from types import MappingProxyType
 
 from torch import Tensor, nn
 
+from adatune_lite.checks import is_number, one_of, shown
+
 INITIAL: Mapping[str, Callable[[Tensor], object]] = MappingProxyType(
     {
         "torch": lambda weight: None,
@@ -60,8 +62,8 @@ def scaled(width: float, *channels: int) -> list[int]:
 
     Raises ValueError for a width that is not finite and above 0, or gives a layer no channel.
     """
-    if not 0 < width < math.inf:
-        raise ValueError(f"width must be finite and above 0, not {width}")
+    if not (is_number(width) and 0 < width < math.inf):
+        raise ValueError(f"width must be finite and above 0, not {shown(width)}")
     found = [round(n * width) for n in channels]
     if 0 in found:
         fewest = min(channels)
@@ -84,8 +86,7 @@ def convolution(
 
     Raises ValueError for an `initial` that does not exist.
     """
-    if initial not in INITIAL:
-        raise ValueError(f"initial must be one of {', '.join(INITIAL)}, not {initial!r}")
+    one_of("initial", initial, INITIAL)
     kind = Pointwise if kernel == 1 else nn.Conv2d
     made = kind(inner, outer, kernel, stride, padding=kernel // 2, bias=bias)
     INITIAL[initial](made.weight)

@@ -10,11 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adatune_lite.checks import is_number
+from adatune_lite.checks import is_number, shown, truth
 from adatune_lite.engine.closures import BufferGuard
 from adatune_lite.engine.curvature import LossError
 from adatune_lite.rules import UnsupportedOptimizer
-from adatune_lite.tuners.base import check_one_rate
 from adatune_lite.tuners.snapshot import Snapshot, cuda_devices
 
 WANTED = "outer_loss: a function of the superbatch index k that returns the mean loss over superbatch k"
@@ -26,16 +25,6 @@ _SEED = 1_000_003
 def rounding(loss: float, weights: Sequence[Tensor]) -> float:
     """Differences of losses up to this one say nothing."""
     return 8 * torch.finfo(weights[0].dtype).eps * abs(loss)
-
-
-def check_kind(optimizer: torch.optim.Optimizer) -> None:
-    """Raises UnsupportedOptimizer for an optimizer with a closure, ValueError for several rates."""
-    kind = type(optimizer).__name__
-    if isinstance(optimizer, torch.optim.LBFGS):
-        raise UnsupportedOptimizer(
-            f"AutoLR needs an optimizer whose step is a function of gradients; {kind} takes the loss itself"
-        )
-    check_one_rate(optimizer, "AutoLR")
 
 
 def check_settings(
@@ -53,19 +42,18 @@ def check_settings(
     if samples % 2 == 0:
         raise ValueError(f"samples must be odd, so that eps = 0 is one of them, not {samples}")
     if saturation is not None and not (is_number(saturation) and 1 <= saturation < math.inf):
-        raise ValueError(f"saturation must be finite and at least 1 (or None), not {saturation!r}")
+        raise ValueError(f"saturation must be finite and at least 1 (or None), not {shown(saturation)}")
     r = epsilon_threshold
     if r is not None and not (is_number(r) and 0 < r < math.inf):
-        raise ValueError(f"epsilon_threshold must be finite and above 0 (or None), not {r!r}")
+        raise ValueError(f"epsilon_threshold must be finite and above 0 (or None), not {shown(r)}")
     for name, value in (("reach", reach), ("spread", spread)):
         if not (is_number(value) and 0 < value < 1):
-            raise ValueError(f"{name} is a part of the rate, above 0 and below 1, not {value!r}")
-    if not isinstance(rollback, bool):
-        raise ValueError(f"rollback must be True or False, not {rollback!r}")
+            raise ValueError(f"{name} is a part of the rate, above 0 and below 1, not {shown(value)}")
+    truth("rollback", rollback)
     if not lr > 0:
         raise ValueError("AutoLR scales the optimizer's step, so the seed rate must be above 0")
     if not (is_number(lr_min) and 0 <= lr_min <= lr):
-        raise ValueError(f"lr_min must lie between 0 and the seed rate {lr:g}, not {lr_min!r}")
+        raise ValueError(f"lr_min must lie between 0 and the seed rate {lr:g}, not {shown(lr_min)}")
 
 
 def check_proportional(

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adatune_lite.checks import whole
+from adatune_lite.checks import is_number, one_of, shown, whole
 
 
 @dataclass(frozen=True)
@@ -58,13 +58,11 @@ def autolr_settings(task: str | None, *, steps: int, lr: float | None = None) ->
     """
     steps = whole("steps", steps, 1)
     if task is None:
-        if lr is None or not 0 < lr < math.inf:
-            raise ValueError(f"the rule of thumb needs the seed rate lr, finite and above 0, not {lr!r}")
+        if not (is_number(lr) and 0 < lr < math.inf):
+            raise ValueError(f"the rule of thumb needs the seed rate lr, finite and above 0, not {shown(lr)}")
         row = TaskSettings(0.25, 100.0, lr**3, lr, lr)
-    elif task in TABLE_8:
-        row = TABLE_8[task]
     else:
-        raise ValueError(f"task must be one of {', '.join(TABLE_8)} or None, not {task!r}")
+        row = TABLE_8[one_of("task (or None)", task, TABLE_8)]
     return {
         "explore_steps": round(row.explore * steps),
         "saturation": row.saturation,
@@ -82,7 +80,15 @@ def superbatch(k: int, *, examples: int, batch_size: int, batches: int = 100, se
     `outer_loss(k)` averages the losses of its rows, mini-batch by mini-batch, so that memory is that of one.
     Raises ValueError where a superbatch is larger than the data.
     """
-    if min(examples, batch_size, batches) < 1 or batches * batch_size > examples:
+    for name, number, least in (
+        ("k", k, 0),
+        ("examples", examples, 1),
+        ("batch_size", batch_size, 1),
+        ("batches", batches, 1),
+        ("seed", seed, 0),
+    ):
+        whole(name, number, least)
+    if batches * batch_size > examples:
         raise ValueError(
             f"a superbatch of {batches} mini-batches of {batch_size} needs {batches * batch_size} examples, "
             f"of which there are {examples}: take fewer mini-batches"

@@ -50,7 +50,6 @@ from adatune_lite.engine.curvature import LossError
 from adatune_lite.tuners.autolr import log as logged
 from adatune_lite.tuners.autolr.checks import (
     WANTED,
-    check_kind,
     check_outer,
     check_proportional,
     check_same,
@@ -68,7 +67,7 @@ from adatune_lite.tuners.autolr.fit import (
     trust_bound,
 )
 from adatune_lite.tuners.autolr.log import Change, Decision
-from adatune_lite.tuners.base import Tuner
+from adatune_lite.tuners.base import Tuner, check_network, check_one_rate
 from adatune_lite.tuners.gathered import training_gradient
 from adatune_lite.tuners.products import Gradients
 from adatune_lite.tuners.snapshot import Buffers, Snapshot, Watch
@@ -142,7 +141,7 @@ class AutoLR(Tuner):
         model: torch.nn.Module | None = None,
     ) -> None:
         super().__init__(optimizer, clip_grad_value, clip_grad_norm)
-        check_kind(optimizer)
+        check_one_rate(optimizer, "AutoLR")
         self.explore_steps = whole("explore_steps", explore_steps, 0)
         self.window, self.samples = whole("window", window, 1), whole("samples", samples, 3)
         self.superbatch = whole("superbatch", superbatch, 1)
@@ -164,6 +163,7 @@ class AutoLR(Tuner):
         if self.total_steps:
             self.check_length(self.total_steps)
         self._settings = {name: getattr(self, name) for name in _SETTINGS}
+        check_network(model)
         self._buffers = Buffers(model)
         self._modules: list[torch.nn.Module] = []
         """Modules that ran in the training loss of this step."""
