@@ -165,3 +165,54 @@ def test_a_garbled_state_is_refused(kind: str, change: Any, words: str) -> None:
     for run in runs:
         run.step()
     assert str(runs[0].digits()) == str(runs[1].digits())
+
+
+WRONG: list[Any] = [None, "x", math.nan, -1, 0.5, [], {}, 10**400, torch.zeros(2, 5)]
+
+
+def leaves(state: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Where a state holds something, its parts among them; of tensors in a list the first stands for all."""
+    listed = state[:1] if isinstance(state, list) and isinstance((*state, 0)[0], torch.Tensor) else state
+    parts = (
+        listed.items() if isinstance(state, dict) else enumerate(listed) if isinstance(state, list) else ()
+    )
+    return [path, *(where for key, part in parts for where in leaves(part, (*path, key)))]
+
+
+def put(state: Any, path: tuple[Any, ...], value: Any) -> Any:
+    """A copy of the state with that in this place."""
+    if not path:
+        return value
+    copied = copy.copy(state)
+    copied[path[0]] = put(state[path[0]], path[1:], value)
+    return copied
+
+
+@pytest.mark.parametrize("kind", ["marthe", "adaptive", "hd", "cycled", "plateau", "autolr", "scaler"])
+def test_whatever_a_state_holds_it_is_refused_or_goes_on(kind: str) -> None:
+    """Refused with nothing changed, or taken up; then no step fails by anything but a sentence."""
+    run = Run(KINDS[kind], BY_NAME["momentum"], Task(), KINDS[kind].outer)
+    for _ in range(4):
+        run.step()
+    sound = copy.deepcopy(run.tuner.state_dict())
+    before, failed = str(run.tuner.state_dict()), []
+    for path in leaves(sound):
+        for value in WRONG:
+            try:
+                run.tuner.load_state_dict(put(sound, path, value))
+            except ValueError:
+                if str(run.tuner.state_dict()) != before:
+                    failed.append(f"{path} = {value!r}: the tuner has changed")
+                continue
+            except Exception as error:
+                failed.append(f"{path} = {value!r}: {type(error).__name__}: {error}")
+                continue
+            try:
+                for _ in range(2):
+                    run.step()
+            except (ValueError, al.Diverged):
+                pass
+            except Exception as error:
+                failed.append(f"{path} = {value!r}, later: {type(error).__name__}: {error}")
+            run.tuner.load_state_dict(sound)
+    assert not failed, f"{len(failed)} of {kind}:\n" + "\n".join(failed)

@@ -82,11 +82,16 @@ class Adaptive:
     def check_state(self, state: dict[str, float]) -> None:
         """Raises ValueError for numbers that `state_dict` cannot have given."""
         own = self.state_dict(0.0, 0.0)
-        finite = all(isinstance(x, int | float) and math.isfinite(x) for x in state.values())
-        if state.keys() != own.keys() or not finite or not -1 < state["mu"] <= 1 or state["beta"] < 0:
+        finite = all(is_number(x) and math.isfinite(x) for x in state.values())
+        if (
+            state.keys() != own.keys()
+            or not finite
+            or not 0 <= state["mu"] <= 1
+            or min(state["beta"], state["c"]) < 0
+        ):
             raise ValueError(
-                f"the adaptive part of this state must hold finite {', '.join(own)} with mu in (-1, 1] and "
-                f"beta at least 0, not {state}"
+                f"the adaptive part of this state must hold finite {', '.join(own)} with mu in [0, 1], "
+                f"and beta and c at least 0, not {state}"
             )
 
     def load_state_dict(self, state: dict[str, float]) -> tuple[float, float]:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adatune_lite.checks import is_number, shown
+from adatune_lite.checks import is_count, is_number, shown
 from adatune_lite.engine.closures import BufferGuard, Closure
 from adatune_lite.engine.graph import HookPolicy
 from adatune_lite.engine.hypergradient import check_schedule
@@ -168,7 +168,7 @@ class Tuner(ABC):
         """
         try:
             self._check_state(state)
-        except (AttributeError, IndexError, KeyError, TypeError) as error:
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError) as error:
             raise ValueError(
                 f"this state does not belong to a {type(self).__name__}: it is not as one was saved ({error})"
             ) from error
@@ -194,12 +194,15 @@ class Tuner(ABC):
                 )
         for name in ("lr", "used_lr", "hypergradient", "products", "looks", "failures", "steps"):
             if not is_number(state[name]):
-                raise ValueError(f"{name!r} of this state must be a number, not {state[name]!r}")
+                raise ValueError(f"{name!r} of this state must be a number, not {shown(state[name])}")
         for name in ("products", "looks", "failures", "steps"):
             if not 0 <= state[name] < math.inf:
                 raise ValueError(f"{name!r} of this state must be finite and at least 0, not {state[name]!r}")
-        if not math.isfinite(state["lr"]):
-            raise ValueError(f"the rate of this state must be finite, not {state['lr']}")
+            if name != "products" and not is_count(state[name]):
+                raise ValueError(f"{name!r} of this state must be a whole number, not {state[name]!r}")
+        for name in ("lr", "used_lr"):
+            if not 0 <= state[name] < math.inf:
+                raise ValueError(f"the rate of this state must be finite and at least 0, not {state[name]}")
 
     def _take_state(self, state: dict[str, Any]) -> None:
         """Take up what `_check_state` found in order."""
@@ -429,6 +432,13 @@ class FixedSchedule(Tuner):
         self.schedule = check_schedule(schedule)
         self._lr = self.schedule[0]
         self._settings["schedule"] = summary(self.schedule)
+
+    def _check_state(self, state: dict[str, Any]) -> None:
+        super()._check_state(state)
+        if state["steps"] > len(self.schedule):
+            raise ValueError(
+                f"this state has done {state['steps']} steps, and the schedule has {len(self.schedule)}"
+            )
 
     def step(self, train_loss: Closure | list[Closure], outer_loss: Closure | None = None) -> Tensor:
         if self._steps >= len(self.schedule):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from adatune_lite.checks import is_number, numbers, one_of, shown, whole
+from adatune_lite.checks import is_count, is_number, numbers, one_of, plain, shown, whole
 from adatune_lite.engine.closures import BufferGuard, Closure
 from adatune_lite.engine.curvature import LossError
 from adatune_lite.tuners.base import FixedSchedule, Tuner, check_one_rate, summary
@@ -118,13 +118,13 @@ class ReduceOnPlateau(Tuner):
         self._sum = 0.0
         self._settings.update(
             every=every,
-            factor=factor,
+            factor=plain(factor),
             patience=patience,
-            threshold=threshold,
+            threshold=plain(threshold),
             threshold_mode=threshold_mode,
             cooldown=cooldown,
             mode=mode,
-            lr_min=lr_min,
+            lr_min=plain(lr_min),
         )
 
     def step(self, train_loss: Closure | list[Closure], outer_loss: Closure | None = None) -> Tensor:
@@ -171,6 +171,13 @@ class ReduceOnPlateau(Tuner):
             raise ValueError(
                 f"the plateau of this state must hold {', '.join(_KEPT)}, not {state['plateau']}"
             )
+        best, *counts = (state["plateau"][name] for name in _KEPT)
+        if not is_number(best) or math.isnan(best) or not all(map(is_count, counts)):
+            raise ValueError(
+                f"the plateau of this state must hold the best loss and whole numbers, not {state['plateau']}"
+            )
+        if not (is_number(state["sum"]) and math.isfinite(state["sum"])):
+            raise ValueError(f"'sum' of this state must be a finite number, not {shown(state['sum'])}")
 
     def _take_state(self, state: dict[str, Any]) -> None:
         super()._take_state(state)

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adatune_lite.checks import is_count
 from adatune_lite.engine.closures import Closure, evaluate
 from adatune_lite.engine.curvature import LossError, gradient
 from adatune_lite.engine.graph import HookPolicy
@@ -451,7 +452,7 @@ class MARTHE(Tuner):
         super()._check_state(state)
         tuned_state.check(self._tuned, state["tuned"])
         truths = [state["moved"], state["multiplied"], *state["lost_of_last"]]
-        if not (all(isinstance(x, bool) for x in truths) and isinstance(state["lost"], int)):
+        if not (all(isinstance(x, bool) for x in truths) and is_count(state["lost"])):
             raise ValueError(
                 "'moved', 'multiplied' and each of 'lost_of_last' of this state must be True or False, and "
                 "'lost' a whole number"

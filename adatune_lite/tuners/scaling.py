@@ -20,6 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adatune_lite.checks import is_count, is_number, shown
+
 Gradients = list[Tensor | None]
 
 
@@ -76,8 +78,15 @@ class Scaling:
 
     def check_state(self, state: dict[str, Any]) -> None:
         """Raises ValueError for an entry that no scaler of torch has saved."""
-        if self._scaler is not None and set(state["scaler"]) != set(self._scaler.state_dict()):
-            raise ValueError(f"the scaler of this state is none that torch saved: {state['scaler']}")
+        if self._scaler is None:
+            return
+        saved = state["scaler"]
+        if not isinstance(saved, dict) or set(saved) != set(self._scaler.state_dict()):
+            raise ValueError(f"the scaler of this state is none that torch saved: {shown(saved)}")
+        for name, x in saved.items():
+            counts = name in ("growth_interval", "_growth_tracker")
+            if not (is_count(x) if counts else is_number(x) and 0 < x < math.inf):
+                raise ValueError(f"{name!r} of this state's scaler must be a number above 0, not {shown(x)}")
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up the scaler's entry of a tuner's state."""

@@ -134,9 +134,27 @@ class Snapshot:
             torch.cuda.set_rng_state(random.cpu(), device)
 
     def fits(self, weights: Sequence[Tensor], optimizer: torch.optim.Optimizer) -> bool:
-        """Whether these weights are those that it is of."""
+        """Whether these weights are those that it is of, and the optimizer keeps the same of them."""
         shapes = [w.shape for w in weights]
-        return self.places == _places(weights, optimizer) and shapes == [w.shape for w in self.weights]
+        if self.places != _places(weights, optimizer) or shapes != [w.shape for w in self.weights]:
+            return False
+        live = {i: optimizer.state[p] for i, p in enumerate(_parameters(optimizer)) if p in optimizer.state}
+        return all(
+            _kind(value) == _kind(live[i][name])
+            for i, kept in self.state.items()
+            for name, value in kept.items()
+            if value is not None and live.get(i, {}).get(name) is not None
+        )
+
+    def is_one(self) -> bool:
+        """Whether it holds what `take` gives, as far as that is known without the training."""
+        now = [torch.get_rng_state(), *self.random[1:]]
+        return (
+            all(isinstance(w, Tensor) and w.is_floating_point() for w in self.weights)
+            and all(isinstance(kept, dict) for kept in self.state.values())
+            and all(b is None or isinstance(b, Tensor) for b in self.buffers)
+            and [(x.dtype, x.shape) for x in self.random] == [(x.dtype, x.shape) for x in now]
+        )
 
     def same_state(self, other: Snapshot) -> bool:
         """Whether the optimizer keeps the same, to the last bit."""
@@ -159,6 +177,10 @@ def _copy(value: Any, like: Any = None) -> Any:
     # A state read back with map_location lies elsewhere than the optimizer's own.
     copied = value.detach().clone() if isinstance(value, Tensor) else value
     return copied.to(like.device) if isinstance(like, Tensor) and isinstance(value, Tensor) else copied
+
+
+def _kind(value: Any) -> Any:
+    return value.shape if isinstance(value, Tensor) else type(value)
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from adatune_lite.checks import is_number, shown
 from adatune_lite.rules import Tensors
 from adatune_lite.tuners.tuned import Tuned
 
@@ -23,13 +24,13 @@ def check(tuned: Sequence[Tuned], saved: Sequence[Any]) -> None:
     if names != own:
         raise ValueError(f"this state tunes {names}, this tuner {own}")
     for x, (_, _, value, hypergradient, z) in zip(tuned, saved, strict=True):
-        if not (isinstance(value, int | float) and x.low <= value <= x.high and x.fits(value)):
+        if not (is_number(value) and x.low <= value <= x.high and x.fits(value)):
             raise ValueError(
-                f"this state has {value!r} for {x.name!r} of group {x.group}, and this tuner's bounds are "
-                f"[{x.low:g}, {x.high:g}]: make the tuner with the bounds of the one that saved it"
+                f"this state has {shown(value)} for {x.name!r} of group {x.group}, and this tuner's "
+                f"bounds are [{x.low:g}, {x.high:g}]: make the tuner with the bounds of the one that saved it"
             )
-        if not isinstance(hypergradient, int | float):
-            raise ValueError(f"a hypergradient of this state must be a number, not {hypergradient!r}")
+        if not is_number(hypergradient):
+            raise ValueError(f"a hypergradient of this state must be a number, not {shown(hypergradient)}")
         if _shapes(z) != _shapes(x.z):
             raise ValueError("this state belongs to other weights or another rule: the shapes of Z differ")
         for part, kept in zip(_flat(x.z), _flat(z), strict=True):
@@ -44,7 +45,7 @@ def load(tuned: Sequence[Tuned], saved: Sequence[Any]) -> None:
     for x, (_, _, value, hypergradient, z) in zip(tuned, saved, strict=True):
         x.value, x.hypergradient = value, hypergradient
         for part, kept in zip(_flat(x.z), _flat(z), strict=True):
-            part.copy_(kept)
+            part.copy_(kept.detach())
 
 
 def _copied(z: list[list[Tensors]]) -> list[list[Tensors]]:

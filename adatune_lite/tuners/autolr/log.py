@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from adatune_lite.checks import is_count, is_number, shown
 from adatune_lite.tuners.autolr.fit import Parabola
 from adatune_lite.tuners.snapshot import Snapshot
 
@@ -63,6 +64,27 @@ def reason_code(reason: str) -> int:
     return next(i for i, words in enumerate(REASONS) if reason.startswith(words))
 
 
+def check(saved: object) -> None:
+    """Raises ValueError for a log that no state has saved."""
+    if not isinstance(saved, list):
+        raise ValueError(f"the log of this state must be a list of decisions, not {shown(saved)}")
+    for found in saved:
+        one = Decision(**found)
+        given = [x for x in (one.drop_rate, one.threshold) if x is not None]
+        measured = (one.lr, one.new_lr, *given, *one.eps, *one.losses, *(one.fit or ()))
+        if not (
+            all(map(is_number, measured))
+            and is_count(one.step)
+            and (one.superbatch is None or is_count(one.superbatch))
+            and one.phase in PHASES
+            and one.decision in DECISIONS
+            and one.reason.startswith(REASONS)
+            and (one.fit is None or len(one.fit) == 3)
+            and len(one.eps) == len(one.losses)
+        ):
+            raise ValueError(f"the log of this state holds no decision of AutoLR: {shown(found)}")
+
+
 @dataclass
 class Change:
     """A change of the rate that is still to be judged: what it left, and where to go back to."""
@@ -75,7 +97,14 @@ class Change:
     @classmethod
     def of(cls, saved: dict[str, Any]) -> Change:
         """From what `dataclasses.asdict` made of one."""
-        return cls(**{**saved, "snapshot": Snapshot(**saved["snapshot"])})
+        change = cls(**{**saved, "snapshot": Snapshot(**saved["snapshot"])})
+        numbers = all(map(is_number, (change.lr, change.drop_rate, change.loss)))
+        if not (numbers and 0 < change.lr < math.inf and change.snapshot.is_one()):
+            raise ValueError(
+                "the change of the rate in this state must hold a rate, a drop rate, a loss and a "
+                "snapshot as AutoLR saved them"
+            )
+        return change
 
 
 SERIES = (

@@ -44,7 +44,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adatune_lite.checks import plain, whole
+from adatune_lite.checks import is_count, is_number, plain, shown, whole
 from adatune_lite.engine.closures import Closure
 from adatune_lite.engine.curvature import LossError
 from adatune_lite.tuners.autolr import log as logged
@@ -378,19 +378,27 @@ class AutoLR(Tuner):
 
     def _check_state(self, state: dict[str, Any]) -> None:
         super()._check_state(state)
-        change = Change.of(state["change"]) if state["change"] else None
+        if not state["lr"] > 0:
+            raise ValueError(f"the rate of this state must be above 0, not {state['lr']}")
+        change = None if state["change"] is None else Change.of(state["change"])
         if change and not change.snapshot.fits(self._weights(), self.optimizer):
             raise ValueError("this state belongs to other weights than those that train")
-        for found in state["log"]:
-            Decision(**found)
+        logged.check(state["log"])
         if (len(state["held"]), len(state["thresholds"])) != (3, 2):
             raise ValueError("this state must hold 3 numbers of the held superbatch and 2 thresholds")
+        held, loss, at = state["held"]
+        counts, measured = (state["next"], held, at), (loss, *state["thresholds"])
+        if not (all(map(is_count, counts)) and all(map(is_number, measured)) and at <= state["steps"]):
+            raise ValueError(
+                "'next', 'held' and 'thresholds' of this state must be numbers of superbatches and steps and "
+                f"losses, not {shown(state['next'])}, {shown(state['held'])} and {shown(state['thresholds'])}"
+            )
 
     def _take_state(self, state: dict[str, Any]) -> None:
         super()._take_state(state)
         self.log = [Decision(**found) for found in state["log"]]
         self._next, self._checked = state["next"], state["next"]
-        self._change = Change.of(copy.deepcopy(state["change"])) if state["change"] else None
+        self._change = None if state["change"] is None else Change.of(copy.deepcopy(state["change"]))
         self._held, self._held_loss, self._held_at = state["held"]
         self._first, self._absolute = state["thresholds"]
         for group in self.optimizer.param_groups:
