@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import time
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from adatune_lite import files
+from adatune_lite.checks import is_number
 
 HEAD = b"adatune_lite checkpoint 1 "
 
@@ -77,7 +80,7 @@ class Checkpoint:
         """The state saved last, on the cpu; None if there is no file.
 
         Raises:
-            CheckpointError: the file is damaged, or of another owner.
+            CheckpointError: the file is damaged, of another owner, or was not saved here.
             OSError: it cannot be read.
         """
         import torch
@@ -89,7 +92,16 @@ class Checkpoint:
         if not is_whole(content):
             raise CheckpointError(f"the checkpoint {self.path} is damaged: delete it to start anew")
         body = content[content.index(b"\n") + 1 :]
-        kept = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
+        foreign = f"the checkpoint {self.path} was not saved here: move it away, or name another file"
+        try:
+            with warnings.catch_warnings(action="ignore"):  # torch's, of what it then refuses to read
+                kept = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
+        except Exception as error:  # of many kinds, by what the bytes happen to be
+            raise CheckpointError(foreign) from error
+        if not isinstance(kept, dict) or set(kept) != {"owner", "seconds", "state"}:
+            raise CheckpointError(foreign)
+        if not is_number(kept["seconds"]) or not 0 <= kept["seconds"] < math.inf:
+            raise CheckpointError(foreign)
         if kept["owner"] != self.owner:
             raise CheckpointError(
                 f"the checkpoint {self.path} belongs to {kept['owner']!r}, not to {self.owner!r}: "

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import math
+import pickle
 from collections.abc import Sequence
 from dataclasses import astuple
 from pathlib import Path
@@ -14,6 +17,7 @@ from oracles import BY_NAME, Task
 from torch import Tensor
 
 import adatune_lite as al
+from adatune_lite.checkpoint import HEAD, CheckpointError
 from adatune_lite.engine.hypergradient import Problem, final_loss
 from adatune_lite.engine.lrs_opt import LRSOptResult, OuterStep, lrs_opt
 
@@ -176,6 +180,76 @@ def test_resume_refuses_another_call_and_a_damaged_file(tmp_path: Path) -> None:
     file.write_bytes(kept[: len(kept) // 2])
     with pytest.raises(ValueError, match="damaged: delete it to start anew"):
         lrs_opt(problem(), START, rule, outer_steps=1, resume=file)
+
+
+def packed(body: bytes) -> bytes:
+    return HEAD + hashlib.sha256(body).hexdigest().encode() + b"\n" + body
+
+
+def saved(content: Any) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return packed(buffer.getvalue())
+
+
+def foreign() -> dict[str, Any]:
+    """Changes of the content of a checkpoint, each to something that was never saved."""
+    of_state = {
+        **{
+            "schedule": torch.zeros(T + 1),
+            "best_schedule": None,
+            "m": None,
+            "v": [0.0] * T,
+            "best": math.nan,
+        },
+        **{"outer_lr": "0.1", "step": 0.5, "failures": -1, "hypergradients": None, "history": [3]},
+    }
+    found: dict[str, Any] = {
+        "list": lambda kept: [1],
+        "tensor": lambda kept: torch.zeros(2),
+        "no owner": lambda kept: {"state": kept["state"]},
+        "seconds": lambda kept: {**kept, "seconds": "x"},
+        "class": lambda kept: {**kept, "state": al.rules.SGD()},
+        "weights": lambda kept: {**kept, "state": torch.nn.Linear(2, 2).state_dict()},
+        "empty": lambda kept: {**kept, "state": []},
+        "no settings": lambda kept: {**kept, "state": {"states": kept["state"]["states"]}},
+        "no states": lambda kept: {**kept, "state": {**kept["state"], "states": []}},
+        "unknown": lambda kept: {**kept, "state": {**kept["state"], "states": [{"a": 1}]}},
+        "start": lambda kept: {
+            **kept,
+            "state": {**kept["state"], "settings": {**kept["state"]["settings"], "start": "x"}},
+        },
+    }
+    for name, value in of_state.items():
+
+        def change(kept: Any, name: str = name, value: Any = value) -> Any:
+            (state,) = kept["state"]["states"]
+            return {**kept, "state": {**kept["state"], "states": [{**state, name: value}]}}
+
+        found[name] = change
+    return found
+
+
+@pytest.mark.parametrize("change", foreign())
+def test_a_foreign_checkpoint_is_refused_and_stays(change: str, tmp_path: Path) -> None:
+    file, rule = tmp_path / "state.pt", al.rules.SGD()
+    lrs_opt(problem(), START, rule, outer_steps=1, resume=file)
+    _, _, body = file.read_bytes().partition(b"\n")
+    given = saved(foreign()[change](torch.load(io.BytesIO(body), weights_only=True)))
+    file.write_bytes(given)
+    with pytest.raises(CheckpointError, match=r"saved here|has saved|start differs"):
+        lrs_opt(problem(), START, rule, outer_steps=1, resume=file)
+    assert file.read_bytes() == given
+
+
+def test_what_torch_cannot_read_and_folders_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "state.pt"
+    for body in (b"x", pickle.dumps({"owner": "lrs_opt"})):
+        file.write_bytes(packed(body))
+        with pytest.raises(CheckpointError, match="was not saved here: move it away"):
+            lrs_opt(problem(), START, al.rules.SGD(), outer_steps=1, resume=file)
+    with pytest.raises(ValueError, match="is a folder: name a file in it"):
+        lrs_opt(problem(), START, al.rules.SGD(), outer_steps=1, resume=tmp_path)
 
 
 def cliff() -> Problem:

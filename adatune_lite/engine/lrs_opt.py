@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from adatune_lite.checkpoint import Checkpoint, CheckpointError, Keeper
-from adatune_lite.checks import function, is_number, one_of, shown, whole
+from adatune_lite.checks import function, is_count, is_number, one_of, shown, whole
 from adatune_lite.engine.hypergradient import (
     Problem,
     check_options,
@@ -78,6 +78,20 @@ class _State:
     def at(cls, start: Tensor, rate: float) -> _State:
         zeros = torch.zeros_like(start)
         return cls(start.clone(), start.clone(), math.inf, rate, zeros, zeros)
+
+    def is_one(self, start: Tensor) -> bool:
+        """Whether it holds what a search from this start can have come to."""
+        rows = (self.schedule, self.best_schedule, self.m, self.v)
+        counts = (self.step, self.failures, self.hypergradients, self.trainings)
+        seen = [x for step in self.history for x in vars(step).values()]
+        return (
+            all(isinstance(x, Tensor) and (x.dtype, x.shape) == (start.dtype, start.shape) for x in rows)
+            and bool((torch.stack(rows) >= -math.inf).all())
+            and all(map(is_count, counts))
+            and all(map(is_number, (self.best, self.outer_lr, *seen)))
+            and not math.isnan(self.best)
+            and 0 < self.outer_lr < math.inf
+        )
 
     def goes_on(self, outer: Outer) -> bool:
         return self.step < outer.outer_steps and self.failures < 3
@@ -301,6 +315,8 @@ def _backtrack(
 
 def _keeper(resume: object) -> Keeper | None:
     if isinstance(resume, Path | str):
+        if Path(resume).is_dir():
+            raise ValueError(f"resume must be a file, and {resume} is a folder: name a file in it")
         return Checkpoint(Path(resume), "lrs_opt")
     if resume is not None and not isinstance(resume, Keeper):
         raise ValueError(f"resume must be a file, or something with save and load, not {resume!r}")
@@ -318,14 +334,28 @@ def _load(keeper: Keeper | None, settings: dict[str, Any]) -> list[_State] | Non
     kept = keeper.load() if keeper else None
     if kept is None:
         return None
-    for name, value in settings.items():
-        found = kept["settings"][name]
-        if not (torch.equal(found, value) if name == "start" else found == value):
-            raise CheckpointError(
-                f"the state to resume from belongs to another call ({name} differs): delete it, "
-                "name another, or call as before"
-            )
-    return [
-        _State(**{**plain, "history": [OuterStep(**step) for step in plain["history"]]})
-        for plain in kept["states"]
-    ]
+    try:
+        differs = [name for name, value in settings.items() if not _equal(kept["settings"][name], value)]
+        states = [
+            _State(**{**plain, "history": [OuterStep(**step) for step in plain["history"]]})
+            for plain in kept["states"]
+        ]
+    except (IndexError, KeyError, TypeError) as error:
+        raise CheckpointError(_NO_STATE) from error
+    if differs:
+        raise CheckpointError(
+            f"the state to resume from belongs to another call ({differs[0]} differs): delete it, "
+            "name another, or call as before"
+        )
+    if len(states) != len(settings["start"]) or not all(x.is_one(settings["start"][0]) for x in states):
+        raise CheckpointError(_NO_STATE)
+    return states
+
+
+_NO_STATE = "the state to resume from is none that lrs_opt has saved: delete it, or name another"
+
+
+def _equal(found: object, value: object) -> bool:
+    if isinstance(value, Tensor):
+        return isinstance(found, Tensor) and torch.equal(found, value)
+    return bool(found == value)
