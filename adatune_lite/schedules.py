@@ -109,7 +109,7 @@ def schedule(
     warm = min(round(warmup * steps), steps - 1)
     if name == "inverse_sqrt" and warm == 0:
         raise ValueError(f"inverse_sqrt needs a warmup of at least one of its {steps} steps")
-    optimizer = torch.optim.SGD([torch.zeros(1)], lr=lr)
+    optimizer = torch.optim.SGD([torch.zeros(1, device="cpu")], lr=lr)
     scheduler = _scheduler(name, optimizer, steps - warm, warm, lr, {**OPTIONS[name], **options})
     rates = [lr * (start + (1 - start) * t / warm) for t in range(warm)]
     for t in range(steps - warm):
@@ -117,7 +117,7 @@ def schedule(
         if t + 1 < steps - warm:
             optimizer.step()
             scheduler.step()
-    return torch.tensor(rates, dtype=torch.float64)
+    return torch.tensor(rates, dtype=torch.float64, device="cpu")
 
 
 def _scheduler(
@@ -200,5 +200,5 @@ def mirrored_momentum(rates: Tensor, base: float, *, low: float = 0.85, high: fl
         )
     if not (is_number(base) and 0 <= base < peak):
         raise ValueError(f"base must lie between 0 and the highest rate {peak:g}, not {shown(base)}")
-    height = ((rates.to(torch.float64) - base) / (peak - base)).clamp(0, 1)
+    height = ((rates.to("cpu").to(torch.float64) - base) / (peak - base)).clamp(0, 1)
     return high - (high - low) * height

@@ -177,8 +177,8 @@ def check_symmetric(
     bound = max(SYMMETRIC.get(w.dtype, math.inf) for w in weights)
     if not bound < math.inf or in_half(loss) or _coarse(loss):
         return
-    generator = torch.Generator().manual_seed(0)
-    u = [torch.randn(w.shape, generator=generator, dtype=w.dtype).to(w.device) for w in weights]
+    drawing = torch.Generator("cpu").manual_seed(0)
+    u = [torch.randn(w.shape, generator=drawing, dtype=w.dtype, device="cpu").to(w.device) for w in weights]
     other = product(grads, weights, u, what=what)
     ours, theirs = float(dot(u, found)), float(dot(direction, other))
     lengths = (_length(u) * _length(found), _length(direction) * _length(other))

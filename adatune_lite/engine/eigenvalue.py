@@ -69,7 +69,8 @@ def top_eigenvalue(
     whole("seed", seed, 0)
     operator = _Hessian(losses, weights, images, most_products)
     size = sum(w.numel() for w in weights)
-    start = torch.randn(size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).numpy()
+    drawing = torch.Generator("cpu").manual_seed(seed)
+    start = torch.randn(size, generator=drawing, dtype=torch.float64, device="cpu").numpy()
     value, vector = _largest(operator, start, tolerance)
     residual = float(np.linalg.norm(operator(vector) - value * vector))
     return TopEigenvalue(value, residual, operator.products, sum(images))
@@ -118,9 +119,11 @@ class _Hessian:
                 f"{self.most} products did not reach the tolerance: allow more of them, or a larger tolerance"
             )
         self.products += 1
-        parts = torch.tensor(v).reshape(-1).split([w.numel() for w in self.weights])
-        direction = [x.reshape(w.shape).to(w) for x, w in zip(parts, self.weights, strict=True)]
-        total = torch.zeros(v.size, dtype=torch.float64)
+        parts = torch.tensor(v, device="cpu").reshape(-1).split([w.numel() for w in self.weights])
+        pairs = zip(parts, self.weights, strict=True)
+        # the type first: a device may have no float64
+        direction = [x.reshape(w.shape).to(w.dtype).to(w.device) for x, w in pairs]
+        total = torch.zeros(v.size, dtype=torch.float64, device="cpu")
         for k, count in enumerate(self.images):
             total += self._chunk(k, direction) * (count / sum(self.images))
         if not total.isfinite().all():
@@ -145,7 +148,7 @@ class _Hessian:
                 f"{name} gave {self.seen[k]:.9g} and then {value:.9g} at the same weights; the usual cause "
                 "is dropout: call model.eval() before, and give each chunk its own fixed images"
             )
-        return torch.cat([x.reshape(-1).double().cpu() for x in found])
+        return torch.cat([x.reshape(-1).cpu().double() for x in found])
 
 
 def _check(losses: object, weights: object, images: object, tolerance: object, most: object) -> list[Tensor]:

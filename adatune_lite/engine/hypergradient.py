@@ -31,6 +31,7 @@ from adatune_lite.engine.curvature import (
 )
 from adatune_lite.engine.graph import HookMode, prepare, same_values
 from adatune_lite.rules import Rule, Tensors, adjoint, as_rule
+from adatune_lite.rules.base import wide
 
 Weights = Mapping[str, Tensor] | Sequence[Tensor]
 State = list[Tensors]
@@ -205,7 +206,7 @@ def plain_training(problem: Problem, rates: Sequence[Rate], rule: Rule) -> Tenso
         room = [[torch.empty_like(x) for x in part] for part in state]
         _advance(problem, rule, state, rate, t, out=room)
         state = room
-    return problem.final(problem.leaves(state[0])).detach().double().cpu()
+    return problem.final(problem.leaves(state[0])).detach().cpu().double()
 
 
 def _start(problem: Problem, rule: Rule) -> State:
@@ -319,10 +320,10 @@ def reverse_sweep(
             graphs.append((loss, w, grads))
     w = problem.leaves(tape[T][0])
     final = problem.final(w)
-    value = final.detach().double().cpu()
+    value = final.detach().cpu().double()
     finite = value.isfinite()
     if not finite.any():
-        return value, torch.full((*value.shape, T), math.nan, dtype=torch.float64)
+        return value, torch.full((*value.shape, T), math.nan, dtype=torch.float64, device="cpu")
     grads = _filled(gradient(final.sum(), w, what="final_loss", hooks="skip"), w)
     # cloned, since two weights may share one gradient, and the products are added in place
     a = [[g.clone() for g in grads], *([torch.zeros_like(g) for g in grads] for _ in rule.buffers)]
@@ -345,14 +346,15 @@ def reverse_sweep(
         torch._foreach_add_(a[0], found)
         del loss, grads, found  # the graph, before the next one is built
     _check_same(losses, again)
-    rows = slopes.movedim(0, -1).cpu()
+    rows = slopes.movedim(0, -1).cpu().double()
     return value, rows.masked_fill(~finite.unsqueeze(-1), math.nan)
 
 
 def _series(problem: Problem, steps: int) -> Tensor:
-    """Room for a number a step, or one for each seed: float64 [T] or [T, S]."""
+    """Room for a number a step, or one for each seed: [T] or [T, S], where the weights are."""
     shape = (steps,) if problem.seeds is None else (steps, problem.seeds)
-    return torch.empty(shape, dtype=torch.float64, device=problem.tensors()[0].device)
+    device = problem.tensors()[0].device
+    return torch.empty(shape, dtype=wide(device), device=device)
 
 
 def _adjoint(
@@ -403,4 +405,4 @@ def _forward(problem: Problem, rates: list[float], rule: Rule, check_symmetry: b
     final = problem.final(leaves)
     outer = _filled(gradient(final, leaves, what="final_loss", hooks="skip"), leaves)
     values = [sum(float((o * z).sum()) for o, z in zip(outer, s[0], strict=True)) for s in tangents]
-    return float(final.detach()), torch.tensor(values, dtype=torch.float64)
+    return float(final.detach()), torch.tensor(values, dtype=torch.float64, device="cpu")

@@ -197,10 +197,11 @@ def lrs_opt(
             check_symmetry=untested,
         )
         untested = False
-        return torch.tensor([value], dtype=torch.float64), slope.unsqueeze(0)
+        return torch.tensor([value], dtype=torch.float64, device="cpu"), slope.unsqueeze(0)
 
     def losses(schedules: Tensor) -> Tensor:
-        return torch.tensor([final_loss(problem, schedules[0], rule)], dtype=torch.float64)
+        value = final_loss(problem, schedules[0], rule)
+        return torch.tensor([value], dtype=torch.float64, device="cpu")
 
     report = (lambda _, step: on_step(step)) if on_step else None
     return search(start, rule, outer, slopes, losses, resume, report)[0]

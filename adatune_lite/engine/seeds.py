@@ -35,6 +35,7 @@ from adatune_lite.engine.hypergradient import (
 )
 from adatune_lite.engine.lrs_opt import LRSOptResult, Outer, OuterStep, check_report, search
 from adatune_lite.rules import Rule, as_rule
+from adatune_lite.rules.base import wide
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,7 @@ def check_schedules(schedules: Tensor | Sequence[Sequence[float]], seeds: int) -
         raise ValueError(
             f"schedules must be [S, T] with one row of T rates for each of the {seeds} seeds of the problem"
         )
-    return torch.tensor(rows, dtype=torch.float64)
+    return torch.tensor(rows, dtype=torch.float64, device="cpu")
 
 
 def _nested(schedules: Tensor | Sequence[Sequence[float]]) -> bool:
@@ -180,4 +181,5 @@ def _nested(schedules: Tensor | Sequence[Sequence[float]]) -> bool:
 
 def _rates(problem: SeedProblem, schedules: Tensor) -> list[Rate]:
     """The S rates of each step, where the weights are."""
-    return list(schedules.T.contiguous().to(problem.tensors()[0].device))
+    device = problem.tensors()[0].device
+    return list(schedules.T.contiguous().to(wide(device)).to(device))

@@ -123,10 +123,10 @@ def vjp_adjoint(
     """`adjoint` of any rule: one vjp of `update`, tensor by tensor."""
     state: list[Tensors] = [[] for _ in a]
     gradient: Tensors = []
-    rate_adjoint = torch.zeros((), dtype=torch.float64, device=w[0].device)
+    rate_adjoint = torch.zeros((), dtype=wide(w[0].device), device=w[0].device)
     for i, weight in enumerate(w):
         buffers = tuple(x[i] for x in b)
-        rate = torch.tensor(lr, dtype=torch.float64, device=weight.device)
+        rate = torch.tensor(lr, dtype=wide(weight.device), device=weight.device)
 
         def step(w: Tensor, buffers: tuple[Tensor, ...], g: Tensor, rate: Tensor) -> Any:
             return rule.update(w, buffers, g, {"lr": rate}, t)
@@ -159,7 +159,7 @@ def jvp_tangent(
         state = tuple(x[i] for x in b)
         # float64 whatever the weights are: 1 - beta2 would lose most of its digits
         value = lr if name in (None, "lr") else getattr(rule, name)
-        scalar = torch.as_tensor(value, dtype=torch.float64, device=weight.device)
+        scalar = torch.as_tensor(value, dtype=wide(weight.device), device=weight.device)
 
         def step(w: Tensor, state: tuple[Tensor, ...], g: Tensor, scalar: Tensor) -> Any:
             return rule.update(w, state, g, {"lr": lr, name: scalar} if name else {"lr": lr}, t)
@@ -171,6 +171,11 @@ def jvp_tangent(
         for part, value in zip(out, (dw, *db), strict=True):
             part.append(value)
     return out
+
+
+def wide(device: torch.device) -> torch.dtype:
+    """The type of numbers and sums on a device: float64, or float32 where it has no float64 (Apple's)."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def present(value: float | Tensor) -> bool:
@@ -223,7 +228,7 @@ def fill_where_zero_(target: Tensors, where: Tensors) -> None:
 def inner(a: Tensors, b: Tensors) -> Tensor:
     """Inner product over all tensors; those of single tensors are summed in float64."""
     dots = [torch.dot(x.reshape(-1), y.reshape(-1)) for x, y in zip(a, b, strict=True)]
-    return torch.stack(dots).sum(dtype=torch.float64)
+    return torch.stack(dots).sum(dtype=wide(dots[0].device))
 
 
 def check_range(name: str, value: float, low: float, high: float | None) -> None:

@@ -181,7 +181,7 @@ class AdaTune(MARTHE):
 
 
 def _single(value: float) -> float:
-    return float(torch.tensor(value, dtype=torch.float32))
+    return float(torch.tensor(value, dtype=torch.float32, device="cpu"))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import inspect
 import logging
 import math
 from abc import ABC, abstractmethod
@@ -15,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adatune_lite.checks import is_count, is_number, shown
+from adatune_lite.checks import function, is_count, is_number, shown
 from adatune_lite.engine.closures import BufferGuard, Closure
 from adatune_lite.engine.graph import HookPolicy
 from adatune_lite.engine.hypergradient import check_schedule
@@ -78,6 +77,13 @@ class Tuner(ABC):
         """The weights that are trained, as the tuner found them."""
         if not self._trained:
             raise ValueError("no weight of the optimizer requires a gradient: unfreeze what is to be trained")
+        complex_ = any(w.is_complex() for w in self._trained)
+        if complex_ and (self._derives or clip_grad_value is not None):
+            what = "clip_grad_value" if clip_grad_value is not None else type(self).__name__
+            raise ValueError(
+                f"{what} needs real weights, and the optimizer holds complex ones: make their parts one real "
+                "weight, and put them together in the loss (torch.view_as_complex)"
+            )
         lr = float(optimizer.param_groups[0]["lr"])
         if not (math.isfinite(lr) and lr >= 0):
             raise ValueError(f"the optimizer's lr must be finite and not negative, not {lr}")
@@ -380,8 +386,8 @@ def check_optimizer(optimizer: object, who: str) -> None:
             "make one over the model's parameters"
         )
     try:
-        inspect.signature(optimizer.step).bind()
-    except TypeError:
+        function("step", optimizer.step)
+    except ValueError:
         raise UnsupportedOptimizer(
             f"{who} needs an optimizer whose step is a function of gradients, and {type(optimizer).__name__} "
             "takes the loss itself: use SGD, Adam or one like them"

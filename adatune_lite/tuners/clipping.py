@@ -17,6 +17,7 @@ from torch import Tensor
 
 from adatune_lite.checks import is_number, shown
 from adatune_lite.engine.curvature import dot
+from adatune_lite.rules.base import wide
 
 Gradients = list[Tensor | None]
 Clip = Callable[[Gradients, Sequence[Gradients]], tuple[Gradients, list[Gradients]]]
@@ -40,8 +41,8 @@ def clipping(by_value: float | None, by_norm: float | None) -> Clip | None:
 def clip_value(
     grads: Gradients, tangents: Sequence[Gradients], bound: float
 ) -> tuple[Gradients, list[Gradients]]:
-    """Clip each entry to [-bound, bound]."""
-    clipped = [None if g is None else g.clamp(-bound, bound) for g in grads]
+    """Clip each entry to [-bound, bound]; of a sparse gradient each entry of the sum."""
+    clipped = [None if g is None else _clamped(g, bound) for g in grads]
     moved: list[Gradients] = []
     for tangent in tangents:
         pairs = zip(grads, tangent, strict=True)
@@ -51,16 +52,26 @@ def clip_value(
     return clipped, moved
 
 
+def _clamped(g: Tensor, bound: float) -> Tensor:
+    if g.layout is torch.strided:
+        return g.clamp(-bound, bound)
+    g = g.coalesce()  # rows that were used twice count with their sum
+    return torch.sparse_coo_tensor(
+        g.indices(), g.values().clamp(-bound, bound), g.shape, is_coalesced=True, check_invariants=False
+    )
+
+
 def clip_norm(
     grads: Gradients, tangents: Sequence[Gradients], bound: float
 ) -> tuple[Gradients, list[Gradients]]:
     """Scale the gradient of all weights together to a norm of at most `bound`."""
     used = [g for g in grads if g is not None]
-    norm = torch.linalg.vector_norm(torch.stack(list(torch._foreach_norm(used)))).double()
+    norm = torch.linalg.vector_norm(torch.stack(list(torch._foreach_norm(used))))
+    norm = norm.to(wide(norm.device))
     scale = (bound / (norm + 1e-6)).clamp(max=1.0)  # a tensor: the host need not know
     moved: list[Gradients] = []
     for tangent in tangents:
-        along = dot(used, [x for x in tangent if x is not None]).double()
+        along = dot(used, [x for x in tangent if x is not None]).to(norm.dtype)
         fall = torch.where((scale < 1) & (norm > 0), -scale * along / (norm * (norm + 1e-6)), 0.0)
         pairs = zip(grads, tangent, strict=True)
         moved.append([None if g is None or x is None else scale * x + fall * g for g, x in pairs])

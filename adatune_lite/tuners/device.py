@@ -28,6 +28,7 @@ from torch import Tensor
 from adatune_lite.engine.closures import Closure, evaluate
 from adatune_lite.engine.curvature import LossError, dot, gradient
 from adatune_lite.rules import Rule, Tensors, jvp_tangent
+from adatune_lite.rules.base import wide
 from adatune_lite.tuners.gathered import finite, training_gradient
 from adatune_lite.tuners.products import Gradients
 
@@ -48,7 +49,11 @@ class OnDevice:
         self._rules: list[Rule] = []
         """The rules of the first step on the device."""
         self._numbers: Tensor | None = None
-        one = torch.ones(())
+        if wide(tuner._weights()[0].device) is not torch.float64:
+            raise ValueError(
+                "capturable=True keeps rates in float64, which the weights' device has not: leave it out"
+            )
+        one = torch.ones((), device="cpu")
         with warnings.catch_warnings():  # at its first jvp torch loads what warns of its own torch.jit.script
             warnings.simplefilter("ignore", FutureWarning)
             torch.func.jvp(torch.neg, (one,), (one,))
@@ -67,7 +72,7 @@ class OnDevice:
             limits = [(x.low, x.high, x.hyper_lr) for x in tuned]
             self.low, self.high, self.hyper_lr = torch.tensor(limits, **where).T
             self.largest = min(torch.finfo(w.dtype).max for w in tuner._weights())
-        self._numbers.copy_(torch.tensor(host, dtype=torch.float64))
+        self._numbers.copy_(torch.tensor(host, dtype=torch.float64, device="cpu"))
 
     def read(self) -> None:
         """Give the numbers to the tuner: the one place that waits for the device."""
