@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from tuner_registry import TUNERS
 
 import adatune_lite as al
 from adatune_lite.checkpoint import CheckpointError
@@ -241,14 +242,64 @@ def test_a_wrong_argument_is_answered_in_a_sentence(name: str) -> None:
     for argument in right:
         for words, value in WRONG.items():
             function, options = CALLS[name]()
-            try:
-                function(**{**options, argument: value})
-            except KINDS as error:
-                if not _own(error) or len(str(error).split()) < 5:
-                    failed.append(f"{argument}={words}: {type(error).__name__}: {error}")
-            except Exception as error:
-                failed.append(f"{argument}={words}: {type(error).__name__}: {error}")
+            found = _raw(lambda: function(**{**options, argument: value}))  # noqa: B023, called at once
+            failed += [f"{argument}={words}: {found}"] if found else []
     assert not failed, f"{len(failed)} raw errors of {name}:\n" + "\n".join(failed)
+
+
+@pytest.mark.parametrize("kind", ["marthe", "hd", "fixed", "plateau", "autolr"])
+@pytest.mark.parametrize("steps", [0, 2])
+def test_a_wrong_loss_is_answered_in_a_sentence(kind: str, steps: int) -> None:
+    failed = []
+    for words, value in WRONG.items():
+        for losses in ({"train_loss": value}, {"train_loss": [value]}, {"outer_loss": value}):
+            w = _weights()
+            tuner = TUNERS[kind](_optimizer(w))
+            right = {"train_loss": lambda w=w: _loss(w), "outer_loss": None}
+            if TUNERS[kind].outer:
+                right["outer_loss"] = lambda *k, w=w: _loss(w)
+            for _ in range(steps):
+                tuner.step(**right)
+            given = {**right, **losses}
+            found = _raw(lambda: [tuner.step(**given) for _ in range(2)])  # noqa: B023, called at once
+            failed += [f"{losses.keys()} {words}: {found}"] if found else []
+    assert not failed, f"{len(failed)} raw errors of {kind}:\n" + "\n".join(failed)
+
+
+PARTS: Mapping[str, Callable[[Any], Any]] = {
+    "rule": al.rules.as_rule,
+    "optimizer of a rule": al.rules.from_optimizer,
+    "rate": lambda x: al.FixedSchedule(_optimizer(_weights()), [x]),
+    "momentum": lambda x: al.CycledMomentum(_optimizer(_weights()), [0.1], [x]),
+    "bounds": lambda x: al.MARTHE(_optimizer(_weights()), bounds={"lr": (x, x)}),
+    "weight of a problem": lambda x: al.Problem([x], _loss, _loss),
+    "hidden layer": lambda x: models.build("mlp", hidden=(x,)),
+    "images of a chunk": lambda x: al.top_eigenvalue([lambda: torch.zeros(())], _weights(), [x]),
+    "loss of a problem": lambda x: al.schedule_hypergradient(
+        al.Problem([torch.zeros(2)], lambda w, t: x, lambda w: x), [0.1], al.rules.SGD()
+    ),
+    "loss of the range test": lambda x: al.lr_range_test(_optimizer(_weights()), lambda t: x, steps=2),
+    "what make returns": lambda x: al.hypergradcheck(lambda: x),
+    "a loss of make": lambda x: al.hypergradcheck(lambda: (_optimizer(_weights()), x, x)),
+}
+"""What lies inside of arguments."""
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_wrong_part_is_answered_in_a_sentence(part: str) -> None:
+    failed = [f"{words}: {raw}" for words, x in WRONG.items() if (raw := _raw(lambda x=x: PARTS[part](x)))]
+    assert not failed, f"{len(failed)} raw errors of {part}:\n" + "\n".join(failed)
+
+
+def _raw(call: Callable[[], Any]) -> str:
+    """The error of a call, where it is none that a user should see; else nothing."""
+    try:
+        call()
+    except KINDS as error:
+        return "" if _own(error) and len(str(error).split()) >= 5 else f"{type(error).__name__}: {error}"
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
 
 
 def _own(error: BaseException) -> bool:

@@ -89,8 +89,14 @@ def group_rule(optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> Rule:
 def from_optimizer(optimizer: torch.optim.Optimizer) -> Rule:
     """The rule of a torch optimizer with one parameter group.
 
-    Raises UnsupportedOptimizer, with what to do, for several groups and where there is no rule.
+    Raises UnsupportedOptimizer, with what to do, for several groups and where there is no rule, ValueError
+    for what is no optimizer.
     """
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        given = shown(optimizer)
+        raise ValueError(
+            f"rule must be one like al.rules.SGD(momentum=0.9) or an optimizer of torch, not {given}"
+        )
     if len(optimizer.param_groups) != 1:
         raise UnsupportedOptimizer(
             f"the optimizer has {len(optimizer.param_groups)} parameter groups; one group is supported: "
@@ -101,10 +107,4 @@ def from_optimizer(optimizer: torch.optim.Optimizer) -> Rule:
 
 def as_rule(rule: Rule | torch.optim.Optimizer) -> Rule:
     """A rule as it is, a torch optimizer by its rule. Raises ValueError for anything else."""
-    if isinstance(rule, torch.optim.Optimizer):
-        return from_optimizer(rule)
-    if not isinstance(rule, Rule):
-        raise ValueError(
-            f"rule must be one like al.rules.SGD(momentum=0.9) or an optimizer of torch, not {shown(rule)}"
-        )
-    return rule
+    return rule if isinstance(rule, Rule) else from_optimizer(rule)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from adatune_lite.checks import is_count, is_number, numbers, one_of, plain, shown, whole
+from adatune_lite.checks import function, is_count, is_number, numbers, one_of, plain, shown, whole
 from adatune_lite.engine.closures import BufferGuard, Closure
 from adatune_lite.engine.curvature import LossError
 from adatune_lite.tuners.base import FixedSchedule, Tuner, check_one_rate, summary
@@ -142,10 +142,11 @@ class ReduceOnPlateau(Tuner):
     def _look(self, outer_loss: Closure | None) -> float:
         if outer_loss is None:
             return self._sum / self.every
+        function("outer_loss", outer_loss, wanted="a function without arguments that returns the loss")
         with torch.no_grad(), BufferGuard() as guard:
             loss = outer_loss()
         guard.restore()
-        if not isinstance(loss, Tensor) or loss.numel() != 1:
+        if not isinstance(loss, Tensor) or loss.numel() != 1 or loss.is_complex():
             raise LossError(f"outer_loss must return a scalar tensor, not {type(loss).__name__}")
         self.looks += 1
         return float(loss)

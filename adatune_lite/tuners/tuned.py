@@ -198,7 +198,7 @@ def _limits(given: Any, name: str, value: float) -> tuple[float, float]:
     least, most = BOUNDS[name]
     try:
         low, high = (float(x) for x in given)
-    except (TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError):
         raise ValueError(f"bounds of {name!r} must be a pair of numbers, not {shown(given)}") from None
     low = max(low, KEEPS_BUFFER) if name == "momentum" and low >= 0 else low
     if not least <= low <= high <= most:

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adatune_lite.checks import function
 from adatune_lite.engine.closures import BufferGuard, evaluate
-from adatune_lite.engine.curvature import gradient, product
+from adatune_lite.engine.curvature import LossError, gradient, product
 from adatune_lite.rules import Tensors, group_rule
 from adatune_lite.tuners.snapshot import cuda_devices
 
@@ -29,6 +30,8 @@ class UserTraining:
             raise ValueError(f"make must return (optimizer, train_loss, outer_loss), not {made!r}")
         triple: Any = made
         self.optimizer, self._train_loss, self._outer_loss = triple
+        function("train_loss", self._train_loss, 0, wanted="a function of the step t that returns the loss")
+        function("outer_loss", self._outer_loss, wanted="a function without arguments that returns the loss")
         self.weights = [
             w for group in self.optimizer.param_groups for w in group["params"] if w.requires_grad
         ]
@@ -64,7 +67,10 @@ class UserTraining:
                 raise ValueError(
                     f"{name} gives float64 weights data of another type ({error}): write x = x.double()"
                 ) from error
-        if isinstance(found, Tensor) and found.is_floating_point() and found.dtype is not torch.float64:
+        if not isinstance(found, Tensor):
+            kind = type(found).__name__
+            raise LossError(f"{name} must return a scalar floating-point tensor, not {kind}")
+        if found.is_floating_point() and found.dtype is not torch.float64:
             raise ValueError(
                 f"{name} is {found.dtype}, too coarse for differences: write x = x.double(), and cast "
                 "nothing down"
