@@ -84,7 +84,7 @@ test: env ## lint, types, unit tests, planted faults, notebooks, site, browser c
 	$(call timed,lint and types,$(MAKE) --no-print-directory lint)
 	$(call timed,unit tests,OMP_NUM_THREADS=1 $(py) -m pytest tests -m "not site" $(side_by_side))
 	$(call timed,planted faults,$(py) tests/mutate.py)
-	$(call timed,notebooks,$(py) -m pytest --nbval-lax --nbval-current-env notebooks)
+	$(call timed,notebooks,OMP_NUM_THREADS=1 $(py) -m pytest --nbval-lax --nbval-current-env notebooks $(side_by_side) --dist loadfile)
 	$(call timed,site,$(MAKE) --no-print-directory book)
 	$(call timed,browser check,$(py) -m pytest tests -m site)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +39,14 @@ def stage(layout: Layout, best_profile: Callable[[str], str | None], includes: M
     for name, text in includes.items():
         (generated / name).write_text(text, encoding="utf-8")
 
-    chapters = []
-    for notebook in find_notebooks(layout.notebooks):
-        owns = own_runs(layout, notebook)
-        stage_notebook(layout, notebook, best_profile(notebook.stem), owns)
-        chapters.append((notebook, owns))
+    found = find_notebooks(layout.notebooks)
+    chapters = [(notebook, own_runs(layout, notebook)) for notebook in found]
+    profiles = {notebook: best_profile(notebook.stem) for notebook in found}
+    (layout.staging / "notebooks").mkdir(exist_ok=True)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # each waits for a kernel of its own
+        staged = [pool.submit(stage_notebook, layout, n, profiles[n], owns) for n, owns in chapters]
+        for each in staged:
+            each.result()
     toc = yaml.safe_load((layout.book / "_toc.yml").read_text(encoding="utf-8"))
     (layout.staging / "_toc.yml").write_text(yaml.safe_dump(with_chapters(toc, chapters), sort_keys=False))
 
@@ -49,7 +54,6 @@ def stage(layout: Layout, best_profile: Callable[[str], str | None], includes: M
 def stage_notebook(layout: Layout, notebook: Notebook, profile: str | None, owns: dict[str, Path]) -> None:
     """Write the page of one experiment, and one for each of the reader's own runs (profile to file)."""
     folder = layout.staging / "notebooks"
-    folder.mkdir(exist_ok=True)
     own = next(((own_page(notebook, name), name) for name in owns), None)
     if profile is None:
         (folder / f"{notebook.stem}.md").write_text(stub(notebook, own), encoding="utf-8")
