@@ -386,7 +386,8 @@ def check_optimizer(optimizer: object, who: str) -> None:
             "make one over the model's parameters"
         )
     try:
-        function("step", optimizer.step)
+        # of the class: schedulers put a function of their own before the optimizer's
+        function("step", type(optimizer).step, optimizer)
     except ValueError:
         raise UnsupportedOptimizer(
             f"{who} needs an optimizer whose step is a function of gradients, and {type(optimizer).__name__} "
