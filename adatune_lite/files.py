@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import BinaryIO
 
 PACKAGE = Path(__file__).resolve().parent
 
@@ -61,6 +64,37 @@ def scratch_folder() -> Path:
 def committed_folder() -> Path:
     """The records that are kept under version control."""
     return project_root() / "data" / "runs"
+
+
+@contextmanager
+def opened(path: Path | str) -> Iterator[BinaryIO]:
+    """A file open for reading.
+
+    Raises:
+        OSError: it cannot be read, or is no file: a folder, or a pipe, for whose writer nobody should wait.
+    """
+    with open(path, "rb", opener=_at_once) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is a pipe or a device, not a file", os.fspath(path))
+        yield file
+
+
+def content(path: Path | str, most: int) -> bytes:
+    """The bytes of a file; raises OSError as `opened` does, and for one of more than `most` bytes."""
+    with opened(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > most:
+            raise OSError(errno.EFBIG, f"it has {size:,} bytes, more than {most:,}", os.fspath(path))
+        return file.read()
+
+
+def why(error: OSError) -> str:
+    """What the system says, without the path, which may be long and another for each of many files."""
+    return error.strerror or str(error)
+
+
+def _at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def replace(path: Path, content: bytes) -> None:

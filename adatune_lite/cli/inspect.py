@@ -75,13 +75,16 @@ def check_folder(folder: Path | None) -> None:
 
 
 def print_unreadable(store: Store) -> None:
-    """A line for each reason why files of records are not read."""
+    """How many files of records are not read, and a line for each reason."""
     names: dict[str, list[str]] = {}
-    for problem in store.unreadable():
+    problems = store.unreadable()
+    if problems:
+        print(f"{len(problems)} files of records are not read and left alone:", file=sys.stderr)
+    for problem in problems:
         names.setdefault(problem.what, []).append(problem.path.name)
     for what, of in names.items():
         more = f" and {len(of) - 1} more" if len(of) > 1 else ""
-        print(f"not read and left alone: {of[0]}{more}: {what}", file=sys.stderr)
+        print(f"  {of[0]}{more}: {what}", file=sys.stderr)
 
 
 def _account(

@@ -31,7 +31,7 @@ class SpecError(ValueError):
 
 def is_text(value: object) -> bool:
     """Whether it is text that can be written: a lone half of a surrogate pair cannot."""
-    return isinstance(value, str) and (value.isascii() or value.isprintable() or _encodable(value))
+    return isinstance(value, str) and (value.isascii() or _encodable(value))
 
 
 def is_whole(value: object) -> bool:
@@ -65,10 +65,10 @@ def _encodable(text: str) -> bool:
 
 def _holds_settings(value: object) -> bool:
     # What each of them may be is asked where it is declared, which has the better sentence.
-    if isinstance(value, Mapping):
+    if isinstance(value, dict | Mapping):
         value = tuple(value.items())
     return isinstance(value, tuple) and all(
-        isinstance(pair, tuple) and len(pair) == 2 and is_text(pair[0]) for pair in value
+        [isinstance(pair, tuple) and len(pair) == 2 and is_text(pair[0]) for pair in value]
     )
 
 
@@ -90,14 +90,16 @@ KINDS: dict[str, tuple[str, Callable[[object], bool]]] = {
 
 def check_kinds(spec: DataclassInstance) -> None:
     """Raises SpecError for the first field of a spec that holds what it is not declared to hold."""
-    for name, what, holds in _kinds(type(spec)):
-        if not holds(value := getattr(spec, name)):
+    values = vars(spec)
+    for name, default, what, holds in _kinds(type(spec)):
+        value = values[name]
+        if value is not default and not holds(value):  # Most fields of thousands of specs are left alone.
             raise SpecError(f"{name} must be {what}, not {shown(value)}")
 
 
 @cache
-def _kinds(cls: type[DataclassInstance]) -> tuple[tuple[str, str, Callable[[object], bool]], ...]:
-    return tuple((f.name, *KINDS[str(f.type)]) for f in fields(cls))
+def _kinds(cls: type[DataclassInstance]) -> tuple[tuple[str, Any, str, Callable[[object], bool]], ...]:
+    return tuple((f.name, f.default, *KINDS[str(f.type)]) for f in fields(cls))
 
 
 def pairs(settings: Mapping[str, Value] | Pairs) -> Pairs:
@@ -208,15 +210,19 @@ def _defaults(cls: type[DataclassInstance]) -> dict[str, Any]:
     return {f.name: f.default for f in fields(cls)}
 
 
+@cache
+def _required(cls: type[DataclassInstance]) -> tuple[str, ...]:
+    return tuple(name for name, default in _defaults(cls).items() if default is MISSING)
+
+
 def build(cls: type[Spec], data: Mapping[str, Any]) -> Spec:
     """The inverse of `canonical`; raises SpecError for unknown or missing names."""
     if not isinstance(data, Mapping):
         raise SpecError(f"a {cls.__name__} is named values, not {shown(data)}")
     known = _defaults(cls)
-    unknown = sorted(data.keys() - known.keys())
-    if unknown:
+    if not data.keys() <= known.keys():
+        unknown = sorted(data.keys() - known.keys())
         raise SpecError(f"unknown name {unknown[0]!r} in a {cls.__name__}; allowed: {', '.join(known)}")
-    missing = [name for name, default in known.items() if default is MISSING and name not in data]
-    if missing:
+    if missing := [name for name in _required(cls) if name not in data]:
         raise SpecError(f"a {cls.__name__} needs {missing[0]!r}")
     return cls(**data)

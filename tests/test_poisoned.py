@@ -1,0 +1,272 @@
+"""Files that somebody made wrong, by hand or by accident: named in a sentence, and the others go on."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import fake_runs
+import pytest
+
+from adatune_lite import __main__, experiments
+from adatune_lite.runs import index, provenance
+from adatune_lite.runs import record as record_module
+from adatune_lite.runs.merge import merge
+from adatune_lite.runs.record import Record, RecordError
+from adatune_lite.runs.store import Store
+from adatune_lite.tasks.spec import SpecError, TaskSpec
+from adatune_lite.training.outcome import Outcome
+from adatune_lite.training.spec import RunSpec
+
+pytestmark = pytest.mark.usefixtures("fakes")
+
+HUGE = 10**400
+
+
+def made(seed: int = 0) -> Record:
+    spec = fake_runs.run(seed).spec
+    code = provenance.code_hash(provenance.Kind.of(spec))
+    labels = {"experiment": fake_runs.NAME, "profile": "desk", "role": "tuning"}
+    outcome = Outcome("finished", {"lr": [0.1, 0.2], "loss": [1.0, 0.5]}, {"loss": 0.25}, {"seconds": 1.0})
+    return Record.of(spec, outcome, code=code, device="cpu", labels=labels)
+
+
+def sealed(body: dict[str, Any]) -> bytes:
+    """The file of a body, with the digest that belongs to it, where one can be made."""
+    body.pop("digest", None)
+    return json.dumps({**body, "digest": record_module._digest(body)}).encode()
+
+
+def changed(seed: int, **parts: object) -> bytes:
+    """The file of a record of which parts were replaced or, if they are named values, added to."""
+    body = json.loads(made(seed).to_json())
+    for name, value in parts.items():
+        body[name] = {**body[name], **value} if isinstance(value, dict) else value
+    return sealed(body)
+
+
+def nested(depth: int) -> Any:
+    value: Any = 0
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+TASK = fake_runs.TASK.plain
+POISON: dict[str, dict[str, object]] = {
+    "method is a list": {"spec": {"method": ["noise"]}},
+    "method is null": {"spec": {"method": None}},
+    "function is a mapping": {"spec": {"function": {}}},
+    "task is text": {"spec": {"task": "x"}},
+    "task is null": {"spec": {"task": None}},
+    "task in a list": {"spec": {"task": [TASK]}},
+    "dataset is a list": {"spec": {"task": {**TASK, "dataset": ["mnist5k"]}}},
+    "hidden is text": {"spec": {"task": {**TASK, "hidden": "500"}}},
+    "train is huge": {"spec": {"task": {**TASK, "train": HUGE}}},
+    "width is True": {"spec": {"task": {**TASK, "model": "lenet5", "width": True}}},
+    "a setting is huge": {"spec": {"settings": {"lr": HUGE}}},
+    "a setting is a list": {"spec": {"settings": {"lr": [0.1]}}},
+    "settings are a list": {"spec": {"settings": [["lr", 0.1]]}},
+    "settings are text": {"spec": {"settings": "lr"}},
+    "steps are huge": {"spec": {"steps": HUGE}},
+    "steps are text": {"spec": {"steps": "8"}},
+    "seed is a float": {"spec": {"seed": 0.0}},
+    "seed is True": {"spec": {"seed": True}},
+    "keep is text": {"spec": {"keep": "test_accuracy"}},
+    "spec is a list": {"spec": []},
+    "spec nests": {"spec": {"settings": {"lr": nested(200)}}},
+    "spec is deep": {"spec": {"settings": {"lr": nested(900)}}},
+    "a lone surrogate in a label": {"labels": {"role": "\ud800"}},
+    "a label is a number": {"labels": {"role": 5}},
+    "a label holds a line's end": {"labels": {"role": "tuning\n| x"}},
+    "the experiment leads elsewhere": {"labels": {"experiment": "../runs/ab/record"}},
+    "the experiment holds a NUL": {"labels": {"experiment": "99\0"}},
+    "labels are null": {"labels": None},
+    "a status of many digits": {"status": f"diverged at step {'9' * 5000}"},
+    "a status in other digits": {"status": "diverged at step \u0663"},
+    "a status is a list": {"status": ["finished"]},
+    "notes are a number": {"notes": 1},
+    "device is a list": {"device": ["cpu"]},
+    "precision is null": {"precision": None},
+    "a metric is text": {"metrics": {"loss": "0.25"}},
+    "a metric is an infinity in other words": {"metrics": {"loss": "Infinity"}},
+    "a metric is huge": {"metrics": {"loss": HUGE}},
+    "a metric is True": {"metrics": {"loss": True}},
+    "a metric is null": {"metrics": {"loss": None}},
+    "a cost is text": {"cost": {"seconds": "1"}},
+    "a cost is a list": {"cost": {"seconds": [1.0]}},
+    "a series is a list": {"series": {"lr": [0.1, 0.2]}},
+    "values are text": {"series": {"lr": {"values": ["0.1", "0.2"]}}},
+    "values are huge": {"series": {"lr": {"values": [HUGE, 0.2]}}},
+    "values nest": {"series": {"lr": {"values": [[0.1], [0.2]]}}},
+    "values are named": {"series": {"lr": {"values": {"0": 0.1}}}},
+    "values lack": {"series": {"lr": {"steps": [0, 1]}}},
+    "steps are fractions": {"series": {"lr": {"steps": [0.5, 1.5], "values": [0.1, 0.2]}}},
+    "steps are words": {"series": {"lr": {"steps": ["0", "1"], "values": [0.1, 0.2]}}},
+    "steps have 70 bits": {"series": {"lr": {"steps": [0, 2**70], "values": [0.1, 0.2]}}},
+    "one step for two values": {"series": {"lr": {"steps": [0], "values": [0.1, 0.2]}}},
+    "provenance nests": {"provenance": {"start": nested(300)}},
+    "memory is text": {"provenance": {"peak_memory": "much"}},
+    "memory is huge": {"provenance": {"peak_memory": HUGE}},
+    "provenance is text": {"provenance": "unknown"},
+}
+
+
+def poison(name: str) -> bytes:
+    return changed(7, **POISON[name])
+
+
+def twice(content: bytes) -> bytes:
+    return content.replace(b'"loss": 0.25', b'"loss": 0.5, "loss": 0.25')
+
+
+RAW: dict[str, Callable[[bytes], bytes]] = {
+    "lists in lists": lambda sound: b"[" * 100_000,
+    "names in names": lambda sound: b'{"a":' * 100_000,
+    "a metric twice": lambda sound: sound.replace(b'"loss": 0.25', b'"loss": 0.5, "loss": 0.25'),
+    "a part twice": lambda sound: sound.replace(b'"notes"', b'"notes": "", "notes"', 1),
+    "halves of a pair": lambda sound: sound.replace(b'"notes": ""', b'"notes": "\xed\xa0\x80"'),
+    "too many digits": lambda sound: sound.replace(b"0.25", b"1" + b"0" * 5000),
+    "1e999": lambda sound: sound.replace(b"0.25", b"1e999"),
+    "schema is True": lambda sound: sound.replace(b'"schema": 1', b'"schema": true'),
+    "schema is text": lambda sound: sound.replace(b'"schema": 1', b'"schema": "1"'),
+    "UTF-16": lambda sound: sound.decode().encode("utf-16"),
+    "a mark in front": lambda sound: b"\xef\xbb\xbf" + sound,
+    "nothing": lambda sound: b"",
+    "zeros": lambda sound: bytes(1000),
+    "read but not written": lambda sound: sound.replace(
+        b'"notes"', b'"x": ' + b"[" * 950 + b"]" * 950 + b', "notes"'
+    ),
+}
+
+
+def bad(name: str) -> bytes:
+    """The file of that name in the tables above."""
+    return RAW[name](changed(7)) if name in RAW else changed(7, **POISON[name])
+
+
+every = pytest.mark.parametrize("name", [*POISON, *RAW])
+
+
+def test_what_is_changed_into_itself_is_sound() -> None:
+    """Else all tests below would say nothing."""
+    assert Record.from_json(changed(7)) == made(7)
+    assert Record.from_json(changed(7, labels={"role": "für"}, provenance={"cuda": None})).labels["role"]
+    assert all(RAW[name](changed(7)) != changed(7) for name in RAW)
+
+
+@every
+def test_is_refused_in_a_short_sentence(name: str) -> None:
+    with pytest.raises(RecordError) as refusal:
+        Record.from_json(bad(name))
+    assert len(str(refusal.value)) < 400
+
+
+@every
+def test_merge_takes_the_others(name: str, tmp_path: Path) -> None:
+    there, here = Store(tmp_path / "there"), Store(tmp_path / "here")
+    there.put(made(1))
+    (there.root / "bad.json").write_bytes(bad(name))
+    done = merge(there.root, lambda _: here)
+    assert done.new == [made(1)]
+    (sentence,) = done.refused
+    assert sentence.startswith("bad.json: ") and len(sentence) < 400
+
+
+@pytest.fixture
+def poisoned(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A committed store with one sound record and every poisoned one."""
+    monkeypatch.setattr(experiments, "EXPERIMENTS", {fake_runs.NAME: fake_runs})
+    monkeypatch.setattr(index, "YOUNG", -(10**9))
+    index.folder.cache_clear()
+    store = Store(checkout / "data/runs")
+    (store.put(made(0)).parent).mkdir(exist_ok=True)
+    folder = store.root / "ab"
+    folder.mkdir(exist_ok=True)
+    for place, name in enumerate((*POISON, *RAW)):
+        (folder / f"ab{place:014}-{made(0).code[:8]}-cpu-float32.json").write_bytes(bad(name))
+    os.mkfifo(folder / "ab-pipe.json")
+    (folder / "ab-folder.json").mkdir()
+    (folder / "ab-link.json").symlink_to("nowhere")
+    yield store.root
+    index.folder.cache_clear()
+
+
+WRONG = len(POISON) + len(RAW) + 3
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["status"], ["show", "99"], ["export", "all.csv", "--series"], ["run", "99", "--profile", "desk"]],
+)
+def test_commands_go_on_and_say_how_many(
+    command: list[str], poisoned: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.read_bytes() for path in poisoned.glob("ab/ab0*")}
+    for _ in range(2):
+        index.folder.cache_clear()  # As a new process.
+        assert __main__.main(command) == 0
+        said = capsys.readouterr()
+        if command[0] != "run":
+            assert f"{WRONG} files of records are not read and left alone" in said.err
+    assert {path: path.read_bytes() for path in poisoned.glob("ab/ab0*")} == before
+
+
+def test_verify_names_each(poisoned: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert __main__.main(["verify"]) == 1
+    said = capsys.readouterr().out
+    assert said.endswith(f"{WRONG + 1} records, {WRONG} problems\n")
+    assert all(path.name in said for path in poisoned.glob("ab/*"))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"method": ["noise"]},
+        {"method": None},
+        {"function": {}},
+        {"task": "x"},
+        {"task": None},
+        {"steps": HUGE},
+        {"seed": 2**63},
+        {"seed": "1"},
+        {"settings": "lr"},
+        {"settings": [("lr", 0.1)]},
+        {"settings": (("lr",),)},
+        {"settings": {5: 0.1}},
+        {"optimizer": b"sgd"},
+        {"precision": "\ud800"},
+        {"keep": "test_accuracy"},
+        {"keep": [["test_accuracy"]]},
+        {"source": 5},
+    ],
+)
+def test_specs_ask_the_same_table(wrong: dict[str, Any]) -> None:
+    right: dict[str, Any] = {"function": "noise", "task": fake_runs.TASK, "method": "noise", "steps": 8}
+    assert RunSpec(**right, seed=0).seed == 0
+    with pytest.raises(SpecError, match=next(iter(wrong))):
+        RunSpec(**{"seed": 0, **right, **wrong})
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"dataset": ["mnist5k"]},
+        {"hidden": 5},
+        {"hidden": "55"},
+        {"hidden": [5.0]},
+        {"width": "1"},
+        {"width": float("nan")},
+        {"width": HUGE},
+        {"batch": True},
+        {"split_seed": 2**64},
+        {"model": 5},
+        {"initial": None},
+    ],
+)
+def test_tasks_ask_the_same_table(wrong: dict[str, Any]) -> None:
+    with pytest.raises(SpecError, match=next(iter(wrong))):
+        TaskSpec(**{**TASK, **wrong})
