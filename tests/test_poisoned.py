@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ from typing import Any
 import fake_runs
 import pytest
 
-from adatune_lite import __main__, experiments
+from adatune_lite import __main__, checkpoint, experiments
+from adatune_lite.checkpoint import Checkpoint
 from adatune_lite.runs import index, provenance
+from adatune_lite.runs import merge as merging
 from adatune_lite.runs import record as record_module
 from adatune_lite.runs.merge import merge
 from adatune_lite.runs.record import Record, RecordError
@@ -270,3 +273,94 @@ def test_specs_ask_the_same_table(wrong: dict[str, Any]) -> None:
 def test_tasks_ask_the_same_table(wrong: dict[str, Any]) -> None:
     with pytest.raises(SpecError, match=next(iter(wrong))):
         TaskSpec(**{**TASK, **wrong})
+
+
+class TestMerge:
+    """One bad file ends nothing for the sound ones."""
+
+    @pytest.fixture
+    def there(self, tmp_path: Path) -> Store:
+        store = Store(tmp_path / "there")
+        store.put(made(1))
+        return store
+
+    def taken(self, there: Path, here: Path) -> str:
+        """What is said of a folder with one sound record, which is taken."""
+        done = merge(there, lambda _: Store(here))
+        assert done.new == [made(1)]
+        return "\n".join(done.refused)
+
+    def test_folders_links_and_pipes(self, there: Store, tmp_path: Path) -> None:
+        for name in ("x.json", "x.zip"):
+            (there.root / name).mkdir()
+        (there.root / "link.json").symlink_to("nowhere")
+        (there.root / "round.json").symlink_to("round.json")
+        (there.root / "link.zip").symlink_to("nowhere")
+        os.mkfifo(there.root / "pipe.json")
+        os.mkfifo(there.root / "pipe.zip")
+        (there.root / "huge.json").touch()
+        os.truncate(there.root / "huge.json", 2**40)
+        said = self.taken(there.root, tmp_path / "here")
+        for words in ("link.json and 1 more", "round.json", "pipe.json and 1 more", "huge.json"):
+            assert f"{words}: it cannot be read" in said
+        assert "x.json" not in said, "a folder is looked into"
+
+    def test_a_damaged_member_costs_itself(self, there: Store, tmp_path: Path) -> None:
+        path = there.root / "pack.zip"
+        with zipfile.ZipFile(path, "w") as archive:
+            for seed in (2, 3, 4):
+                archive.writestr(f"{made(seed).name}.json", made(seed).to_json())
+            archive.writestr(f"{'a' * 300}.json", b"{")
+            archive.writestr("../../out.json", changed(9, notes="up there"))
+        content = path.read_bytes()
+        path.write_bytes(content.replace(made(3).name.encode(), b"z" * len(made(3).name), 1))
+        done = merge(there.root, lambda _: Store(tmp_path / "here"))
+        assert sorted(r.spec.seed for r in done.new) == [1, 2, 4, 9]
+        said = "\n".join(done.refused)
+        assert "is not a whole pack" in said and "aaa..." in said and len(said) < 800
+
+    def test_a_member_that_unpacks_to_more_than_it_claims(self, there: Store, tmp_path: Path) -> None:
+        path = there.root / "bomb.zip"
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("bomb.json", bytes(50_000_000))
+        size = (50_000_000).to_bytes(4, "little")
+        path.write_bytes(path.read_bytes().replace(size, (1000).to_bytes(4, "little")))
+        assert "bomb" in self.taken(there.root, tmp_path / "here")
+
+    @pytest.mark.parametrize(
+        "name",
+        ["../out.pt", "/out.pt", "a/b.pt", ".hidden.pt", "..\\out.pt", "c" * 300 + ".pt", "\u202e.pt"],
+    )
+    @pytest.mark.parametrize("part", ["", ".01234567.1-of-1"])
+    def test_checkpoints_have_safe_names(
+        self, name: str, part: str, there: Store, tmp_path: Path, checkout: Path
+    ) -> None:
+        Checkpoint(tmp_path / "a.pt", "a").save(1)
+        with zipfile.ZipFile(there.root / "pack.zip", "w") as archive:
+            archive.writestr(name + part, (tmp_path / "a.pt").read_bytes())
+        assert "no name of a checkpoint" in self.taken(there.root, tmp_path / "here")
+        assert not checkpoint.folder().exists()
+
+    def test_checkpoints_have_a_limit_on_their_sum(
+        self, there: Store, tmp_path: Path, checkout: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        Checkpoint(tmp_path / "a.pt", "a").save(1)
+        content = (tmp_path / "a.pt").read_bytes()
+        monkeypatch.setattr(merging, "CHECKPOINTS", 3 * len(content))
+        with zipfile.ZipFile(there.root / "pack.zip", "w") as archive:
+            for name in ("a.pt", "b.pt", "c.pt", "d.pt", "e.pt.01234567.1-of-999999"):
+                archive.writestr(name, content)
+        assert "d.pt in pack.zip and 1 more: one merge takes" in self.taken(there.root, tmp_path / "here")
+        assert sorted(path.name for path in checkpoint.folder().iterdir()) == ["a.pt", "b.pt", "c.pt"]
+
+    @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink("nowhere", path)])
+    def test_what_stands_in_the_place_of_a_record_here(
+        self, make: Callable[[Path], None], there: Store, tmp_path: Path
+    ) -> None:
+        here = Store(tmp_path / "here")
+        here.put(made(2))
+        there.put(made(2))
+        there.put(made(3))
+        here.path(made(3)).parent.mkdir(exist_ok=True)
+        make(here.path(made(3)))
+        assert "remove it" in self.taken(there.root, here.root)

@@ -68,7 +68,7 @@ def _holds_settings(value: object) -> bool:
     if isinstance(value, dict | Mapping):
         value = tuple(value.items())
     return isinstance(value, tuple) and all(
-        [isinstance(pair, tuple) and len(pair) == 2 and is_text(pair[0]) for pair in value]
+        isinstance(pair, tuple) and len(pair) == 2 and is_text(pair[0]) for pair in value
     )
 
 
@@ -217,8 +217,6 @@ def _required(cls: type[DataclassInstance]) -> tuple[str, ...]:
 
 def build(cls: type[Spec], data: Mapping[str, Any]) -> Spec:
     """The inverse of `canonical`; raises SpecError for unknown or missing names."""
-    if not isinstance(data, Mapping):
-        raise SpecError(f"a {cls.__name__} is named values, not {shown(data)}")
     known = _defaults(cls)
     if not data.keys() <= known.keys():
         unknown = sorted(data.keys() - known.keys())
