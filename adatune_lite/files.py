@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import stat
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
+TEMPORARY = re.compile(r"\..+\.[0-9]+-[0-9a-f]{8}\.tmp")
+"""The name of a file that is not written yet, see `written_beside`."""
+DAY = 24 * 3600
 PACKAGE = Path(__file__).resolve().parent
 
 
@@ -143,6 +148,23 @@ def written_beside(path: Path, content: bytes) -> Iterator[Path]:
         yield temporary
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def temporary(folder: Path) -> list[Path]:
+    """What writers have not finished, or left behind when they were stopped, in a folder; sorted."""
+    return sorted(path for path in folder.glob(".*.tmp") if TEMPORARY.fullmatch(path.name))
+
+
+def sweep(folder: Path) -> None:
+    """Remove what stopped writers left behind in a folder.
+
+    Only what is a day old: writing takes seconds, and the process of a writer on another machine, which its
+    name gives, cannot be asked for from here.
+    """
+    for path in temporary(folder):
+        with suppress(OSError):  # Another one may sweep too; a folder of others may not be written.
+            if path.lstat().st_mtime < time.time() - DAY:
+                path.unlink()
 
 
 def sync_folder(folder: Path) -> None:

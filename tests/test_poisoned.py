@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 
 from adatune_lite import __main__, checkpoint, experiments
 from adatune_lite.checkpoint import Checkpoint
-from adatune_lite.runs import index, provenance
+from adatune_lite.runs import index, provenance, state
 from adatune_lite.runs import merge as merging
 from adatune_lite.runs import record as record_module
 from adatune_lite.runs.merge import merge
@@ -225,6 +226,12 @@ def test_verify_names_each(poisoned: Path, capsys: pytest.CaptureFixture[str]) -
     assert all(path.name in said for path in poisoned.glob("ab/*"))
 
 
+def test_the_site_says_how_many(poisoned: Path) -> None:
+    text = state.state_markdown([], Store(poisoned).unreadable())
+    assert f"**{WRONG} files of records cannot be read" in text and f"and {WRONG - 5} more" in text
+    assert "cannot be read" not in state.state_markdown([])
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -364,3 +371,45 @@ class TestMerge:
         here.path(made(3)).parent.mkdir(exist_ok=True)
         make(here.path(made(3)))
         assert "remove it" in self.taken(there.root, here.root)
+
+
+class TestLeftBehind:
+    """Temporary files of writers that were stopped."""
+
+    @pytest.fixture
+    def left(self, tmp_path: Path) -> list[Path]:
+        """One of yesterday's predecessor and one of this moment, in each place where a store writes."""
+        store = Store(tmp_path)
+        places = [store.put(made(1)), tmp_path / "probe", tmp_path / ".index"]
+        found = []
+        for place in places:
+            for age in (2 * 24 * 3600, 0, -(10**6)):
+                path = place.with_name(f".{place.name}.{os.getpid() + age % 7}-{age % 10**8:08x}.tmp")
+                path.write_bytes(b"{")
+                os.utime(path, (time.time() - age,) * 2)
+                found.append(path)
+        return found
+
+    def test_verify_names_them_and_does_not_fail(
+        self, left: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert __main__.main(["verify", str(tmp_path)]) == 0
+        said = capsys.readouterr().out
+        assert all(path.name in said for path in left) and said.endswith("1 records, 0 problems\n")
+        assert all(path.exists() for path in left), "who checks removes nothing"
+
+    def test_old_ones_are_swept_by_who_writes(self, left: list[Path], tmp_path: Path) -> None:
+        foreign = [tmp_path / name for name in (".keep.tmp", ".gitignore", ".a.1-0123456789.tmp", "b.tmp")]
+        for path in foreign:
+            path.touch()
+            os.utime(path, (0, 0))
+        (tmp_path / ".folder.1-01234567.tmp").mkdir()
+        os.utime(tmp_path / ".folder.1-01234567.tmp", (0, 0))
+        Store(tmp_path).check_writable()
+        assert [path.exists() for path in left] == [False, True, True] * 3
+        assert all(path.exists() for path in foreign) and len(list(Store(tmp_path).paths())) == 1
+
+    def test_other_hidden_files_are_a_problem(self, tmp_path: Path) -> None:
+        path = Store(tmp_path).put(made(1)).with_name(".hidden")
+        path.touch()
+        assert [problem.path for problem in Store(tmp_path).verify()] == [path]

@@ -120,7 +120,9 @@ class Store:
         return True
 
     def check_writable(self) -> None:
-        """Try the folder with a file of a record's size before anything is computed.
+        """Try the folder with a file of a record's size before anything is computed, and sweep it.
+
+        What writers that were stopped left behind long ago is removed.
 
         Raises:
             StoreError: it cannot be written or the disk is full.
@@ -130,6 +132,8 @@ class Store:
                 pass
         except OSError as error:
             raise self._unwritable(error) from error
+        for place in (self.root, *self.root.glob("??")):
+            files.sweep(place)
 
     def _unwritable(self, error: OSError) -> StoreError:
         return StoreError(
@@ -191,14 +195,19 @@ class Store:
             pass
         return problems
 
+    def left_behind(self) -> list[Path]:
+        """Files that writers have not finished, or left behind when they were stopped: harmless."""
+        folders = (folder for root in self.roots for folder in (root, *sorted(root.glob("??"))))
+        return [path for folder in folders for path in files.temporary(folder)]
+
     def verify(self) -> Iterator[Problem]:
         """Everything wrong with the files of the store, the sound ones left out."""
         content: dict[tuple[str, ...], tuple[Path, Record]] = {}
         for root in self.roots:
             for path in sorted(root.glob("??/*")):
-                if path.name.startswith("."):
-                    yield Problem(path, "left behind by a writer that was stopped; it can be removed")
-                elif ".conflict-" in path.name:
+                if files.TEMPORARY.fullmatch(path.name):
+                    continue  # See `left_behind`.
+                if ".conflict-" in path.name:
                     yield Problem(path, "has the identity of another record and another outcome: remove one")
                 elif path.suffix == ".damaged":
                     yield Problem(path, "a damaged record that was computed again; it can be removed")
