@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -413,3 +414,40 @@ class TestLeftBehind:
         path = Store(tmp_path).put(made(1)).with_name(".hidden")
         path.touch()
         assert [problem.path for problem in Store(tmp_path).verify()] == [path]
+
+
+@pytest.fixture
+def fake_experiment(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(experiments, "EXPERIMENTS", {fake_runs.NAME: fake_runs})
+
+
+class TestStreams:
+    """Where nothing can be said, or not as it is, the work is done all the same."""
+
+    RUN = ("run", "99", "--profile", "smoke", "--jobs", "1", "--device", "cpu", "--out")
+
+    @pytest.mark.parametrize("name", [b"b\xff", b"\xc3", b"\xed\xa0\x80"])
+    def test_a_folder_whose_name_is_no_text(
+        self, name: bytes, fake_experiment: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        out = tmp_path / os.fsdecode(name)
+        assert __main__.main([*self.RUN, str(out), "--pack"]) == 0
+        said = capsys.readouterr().out
+        assert "0 missing; records in" in said and "\\udc" in said
+        assert "\\udc" in (out / "summary.txt").read_text()
+        assert __main__.main(["verify", str(out)]) == 0
+        assert __main__.main(["verify", str(out / os.fsdecode(name))]) == 2
+
+    @pytest.mark.parametrize("closed", [["stderr"], ["stdout"], ["stdout", "stderr"]])
+    def test_a_stream_that_was_closed(
+        self, closed: list[str], fake_experiment: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in closed:
+            monkeypatch.setattr(sys, name, None)
+        try:
+            assert __main__.main([*self.RUN, str(tmp_path / "out")]) == 0
+            assert __main__.main(["verify", str(tmp_path / "nowhere")]) == 2
+        finally:
+            for name in closed:
+                getattr(sys, name).close()
+        assert len(list(Store(tmp_path / "out").paths())) == 3
