@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import json
 import os
+import struct
 import sys
 import time
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import fake_runs
+import numpy as np
 import pytest
 
 from adatune_lite import __main__, checkpoint, experiments
@@ -22,6 +27,8 @@ from adatune_lite.runs import record as record_module
 from adatune_lite.runs.merge import merge
 from adatune_lite.runs.record import Record, RecordError
 from adatune_lite.runs.store import Store
+from adatune_lite.tasks import sources
+from adatune_lite.tasks.sources import DataError, encoded, load_images, readers
 from adatune_lite.tasks.spec import SpecError, TaskSpec
 from adatune_lite.training.outcome import Outcome
 from adatune_lite.training.spec import RunSpec
@@ -451,3 +458,83 @@ class TestStreams:
             for name in closed:
                 getattr(sys, name).close()
         assert len(list(Store(tmp_path / "out").paths())) == 3
+
+
+def idx(*shape: int) -> bytes:
+    return b"\0\0\x08" + bytes([len(shape)]) + struct.pack(f">{len(shape)}I", *shape)
+
+
+def npy(shape: str) -> bytes:
+    head = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(head)) + head.encode()
+
+
+def zipped(images: bytes, name: str = "all_images.npy") -> bytes:
+    buffer, labels = io.BytesIO(), io.BytesIO()
+    np.save(labels, np.zeros(3, np.uint8))
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, images)
+        archive.writestr("all_labels.npy", labels.getvalue())
+    return buffer.getvalue()
+
+
+class TestDataFiles:
+    """A file that claims or unpacks to more than there is memory is refused in a sentence."""
+
+    @pytest.mark.parametrize(
+        ("content", "words"),
+        [
+            (gzip.compress(idx(60_000, 28, 28) + bytes(2**20)), "unpacks to more than"),
+            (gzip.compress(bytes(1000)) * 2000, "unpacks to more than"),
+            (gzip.compress(b"\0\0\x08\xff" + bytes(4 * 255)), "is not an IDX file"),
+            (gzip.compress(b"\0\0\x08\x00" + bytes(9)), "is not an IDX file"),
+            (gzip.compress(idx(2**32 - 1, 2**32 - 1, 2**32 - 1)), "cut short or too long"),
+            (gzip.compress(idx(2**16, 2**16, 2**16, 2**16)), "cut short or too long"),
+        ],
+    )
+    def test_idx(self, content: bytes, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(readers, "MOST", 2**20)
+        folder = tmp_path / "MNIST/raw"
+        folder.mkdir(parents=True)
+        for name in sources.DATASETS["mnist"].files["train"]:
+            (folder / f"{name}.gz").write_bytes(content)
+        with pytest.raises(DataError, match=words):
+            load_images("mnist", "train", tmp_path, download=False)
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            npy("(3,)") + bytes(3),
+            npy("(784000000000000000,)"),
+            zipped(npy("(1000000000, 28, 28000000)")),
+            zipped(npy("(-3, 28, 28)")),
+            zipped(npy("(10**400,)")),
+            zipped(npy("(3, 28, 28)") + bytes(100)),
+            zipped(bytes(2**21)),
+            zipped(b"no array"),
+            zipped(b"no array", "all_images"),
+            zipped(npy("(3,)"), "all_pictures.npy"),
+            npy("(3,)") + bytes(3) + zipped(b"no array"),
+            b"PK\x03\x04",
+        ],
+    )
+    def test_npz(self, content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(readers, "MOST", 2**20)
+        (tmp_path / "mnist5k.npz").write_bytes(content)
+        with pytest.raises(DataError, match=r"mnist5k.npz cannot be read \(.*make it again with data pack"):
+            load_images("mnist5k", "all", tmp_path, download=False)
+
+    @pytest.mark.parametrize("size", [(60_000, 60_000), (10_000, 10_000), (32, 31), (0, 0)])
+    def test_pictures(self, size: tuple[int, int], tmp_path: Path) -> None:
+        pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+        image = pytest.importorskip("PIL.Image")
+        buffer = io.BytesIO()
+        image.new("RGB", (32, 32)).save(buffer, "PNG")
+        content = bytearray(buffer.getvalue())
+        content[16:24] = struct.pack(">II", *size)
+        content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+        table = pyarrow.table({"img": [{"bytes": bytes(content)}], "label": [0]})
+        (tmp_path / "cifar10").mkdir()
+        parquet.write_table(table, tmp_path / "cifar10/test.parquet")
+        with pytest.raises(DataError, match=r"test.parquet.*replace (it|the file) by a sound copy"):
+            encoded.read_parquet(sources.DATASETS["cifar10"], "test", tmp_path)
