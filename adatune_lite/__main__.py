@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -56,6 +57,7 @@ def parser() -> Parser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do one command; returns the exit code: 0, 1 (something failed or was found wrong), 2 (bad input)."""
+    _speak_in_any_case()
     given = parser().parse_args(arguments)
     try:
         return int(given.do(given))
@@ -69,6 +71,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped; finished runs are kept, and the same command goes on from there", file=sys.stderr)
         return INTERRUPTED
+
+
+def _speak_in_any_case() -> None:
+    """Names of files that are no text are written with escapes; a stream that was closed swallows."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  # to the end
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 if __name__ == "__main__":

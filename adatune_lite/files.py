@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import secrets
+import stat
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
+from typing import BinaryIO
 
+TEMPORARY = re.compile(r"\..+\.[0-9]+-[0-9a-f]{8}\.tmp")
+"""The name of a file that is not written yet, see `written_beside`."""
+DAY = 24 * 3600
 PACKAGE = Path(__file__).resolve().parent
 
 
@@ -63,6 +71,37 @@ def committed_folder() -> Path:
     return project_root() / "data" / "runs"
 
 
+@contextmanager
+def opened(path: Path | str) -> Iterator[BinaryIO]:
+    """A file open for reading.
+
+    Raises:
+        OSError: it cannot be read, or is no file: a folder, or a pipe, for whose writer nobody should wait.
+    """
+    with open(path, "rb", opener=_at_once) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is a pipe or a device, not a file", os.fspath(path))
+        yield file
+
+
+def content(path: Path | str, most: int) -> bytes:
+    """The bytes of a file; raises OSError as `opened` does, and for one of more than `most` bytes."""
+    with opened(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > most:
+            raise OSError(errno.EFBIG, f"it has {size:,} bytes, more than {most:,}", os.fspath(path))
+        return file.read()
+
+
+def why(error: OSError) -> str:
+    """What the system says, without the path, which may be long and another for each of many files."""
+    return error.strerror or str(error)
+
+
+def _at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
 def replace(path: Path, content: bytes) -> None:
     """Write `content` to `path` at once: afterwards it holds the old or the new content, never a part.
 
@@ -109,6 +148,23 @@ def written_beside(path: Path, content: bytes) -> Iterator[Path]:
         yield temporary
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def temporary(folder: Path) -> list[Path]:
+    """What writers have not finished, or left behind when they were stopped, in a folder; sorted."""
+    return sorted(path for path in folder.glob(".*.tmp") if TEMPORARY.fullmatch(path.name))
+
+
+def sweep(folder: Path) -> None:
+    """Remove what stopped writers left behind in a folder.
+
+    Only what is a day old: writing takes seconds, and the process of a writer on another machine, which its
+    name gives, cannot be asked for from here.
+    """
+    for path in temporary(folder):
+        with suppress(OSError):  # Another one may sweep too; a folder of others may not be written.
+            if path.lstat().st_mtime < time.time() - DAY:
+                path.unlink()
 
 
 def sync_folder(folder: Path) -> None:

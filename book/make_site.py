@@ -72,13 +72,14 @@ def make_site(layout: Layout) -> None:
     from adatune_lite.experiments import EXPERIMENTS
     from adatune_lite.notebook import best_profile, includes
     from adatune_lite.runs import state
+    from adatune_lite.runs.store import stores_for
 
     started = time.monotonic()
     say("Collecting the pages")
     profiles = state.read(EXPERIMENTS.values())
     generated = {
         **includes(),
-        "state.md": state.state_markdown(profiles),
+        "state.md": state.state_markdown(profiles, stores_for("desk").unreadable()),
         "times.md": state.times_markdown(profiles),
         "operations.md": operations.markdown(),
         "networks.md": networks.markdown(),

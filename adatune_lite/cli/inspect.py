@@ -75,13 +75,16 @@ def check_folder(folder: Path | None) -> None:
 
 
 def print_unreadable(store: Store) -> None:
-    """A line for each reason why files of records are not read."""
+    """How many files of records are not read, and a line for each reason."""
     names: dict[str, list[str]] = {}
-    for problem in store.unreadable():
+    problems = store.unreadable()
+    if problems:
+        print(f"{len(problems)} files of records are not read and left alone:", file=sys.stderr)
+    for problem in problems:
         names.setdefault(problem.what, []).append(problem.path.name)
     for what, of in names.items():
         more = f" and {len(of) - 1} more" if len(of) > 1 else ""
-        print(f"not read and left alone: {of[0]}{more}: {what}", file=sys.stderr)
+        print(f"  {of[0]}{more}: {what}", file=sys.stderr)
 
 
 def _account(
@@ -190,7 +193,10 @@ def _lines(record: Record) -> Iterator[str]:
 
 
 def verify(given: argparse.Namespace) -> int:
-    """Every problem with the file that has it; exit code 1 if there is one."""
+    """Every problem with the file that has it; exit code 1 if there is one.
+
+    What stopped writers left behind is named and is none: it is swept once it is a day old.
+    """
     check_folder(given.folder)
     store = Store(given.folder) if given.folder else stores_for("smoke")
     problems = list(store.verify())
@@ -199,6 +205,8 @@ def verify(given: argparse.Namespace) -> int:
     canaries = [] if given.folder else [*filter(None, map(outstanding, experiments.EXPERIMENTS))]
     for what in canaries:
         print(what)
+    for path in store.left_behind():
+        print(f"{path.name}: left behind by a writer that was stopped, or not written yet: no problem")
     count = sum(1 for _ in store.paths())
     print(f"{count} records, {len(problems) + len(canaries)} problems")
     return 1 if problems or canaries else 0

@@ -169,4 +169,5 @@ def _tell(module: Experiment, given: argparse.Namespace, store: Store, summary: 
     if given.out:
         name = f"summary-{str(given.shard).replace('/', '-of-')}.txt" if given.shard else "summary.txt"
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        files.replace(given.out / name, "\n".join([now, account, *summary.failed, ""]).encode())
+        text = "\n".join([now, account, *summary.failed, ""])
+        files.replace(given.out / name, text.encode(errors="backslashreplace"))

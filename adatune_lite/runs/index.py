@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from adatune_lite import files
-from adatune_lite.runs.record import FULL, SCHEMA, Record, RecordError, checked, digest_of
+from adatune_lite.runs.record import FULL, MOST, SCHEMA, Record, RecordError, checked, digest_of
 from adatune_lite.tasks.spec import SpecError
 from adatune_lite.training import registry
 from adatune_lite.training.spec import RunSpec
 
 NAME = ".index"
-VERSION = 1
+VERSION = 2
 YOUNG = 2 * 10**9
 """Nanoseconds: the coarsest clock of a file system. What changed so lately may change again unnoticed."""
 MANY = 1000
@@ -206,11 +206,8 @@ def _head(lines: bytes) -> bytes:
 
 
 def _entry(state: State, body: dict[str, Any]) -> Entry:
-    series, digest = body.pop("series"), ""
-    # There may be no schedule, or one that is no list of numbers: `verify` names that.
-    with suppress(KeyError, TypeError, ValueError, AttributeError):
-        digest = digest_of(series[FULL])
-    return Entry(state, body, digest)
+    series = body.pop("series")
+    return Entry(state, body, digest_of(series[FULL]) if FULL in series else "")
 
 
 def _exists(spec: RunSpec) -> bool:
@@ -226,5 +223,4 @@ def _is_record(name: str) -> bool:
 
 
 def _content(path: str) -> bytes:
-    with open(path, "rb") as file:
-        return file.read()
+    return files.content(path, MOST)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -10,8 +11,13 @@ from typing import NamedTuple
 
 from adatune_lite import checkpoint, files
 from adatune_lite.runs.pack import PART, PackError, members
-from adatune_lite.runs.record import Record, RecordError, impossible
+from adatune_lite.runs.record import MOST, Record, RecordError, impossible
 from adatune_lite.runs.store import Conflict, Store, is_stale
+
+CHECKPOINTS = 2 * 2**30
+"""Bytes of all checkpoints that one merge takes: a small pack can hold huge ones."""
+_CHECKPOINT = re.compile(r"[0-9a-zA-Z][0-9a-zA-Z_-]{0,219}\.pt")
+"""The name of a checkpoint, which leads nowhere and which every file system takes."""
 
 
 class MergeError(ValueError):
@@ -62,14 +68,22 @@ def merge(source: Path, target: Callable[[Record], Store]) -> Merged:
     done = Merged()
     reasons: dict[str, list[str]] = defaultdict(list)
     by_identity: dict[tuple[str, ...], list[Incoming]] = defaultdict(list)
+    room = CHECKPOINTS
     parts: dict[tuple[str, ...], dict[int, bytes]] = defaultdict(dict)
     for name, content in _contents(source, reasons):
         inside = name.partition(" in ")[0]
-        if part := PART.fullmatch(inside):
-            parts[part["name"], part["digest"], part["count"]][int(part["place"])] = content
-            continue
-        if inside.endswith(".pt"):
-            _take_checkpoint(name, content, done, reasons)
+        part = PART.fullmatch(inside)
+        if part or inside.endswith(".pt"):
+            if not _CHECKPOINT.fullmatch(part["name"] if part else inside):
+                reasons["this is no name of a checkpoint"].append(name)
+            elif len(content) > room:
+                reasons[f"one merge takes {CHECKPOINTS / 2**30:g} GiB of checkpoints"].append(name)
+            else:
+                room -= len(content)
+                if part:
+                    parts[part["name"], part["digest"], part["count"]][int(part["place"])] = content
+                else:
+                    _take_checkpoint(name, content, done, reasons)
             continue
         try:
             record = Record.from_json(content)
@@ -82,7 +96,7 @@ def merge(source: Path, target: Callable[[Record], Store]) -> Merged:
         else:
             by_identity[record.identity].append(Incoming(name, record))
     for (name, _, count), held in parts.items():
-        if set(held) == set(range(1, int(count) + 1)):
+        if len(held) == int(count) and sorted(held) == list(range(1, len(held) + 1)):
             _take_checkpoint(name, b"".join(held[place] for place in sorted(held)), done, reasons)
         else:
             reasons["parts of this checkpoint are missing: bring all packs"].append(name)
@@ -112,8 +126,10 @@ def _take_checkpoint(name: str, content: bytes, done: Merged, reasons: dict[str,
     if not checkpoint.is_whole(content):
         reasons["this checkpoint is damaged"].append(name)
         return
-    plain = Path(name.partition(" in ")[0]).name  # a name in a pack leads nowhere
-    done.checkpoints += files.create(checkpoint.folder() / plain, content)
+    try:
+        done.checkpoints += files.create(checkpoint.folder() / name.partition(" in ")[0], content)
+    except OSError as error:
+        reasons[f"this checkpoint cannot be written ({files.why(error)})"].append(name)
 
 
 def _contents(source: Path, reasons: dict[str, list[str]]) -> Iterator[tuple[str, bytes]]:
@@ -124,19 +140,32 @@ def _contents(source: Path, reasons: dict[str, list[str]]) -> Iterator[tuple[str
     inside = [(path, path.relative_to(source).parts) for path in paths]
     # Hidden ones are what a writer that was stopped left behind.
     wanted = [
-        p for p, parts in inside if p.suffix in (".json", ".zip") and not any(x[0] == "." for x in parts)
+        p
+        for p, parts in inside
+        if p.suffix in (".json", ".zip") and not p.is_dir() and not any(x[0] == "." for x in parts)
     ]
     if not wanted:
         raise MergeError(f"{source} holds no records (.json) and no packs (.zip)")
     for path in wanted:
         if path.suffix == ".json":
-            yield path.name, path.read_bytes()
+            try:
+                content = files.content(path, MOST)
+            except OSError as error:
+                reasons[f"it cannot be read ({files.why(error)})"].append(path.name)
+            else:
+                yield path.name, content
             continue
+
+        def wrong(error: PackError, pack: str = path.name) -> None:
+            reasons[str(error)].append(pack)
+
         try:
-            yield from ((f"{name} in {path.name}", content) for name, content in members(path))
+            for name, content in members(path, wrong):
+                yield f"{name} in {path.name}", content
         except PackError as error:
-            reasons[str(error)].append(path.name)
+            wrong(error)
 
 
 def _some(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+    first = names[0] if len(names[0]) <= 100 else f"{names[0][:97]}..."
+    return first if len(names) == 1 else f"{first} and {len(names) - 1} more"

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import io
+import lzma
 import math
 import re
+import struct
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -85,11 +87,12 @@ def pack(
         return True
 
     for path in Store(source).paths():
-        content = path.read_bytes()
         try:
+            content = files.content(path, RECORD_LIMIT)
             Record.from_json(content)
-        except RecordError as error:
-            done.left_out.append(f"{path.name}: {error}")
+        except (RecordError, OSError) as error:
+            why = files.why(error) if isinstance(error, OSError) else error
+            done.left_out.append(f"{path.name}: {why}")
             continue
         if not put(path.name, content):
             done.left_out.append(f"{path.name}: more than {most} packs of 16 MiB: bring its folder back too")
@@ -112,23 +115,59 @@ def pack(
     return done
 
 
-def members(path: Path) -> Iterator[tuple[str, bytes]]:
+def members(path: Path, wrong: Callable[[PackError], None] | None = None) -> Iterator[tuple[str, bytes]]:
     """(name, content) of everything in a pack; the names are those of the pack and lead nowhere.
+
+    wrong: told of each member that cannot be read, which is left out; by default the first one is raised.
 
     Raises:
         PackError: it is not a whole zip file, or holds what is too large for a record.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with files.opened(path) as file, zipfile.ZipFile(file) as archive:
             for info in archive.infolist():
-                if info.file_size > RECORD_LIMIT:
-                    raise PackError(f"{info.filename} in it is too large for a record")
-                yield info.filename, archive.read(info)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+                try:
+                    content = _member(archive, info)
+                except PackError as error:
+                    if wrong is None:
+                        raise
+                    wrong(error)
+                else:
+                    yield info.filename, content
+    except _DAMAGED as error:
         raise PackError(f"it is not a whole pack ({error})") from error
+    except OSError as error:
+        raise PackError(f"it cannot be read ({files.why(error)})") from error
 
 
-PART = re.compile(r"(?P<name>.+\.pt)\.(?P<digest>[0-9a-f]{8})\.(?P<place>\d+)-of-(?P<count>\d+)")
+_DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+    OverflowError,
+    struct.error,
+)
+"""What reading a damaged pack can raise, besides errors of the system."""
+
+
+def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    if info.file_size > RECORD_LIMIT:
+        raise PackError(f"{info.filename[:100]} in it is too large for a record")
+    try:
+        with archive.open(info) as member:
+            # No more than it claims: it may unpack to anything.
+            return member.read(info.file_size + 1)
+    except (*_DAMAGED, OSError) as error:
+        raise PackError(f"it is not a whole pack ({info.filename[:100]}: {error})") from error
+
+
+PART = re.compile(
+    r"(?P<name>.+\.pt)\.(?P<digest>[0-9a-f]{8})\.(?P<place>[0-9]{1,6})-of-(?P<count>[0-9]{1,6})"
+)
 """The name of a part of a checkpoint: parts of one digest belong together."""
 
 

@@ -19,13 +19,14 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from adatune_lite.tasks.spec import is_plain, is_text, is_whole, shown
 from adatune_lite.training import registry
 from adatune_lite.training.outcome import Floats, Outcome, Series
 from adatune_lite.training.spec import RunSpec
@@ -33,16 +34,94 @@ from adatune_lite.training.spec import RunSpec
 SCHEMA = 1
 LIMIT = 20_000
 """Bytes of a record's file."""
+MOST = 16 * 2**20
+"""Bytes of the largest file that is read as a record; a long exact schedule may exceed `LIMIT`."""
 FULL = "lr"
 """The series that is kept exactly."""
 
 Stored = Mapping[str, dict[str, list[Any]]]
 
-_KINDS: dict[type, tuple[str, ...]] = {
-    str: ("code_hash", "device", "status", "notes"),
-    dict: ("labels", "series", "metrics", "cost", "provenance"),
+_NOT_FINITE = ("nan", "inf", "-inf")
+"""How numbers stand in a file for which JSON has none."""
+
+
+def _is_number(value: object) -> bool:
+    return value in _NOT_FINITE if isinstance(value, str) else is_plain(value) and not isinstance(value, bool)
+
+
+def _are_numbers(values: object) -> bool:
+    if not isinstance(values, list):
+        return False
+    # Thousands of numbers, nearly all of them finite floats: 1e999 has no digest.
+    if set(map(type, values)) <= {float, int, str}:
+        return all(map(_is_number, {value for value in values if type(value) is not float}))
+    return False
+
+
+def _are_steps(values: object) -> bool:
+    return (
+        isinstance(values, list)
+        and set(map(type, values)) <= {int}
+        and (not values or (is_whole(min(values)) and is_whole(max(values))))
+    )
+
+
+def _named(holds: Callable[[object], bool]) -> Callable[[object], bool]:
+    return lambda part: isinstance(part, dict) and all(map(holds, part.values()))
+
+
+def _is_series(entry: object) -> bool:
+    return (
+        isinstance(entry, dict)
+        and _are_numbers(entry.get("values"))
+        and (
+            "steps" not in entry
+            or (_are_steps(entry["steps"]) and len(entry["steps"]) == len(entry["values"]))
+        )
+    )
+
+
+def _are_labels(part: object) -> bool:
+    # The experiment names a file, and all of them stand in tables.
+    return (
+        isinstance(part, dict)
+        and all(isinstance(label, str) and label.isprintable() for label in part.values())
+        and all(re.fullmatch(r"[\w.-]*", part.get(name, "")) for name in ("experiment", "profile"))
+    )
+
+
+def _are_facts(part: object) -> bool:
+    return (
+        isinstance(part, dict)
+        and all(fact is None or is_plain(fact) for fact in part.values())
+        and is_whole(part.get("peak_memory", 0))
+    )
+
+
+def _is_flat(value: object, depth: int = 3) -> bool:
+    """Whether it is plain values, in lists or by name, in so few layers that nobody who asks further
+    gets lost."""
+    if isinstance(value, dict | list) and depth:
+        inner = value.values() if isinstance(value, dict) else value
+        return all(_is_flat(each, depth - 1) for each in inner)
+    return is_plain(value)
+
+
+_PARTS: dict[str, tuple[str, Callable[[object], bool]]] = {
+    "spec_hash": ("text", is_text),
+    "code_hash": ("text", is_text),
+    "device": ("text", is_text),
+    "precision": ("text", is_text),
+    "spec": ("plain values by name", lambda part: isinstance(part, dict) and _is_flat(part)),
+    "labels": ("printable text by name", _are_labels),
+    "status": ("finished, stopped by budget or diverged at step s", lambda part: is_status(part)),
+    "notes": ("text", is_text),
+    "metrics": ("numbers by name", _named(_is_number)),
+    "cost": ("numbers by name", _named(_is_number)),
+    "series": ("lists of numbers by name, of as many rising steps", _named(_is_series)),
+    "provenance": ("plain values by name", _are_facts),
 }
-"""What the parts of a file are, besides the spec, which checks itself."""
+"""What the parts of a file hold, in words, and the question; what a spec may say, it checks itself."""
 
 
 class RecordError(ValueError):
@@ -272,10 +351,13 @@ def checked(content: bytes) -> dict[str, Any]:
         RecordError: not strict JSON, or content that does not match its digest.
     """
     try:
-        body = json.loads(content, parse_constant=_refuse_constant)
+        # Not as `json` reads bytes, which lets halves of surrogate pairs through.
+        body = json.loads(content.decode(), parse_constant=_refuse_constant, object_pairs_hook=_once)
+        if b"\\u" in content:
+            json.dumps(body, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise RecordError(f"it is not JSON ({error})") from error
-    if not isinstance(body, dict) or not isinstance(body.get("schema"), int):
+    if not isinstance(body, dict) or type(body.get("schema")) is not int:
         raise RecordError("it is not a record")
     if body["schema"] > SCHEMA:
         raise NewerSchema(
@@ -286,12 +368,17 @@ def checked(content: bytes) -> dict[str, Any]:
         if digest != _digest(body):
             raise RecordError("its content does not match its digest: it was changed or damaged")
         body["digest"] = digest
-        for kind, names in _KINDS.items():
-            for name in names:
-                if not isinstance(body[name], kind):
-                    raise RecordError(f"it holds what a record cannot hold ({name} is {body[name]!r})")
+        for name, (what, holds) in _PARTS.items():
+            if not holds(body[name]):
+                raise RecordError(
+                    f"it holds what a record cannot hold ({name} must be {what}, not {shown(body[name])})"
+                )
     except KeyError as error:
         raise RecordError(f"it lacks {error}") from error
+    except RecordError:
+        raise
+    except (ValueError, RecursionError) as error:  # 1e999, or layers that can be read but not written.
+        raise RecordError(f"it holds what a record cannot hold ({error})") from error
     return body
 
 
@@ -300,34 +387,28 @@ def data_digits(checksum: str) -> str:
     return hashlib.sha256(checksum.encode()).hexdigest()[:8]
 
 
-def is_status(text: str) -> bool:
+def is_status(text: object) -> bool:
     """Whether a run can have ended so."""
-    return bool(re.fullmatch(r"finished|stopped by budget|diverged at step \d+", text))
+    return isinstance(text, str) and bool(
+        re.fullmatch("finished|stopped by budget|diverged at step [0-9]{1,18}", text)
+    )
 
 
 def impossible(record: Record) -> Iterator[str]:
     """What cannot be in a sound record, one sentence each."""
-    if not is_status(record.status):
-        yield f"unknown status {record.status!r}"
-    elif record.diverged and int(record.status.split()[-1]) > record.spec.steps:
+    if record.diverged and int(record.status.split()[-1]) > record.spec.steps:
         yield f"it {record.status} of {record.spec.steps}"
     if not re.fullmatch("[0-9a-f]{64}", record.code):
         yield f"its code hash is {record.code[:20]!r}, not 64 hexadecimal digits"
-    if not all(isinstance(label, str) for label in record.labels.values()):
-        yield "its labels are not text"
     if record.device not in ("cpu", "cuda"):
         yield f"unknown kind of device {record.device!r}"
     for name, value in record.cost.items():
         if not (math.isfinite(value) and value >= 0):
             yield f"cost {name} is {value}"
     for name in record.stored:
-        try:
-            steps, values = record.series(name)
-        except (KeyError, TypeError, ValueError, AttributeError):
-            yield f"series {name} is not a list of numbers"
-            continue
-        if len(steps) != len(values) or (np.diff(steps) <= 0).any() or (steps < 0).any():
-            yield f"series {name} has steps that do not rise or do not match its values"
+        steps, values = record.series(name)
+        if (np.diff(steps) <= 0).any() or (steps < 0).any():
+            yield f"series {name} has steps that do not rise"
         if name == FULL and len(steps) and steps[-1] >= record.spec.steps:
             yield f"it has a learning rate at step {steps[-1]} of {record.spec.steps}"
         below_zero = registry.method(record.spec.method).below_zero
@@ -385,6 +466,13 @@ def _dumps(value: object) -> str:
 def _digest(body: Mapping[str, Any]) -> str:
     text = json.dumps(body, allow_nan=False, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name stands twice in it")
+    return found
 
 
 def _refuse_constant(token: str) -> float:

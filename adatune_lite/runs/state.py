@@ -12,7 +12,7 @@ from adatune_lite.runs.durations import Durations
 from adatune_lite.runs.freshness import WithStale
 from adatune_lite.runs.progress import duration
 from adatune_lite.runs.record import Record
-from adatune_lite.runs.store import SMALL, Store, is_stale, stores_for
+from adatune_lite.runs.store import SMALL, Problem, Store, is_stale, stores_for
 from adatune_lite.runs.worker import Planned
 
 ROLE_HEAD = ("for", "runs", "done", "diverged", "stale", "missing", "core-hours", "longest run", "made")
@@ -64,17 +64,24 @@ def read(experiments: Iterable[ModuleType], store_for: StoreFor = stores_for) ->
     return found
 
 
-def state_markdown(profiles: Iterable[Profile]) -> str:
+def state_markdown(profiles: Iterable[Profile], unreadable: Sequence[Problem] = ()) -> str:
     """What is done, missing and stale by experiment, profile and role, and on what it was made.
 
-    Profiles whose records are not kept under version control are left out.
+    Profiles whose records are not kept under version control are left out. unreadable: files that count as
+    not there.
     """
     parts = []
     for profile in profiles:
         if profile.name not in SMALL:
             title = f"## {profile.title}"
             parts += [*([] if title in parts else [title]), f"### {profile.name}", *_profile(profile)]
-    return "\n\n".join(parts) or "There are no experiments yet."
+    parts = parts or ["There are no experiments yet."]
+    if unreadable:
+        names = ", ".join(f"`{problem.path.name}`" for problem in unreadable[:5])
+        more = f" and {len(unreadable) - 5} more" if len(unreadable) > 5 else ""
+        what = f"{len(unreadable)} files of records cannot be read, count as missing and are left alone"
+        parts.insert(0, f"**{what}**: {names}{more}; `python -m adatune_lite verify` says why.")
+    return "\n\n".join(parts)
 
 
 def _profile(profile: Profile) -> Iterator[str]:

@@ -20,7 +20,7 @@ from adatune_lite.runs import provenance
 from adatune_lite.runs.freshness import equal_codes
 from adatune_lite.runs.index import Folder, folder
 from adatune_lite.runs.provenance import Kind
-from adatune_lite.runs.record import LIMIT, NewerSchema, Record, RecordError, impossible
+from adatune_lite.runs.record import LIMIT, MOST, NewerSchema, Record, RecordError, impossible
 from adatune_lite.tasks.spec import SpecError
 from adatune_lite.training.spec import RunSpec
 
@@ -86,7 +86,7 @@ class Store:
                 raise Conflict(f"{error}; the new one lies beside it as {name}") from None
             # A copy of the damaged file is kept; the sound one takes its place at once, so that another
             # writer that finds it damaged too can do no harm.
-            damaged = path.read_bytes()
+            damaged = files.content(path, MOST)
             files.create(path.with_name(f"{path.stem}.{_short(damaged)}.damaged"), damaged)
             files.replace(path, content)
             return path
@@ -97,13 +97,18 @@ class Store:
         """Whether the root has an equal record; no, if it has none or a damaged one.
 
         Raises:
-            Conflict: it has one of equal identity with another outcome, or of a newer schema.
+            Conflict: it has one of equal identity with another outcome, or of a newer schema, or what is no
+                file stands in its place.
         """
         path = self.path(record)
         try:
-            present = Record.from_json(path.read_bytes())
+            present = _read(path)
         except FileNotFoundError:
+            if path.is_symlink():
+                raise Conflict(f"{path.name} is there as a link that leads nowhere: remove it") from None
             return False
+        except OSError as error:
+            raise Conflict(f"{path.name} is there and is no record ({files.why(error)}): remove it") from None
         except NewerSchema as error:
             raise Conflict(f"{path.name} is there and was kept, but {error}") from None
         except RecordError:
@@ -115,7 +120,9 @@ class Store:
         return True
 
     def check_writable(self) -> None:
-        """Try the folder with a file of a record's size before anything is computed.
+        """Try the folder with a file of a record's size before anything is computed, and sweep it.
+
+        What writers that were stopped left behind long ago is removed.
 
         Raises:
             StoreError: it cannot be written or the disk is full.
@@ -125,10 +132,13 @@ class Store:
                 pass
         except OSError as error:
             raise self._unwritable(error) from error
+        for place in (self.root, *self.root.glob("??")):
+            files.sweep(place)
 
     def _unwritable(self, error: OSError) -> StoreError:
-        why = error.strerror or error
-        return StoreError(f"cannot write to {self.root} ({why}): make room there or choose another folder")
+        return StoreError(
+            f"cannot write to {self.root} ({files.why(error)}): make room there or choose another folder"
+        )
 
     def path(self, record: Record) -> Path:
         """Where a record belongs: under its longer name beside one that differs in its data alone."""
@@ -137,8 +147,8 @@ class Store:
         if longer.exists():
             return longer
         try:
-            present = Record.from_json(plain.read_bytes())
-        except (FileNotFoundError, RecordError):
+            present = _read(plain)
+        except (OSError, RecordError):
             return plain
         other_data = replace(present, provenance=record.provenance)
         alike = other_data.identity == record.identity
@@ -185,14 +195,19 @@ class Store:
             pass
         return problems
 
+    def left_behind(self) -> list[Path]:
+        """Files that writers have not finished, or left behind when they were stopped: harmless."""
+        folders = (folder for root in self.roots for folder in (root, *sorted(root.glob("??"))))
+        return [path for folder in folders for path in files.temporary(folder)]
+
     def verify(self) -> Iterator[Problem]:
         """Everything wrong with the files of the store, the sound ones left out."""
         content: dict[tuple[str, ...], tuple[Path, Record]] = {}
         for root in self.roots:
             for path in sorted(root.glob("??/*")):
-                if path.name.startswith("."):
-                    yield Problem(path, "left behind by a writer that was stopped; it can be removed")
-                elif ".conflict-" in path.name:
+                if files.TEMPORARY.fullmatch(path.name):
+                    continue  # See `left_behind`.
+                if ".conflict-" in path.name:
                     yield Problem(path, "has the identity of another record and another outcome: remove one")
                 elif path.suffix == ".damaged":
                     yield Problem(path, "a damaged record that was computed again; it can be removed")
@@ -205,9 +220,9 @@ class Store:
 
     def _problems(self, path: Path, seen: dict[tuple[str, ...], tuple[Path, Record]]) -> Iterator[Problem]:
         try:
-            record = Record.from_json(path.read_bytes())
+            record = _read(path)
         except (RecordError, OSError) as error:
-            yield Problem(path, str(error))
+            yield Problem(path, _reason(error))
             return
         if path.stem not in (record.name, record.longer_name) or path.parent.name != record.name[:2]:
             yield Problem(path, f"its content belongs under the name {record.name}.json")
@@ -229,10 +244,18 @@ class Store:
                     raise NewerSchema(f"{root / name}: {error}") from None
                 except (RecordError, OSError) as error:
                     if problems is not None:
-                        problems.append(Problem(root / name, str(error)))
+                        problems.append(Problem(root / name, _reason(error)))
 
     def _folders(self) -> Iterator[tuple[Path, Folder]]:
         return ((root, folder(os.path.abspath(root))) for root in self.roots)
+
+
+def _read(path: Path) -> Record:
+    return Record.from_json(files.content(path, MOST))
+
+
+def _reason(error: Exception) -> str:
+    return f"it cannot be read ({files.why(error)})" if isinstance(error, OSError) else str(error)
 
 
 def _short(content: bytes) -> str:

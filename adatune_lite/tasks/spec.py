@@ -6,7 +6,8 @@ default keeps the identity of the runs that were made before it existed.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import math
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import MISSING, dataclass, fields
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -26,6 +27,79 @@ Spec = TypeVar("Spec", bound="DataclassInstance")
 
 class SpecError(ValueError):
     """A run was described with something that does not exist or is out of range."""
+
+
+def is_text(value: object) -> bool:
+    """Whether it is text that can be written: a lone half of a surrogate pair cannot."""
+    return isinstance(value, str) and (value.isascii() or _encodable(value))
+
+
+def is_whole(value: object) -> bool:
+    """Whether it is a whole number of 64 bits, which every table and every generator can take."""
+    return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
+
+
+def is_plain(value: object) -> bool:
+    """Whether it is one value: True or False, a finite number or text."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, bool) or is_whole(value) or is_text(value)
+
+
+def shown(value: object) -> str:
+    """A value for a message: short, whatever it is."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # A number of thousands of digits, or lists in lists.
+        text = f"a {type(value).__name__} that is too large"
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _holds_settings(value: object) -> bool:
+    # What each of them may be is asked where it is declared, which has the better sentence.
+    if isinstance(value, dict | Mapping):
+        value = tuple(value.items())
+    return isinstance(value, tuple) and all(
+        isinstance(pair, tuple) and len(pair) == 2 and is_text(pair[0]) for pair in value
+    )
+
+
+def _holds_all(holds: Callable[[object], bool]) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, tuple | list) and all(map(holds, value))
+
+
+KINDS: dict[str, tuple[str, Callable[[object], bool]]] = {
+    "str": ("text", is_text),
+    "int": ("a whole number of 64 bits", is_whole),
+    "float": ("a finite number", lambda value: is_plain(value) and not isinstance(value, bool | str)),
+    "tuple[int, ...]": ("a list of whole numbers", _holds_all(is_whole)),
+    "tuple[str, ...]": ("a list of texts", _holds_all(is_text)),
+    "Pairs": ("values by name", _holds_settings),
+    "TaskSpec": ("a TaskSpec", lambda value: isinstance(value, TaskSpec)),
+}
+"""What a field of a spec may hold, by its annotation: in words, and the question."""
+
+
+def check_kinds(spec: DataclassInstance) -> None:
+    """Raises SpecError for the first field of a spec that holds what it is not declared to hold."""
+    values = vars(spec)
+    for name, default, what, holds in _kinds(type(spec)):
+        value = values[name]
+        if value is not default and not holds(value):  # Most fields of thousands of specs are left alone.
+            raise SpecError(f"{name} must be {what}, not {shown(value)}")
+
+
+@cache
+def _kinds(cls: type[DataclassInstance]) -> tuple[tuple[str, Any, str, Callable[[object], bool]], ...]:
+    return tuple((f.name, f.default, *KINDS[str(f.type)]) for f in fields(cls))
 
 
 def pairs(settings: Mapping[str, Value] | Pairs) -> Pairs:
@@ -64,6 +138,7 @@ class TaskSpec:
     """How the weights of a convolutional network begin ("torch", "xavier" or "he"); empty: as its own do."""
 
     def __post_init__(self) -> None:
+        check_kinds(self)
         for name in ("train", "validation", "test", "batch"):
             whole(name, getattr(self, name), 1)
         whole("split_seed", self.split_seed, 0)
@@ -135,13 +210,17 @@ def _defaults(cls: type[DataclassInstance]) -> dict[str, Any]:
     return {f.name: f.default for f in fields(cls)}
 
 
+@cache
+def _required(cls: type[DataclassInstance]) -> tuple[str, ...]:
+    return tuple(name for name, default in _defaults(cls).items() if default is MISSING)
+
+
 def build(cls: type[Spec], data: Mapping[str, Any]) -> Spec:
     """The inverse of `canonical`; raises SpecError for unknown or missing names."""
     known = _defaults(cls)
-    unknown = sorted(data.keys() - known.keys())
-    if unknown:
+    if not data.keys() <= known.keys():
+        unknown = sorted(data.keys() - known.keys())
         raise SpecError(f"unknown name {unknown[0]!r} in a {cls.__name__}; allowed: {', '.join(known)}")
-    missing = [name for name, default in known.items() if default is MISSING and name not in data]
-    if missing:
+    if missing := [name for name in _required(cls) if name not in data]:
         raise SpecError(f"a {cls.__name__} needs {missing[0]!r}")
     return cls(**data)

@@ -9,7 +9,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from adatune_lite.tasks.spec import Pairs, SpecError, TaskSpec, Value, build, canonical, one_of, whole
+from adatune_lite.tasks.spec import (
+    Pairs,
+    SpecError,
+    TaskSpec,
+    Value,
+    build,
+    canonical,
+    check_kinds,
+    is_whole,
+    one_of,
+    shown,
+    whole,
+)
 from adatune_lite.training import registry
 from adatune_lite.training.loop import OBSERVATIONS
 from adatune_lite.training.registry import REQUIRED, Declared
@@ -55,13 +67,16 @@ class RunSpec:
     """That series is of so many images, the first of the test part; the metrics at the end are of all."""
 
     def __post_init__(self) -> None:
+        check_kinds(self)
         declared = registry.declared(self.function, self.method, self.optimizer)
         put = object.__setattr__
         put(self, "method", declared.method.name)
         put(self, "settings", declared.settings.checked(self.settings))
         put(self, "optimizer_settings", declared.optimizer_settings.checked(self.optimizer_settings))
-        if not isinstance(self.task, TaskSpec):
-            raise SpecError(f"task must be a TaskSpec, not {self.task!r}")
+        for settings in (self.settings, self.optimizer_settings):
+            for name, value in settings:
+                if type(value) is int and not is_whole(value):
+                    raise SpecError(f"{name} must be a number of 64 bits, not {shown(value)}")
         whole("steps", self.steps, 1)
         whole("seed", self.seed, 0)
         one_of("precision", self.precision, PRECISIONS)
@@ -137,7 +152,9 @@ class RunSpec:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> RunSpec:
-        """The inverse of `canonical`; unknown names are refused."""
+        """The inverse of `canonical`; unknown names and other types are refused."""
+        if not isinstance(data, dict | Mapping):  # The first is asked faster.
+            raise SpecError(f"a RunSpec is named values, not {shown(data)}")
         plain = dict(data)
         if isinstance(task := plain.get("task"), Mapping):
             # Thousands of runs are of a few tasks. As text, since 1 and 1.0 are equal.

@@ -118,15 +118,19 @@ def _rows(path: Path, root: Path, entry: Dataset) -> tuple[np.ndarray, np.ndarra
         images = np.empty((len(labels), *size, channels), np.uint8)
         for row, encoded in enumerate(table["img"].to_pylist()):
             with Image.open(io.BytesIO(encoded["bytes"])) as image:
-                pixels = np.asarray(image)
+                # Asked before it is decoded, for which there may be no memory.
+                shape = (image.height, image.width, len(image.getbands()))
+                if shape != images.shape[1:]:
+                    raise DataError(
+                        f"{name}: image {row} is {shape} instead of {images.shape[1:]}: "
+                        "replace the file by a sound copy"
+                    )
+                images[row] = np.asarray(image).reshape(shape)
                 formats.add(_LOSSLESS_WEBP if _is_lossless_webp(encoded["bytes"]) else str(image.format))
-            if pixels.shape != images.shape[1:]:
-                raise DataError(
-                    f"{name}: image {row} is {pixels.shape} instead of {images.shape[1:]}: "
-                    "replace the file by a sound copy"
-                )
-            images[row] = pixels
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (
+        *(OSError, ValueError, KeyError, TypeError, SyntaxError, EOFError, MemoryError, struct.error),
+        *(Image.DecompressionBombError, Image.DecompressionBombWarning),
+    ) as error:
         raise error if isinstance(error, DataError) else unreadable(name, error) from error
     return np.ascontiguousarray(images.transpose(0, 3, 1, 2)), labels, formats
 

@@ -25,6 +25,11 @@ import numpy as np
 from adatune_lite import files
 from adatune_lite.tasks.sources.dataset import DataError, Dataset, Found, checksum
 
+MOST = 2**30
+"""Bytes of the largest file, packed or not: a small one can unpack to more than there is memory."""
+AXES = 4
+"""Axes at most: images, channels, rows, columns."""
+
 
 def read_idx(entry: Dataset, part: str, root: Path) -> Found | None:
     """torchvision's layout: IDX files, unpacked or gzipped; a read-only folder will do."""
@@ -46,7 +51,7 @@ def content(path: Path, root: Path) -> bytes:
         DataError: it cannot be read.
     """
     try:
-        return path.read_bytes()
+        return files.content(path, MOST)
     except OSError as error:
         raise unreadable(path.relative_to(root), error) from error
 
@@ -59,16 +64,24 @@ def unreadable(name: Path, error: Exception) -> DataError:
 def _decode_idx(name: Path, content: bytes) -> np.ndarray:
     if name.suffix == ".gz":
         try:
-            content = gzip.decompress(content)
+            with gzip.GzipFile(fileobj=io.BytesIO(content)) as unpacked:
+                content = unpacked.read(MOST + 1)
         except (OSError, EOFError, zlib.error) as error:
             raise unreadable(name, error) from error
+    if len(content) > MOST:
+        raise DataError(f"{name} unpacks to more than {MOST:,} bytes: replace it by a sound copy")
     # Two zero bytes, the code of unsigned bytes, the number of axes; then each length, big endian.
-    if len(content) < 8 or content[:3] != b"\0\0\x08" or len(content) < 4 + 4 * content[3]:
+    if (
+        len(content) < 8
+        or content[:3] != b"\0\0\x08"
+        or not 1 <= content[3] <= AXES
+        or len(content) < 4 + 4 * content[3]
+    ):
         raise DataError(f"{name} is not an IDX file of unsigned bytes: replace it by a sound copy")
     start = 4 + 4 * content[3]
     shape = struct.unpack(f">{content[3]}I", content[4:start])
     pixels = np.frombuffer(content, np.uint8, offset=start)
-    if pixels.size != int(np.prod(shape)):
+    if pixels.size != math.prod(shape):
         raise DataError(f"{name} is cut short or too long for its shape {shape}: replace it by a sound copy")
     return pixels.reshape(shape)
 
@@ -119,6 +132,13 @@ def cut(path: Path, content: bytes, size: int) -> list[Path]:
     return paths
 
 
+_DAMAGED = (
+    *(OSError, EOFError, KeyError, ValueError, OverflowError, MemoryError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error, struct.error),
+)
+"""What reading a damaged .npz can raise; MemoryError where a header claims more than there is."""
+
+
 def decode_npz(path: Path, part: str, source: str, cut_into: Sequence[Path] = ()) -> Found:
     """One part of a file that `npz` made, as a whole or cut into pieces.
 
@@ -128,11 +148,17 @@ def decode_npz(path: Path, part: str, source: str, cut_into: Sequence[Path] = ()
     try:
         with (
             io.BytesIO(b"".join(p.read_bytes() for p in cut_into)) if cut_into else open(path, "rb") as file,
-            np.load(file) as packed,  # NumPy would leave a damaged one open.
+            # Not `np.load`, which also reads other files, and would leave a damaged one open.
+            np.lib.npyio.NpzFile(file) as packed,
         ):
+            if packed.zip and sum(info.file_size for info in packed.zip.infolist()) > MOST:
+                raise ValueError(f"it unpacks to more than {MOST:,} bytes")
             note = str(packed[f"{part}_note"]) if f"{part}_note" in packed else ""
-            return Found(packed[f"{part}_images"], packed[f"{part}_labels"], source, note)
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+            images, labels = packed[f"{part}_images"], packed[f"{part}_labels"]
+            if not (isinstance(images, np.ndarray) and isinstance(labels, np.ndarray)):
+                raise ValueError(f"its {part} part is no array")
+            return Found(images, labels, source, note)
+    except _DAMAGED as error:
         raise DataError(f"{path.name} cannot be read ({error}): make it again with data pack") from error
 
 
