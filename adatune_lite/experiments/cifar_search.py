@@ -68,7 +68,7 @@ class Budget:
 
 
 _SMOKE = [digits(setup, 1 / 32, train=64, held_out=40, batch=16) for setup in (DESK10, DESK100)]
-_QUICK = [digits(setup, 1 / 16, train=640, held_out=200, batch=64) for setup in (DESK10, DESK100)]
+_QUICK = [digits(setup, 1 / 16, train=320, held_out=100, batch=64) for setup in (DESK10, DESK100)]
 BUDGETS: dict[str, dict[str, Budget]] = {
     profile: dict(zip(TASKS, both, strict=True))
     for profile, both in {
