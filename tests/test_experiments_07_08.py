@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from made_cifar import MADE, Made, end, page
 from smoke_runs import Empty
 
+from adatune_lite.checkpoint import Checkpoint
 from adatune_lite.experiments import cifar_learning_curves as seven
 from adatune_lite.experiments import cifar_rates as shapes
 from adatune_lite.experiments import random_search as eight
@@ -24,6 +26,7 @@ from adatune_lite.experiments.random_search.verdicts import larger_range, log_ra
 from adatune_lite.report.association import sooner, tau_of_order
 from adatune_lite.runs.canary import seeded
 from adatune_lite.runs.record import Record
+from adatune_lite.runs.store import Store
 from adatune_lite.tasks.spec import SpecError, TaskSpec, pairs
 from adatune_lite.training.context import Context
 from adatune_lite.training.functions import training
@@ -302,3 +305,12 @@ def test_a_search_that_never_gets_there_counts_with_all_that_it_spent() -> None:
     goal = own.final
     assert goal is not None and course.reaches(goal) is None
     assert log_ratios(behind, "cifar10", "hd")[0] == pytest.approx(math.log(course.spent / own.reaches(goal)))
+
+
+def test_rounding_that_batchnorm_enlarges_is_not_taken_for_a_wrong_derivative(tmp_path: Path) -> None:
+    """A narrow ResNet whose channels hardly vary: in float32 its products are symmetric to few digits."""
+    planned = (run.spec for run in eight.plan("quick", Empty()))
+    spec = next(s for s in planned if s.method == "rtho" and s.task.model == "resnet18")
+    context = Context("cpu", Store(tmp_path), Checkpoint(tmp_path / "kept.pt", "test"))
+    outcome = training(dataclasses.replace(spec, steps=spec.get("stop_after")), context)
+    assert outcome.status == "finished"
