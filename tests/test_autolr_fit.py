@@ -95,7 +95,7 @@ def test_rule_of_thumb_agrees_with_table_8_at_a_rate_of_a_tenth() -> None:
 
 @pytest.mark.parametrize(
     ("task", "lr", "words"),
-    [("cifar", 0.1, "task must be one of mnist,"), (None, None, "seed rate"), (None, -0.1, "seed rate")],
+    [("cifar", 0.1, "must be one of mnist,"), (None, None, "seed rate"), (None, -0.1, "seed rate")],
 )
 def test_bad_settings(task: Any, lr: Any, words: str) -> None:
     with pytest.raises(ValueError, match=words):
@@ -121,5 +121,7 @@ def test_superbatch_is_a_function_of_its_index() -> None:
 
 @pytest.mark.parametrize(("examples", "batch_size"), [(12_799, 128), (50, 0), (0, 1)])
 def test_superbatch_larger_than_the_data(examples: int, batch_size: int) -> None:
-    with pytest.raises(ValueError, match="take fewer mini-batches"):
+    with pytest.raises(
+        ValueError, match=r"take fewer mini-batches|must be a whole number of at least 1, not 0"
+    ):
         al.superbatch(0, examples=examples, batch_size=batch_size)

@@ -193,8 +193,8 @@ def check_symmetric(
         ]
         other = product(grads, weights, u, what=what, retain_graph=True)
         apart = abs(float(dot(u, found)) - float(dot(direction, other)))
-        lengths = (_length(u) * _length(found), _length(direction) * _length(other))
-        return size * apart / max(lengths) if apart else 0.0
+        largest = max(_length(u) * _length(found), _length(direction) * _length(other))
+        return size * apart / largest if largest else 0.0
 
     first = asymmetry()
     if not first > bound:

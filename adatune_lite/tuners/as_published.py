@@ -98,6 +98,7 @@ class AdaTune(MARTHE):
         self._bound = math.inf if bound is None else float(bound)
         self._check(optimizer)
         if "no_projection" in self.faults:
+            self._lowest_lr = -math.inf
             self._tuned[0].low = -math.inf
         if "float32_lr" in self.faults:  # a rate on its bound, rounded, stays within it
             x = self._tuned[0]

@@ -47,6 +47,8 @@ class Tuner(ABC):
     """Mini-batches of training data that `outer_loss(k)` of a look averages; 0: it is the validation loss."""
     costs: tuple[str, ...] = ("plain_steps",)
     """What a training with it counts: "look_steps" too where looks are worth telling apart."""
+    _lowest_lr = 0.0
+    """Below it no rate can have come."""
     _dense = False
     """Whether the step needs gradients that are not sparse."""
     _derives = False
@@ -207,8 +209,10 @@ class Tuner(ABC):
             if name != "products" and not is_count(state[name]):
                 raise ValueError(f"{name!r} of this state must be a whole number, not {state[name]!r}")
         for name in ("lr", "used_lr"):
-            if not 0 <= state[name] < math.inf:
-                raise ValueError(f"the rate of this state must be finite and at least 0, not {state[name]}")
+            if not (math.isfinite(state[name]) and state[name] >= self._lowest_lr):
+                raise ValueError(
+                    f"the rate of this state must be finite and at least {self._lowest_lr:g}, not {state[name]}"
+                )
 
     def _take_state(self, state: dict[str, Any]) -> None:
         """Take up what `_check_state` found in order."""
