@@ -211,7 +211,8 @@ class Tuner(ABC):
         for name in ("lr", "used_lr"):
             if not (math.isfinite(state[name]) and state[name] >= self._lowest_lr):
                 raise ValueError(
-                    f"the rate of this state must be finite and at least {self._lowest_lr:g}, not {state[name]}"
+                    f"the rate of this state must be finite and at least {self._lowest_lr:g}, "
+                    f"not {state[name]}"
                 )
 
     def _take_state(self, state: dict[str, Any]) -> None:
