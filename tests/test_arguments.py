@@ -54,6 +54,12 @@ KINDS = (
 PACKAGE = Path(al.__file__).parent
 
 
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong value may be the name of a file that is written."""
+    monkeypatch.chdir(tmp_path)
+
+
 def _weights() -> list[Tensor]:
     return [torch.tensor([0.5, -0.3, 0.2], requires_grad=True)]
 
